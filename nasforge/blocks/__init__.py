@@ -1,0 +1,56 @@
+"""The block table: every layer, combinator and motif by the name it has in a file.
+
+A family module lists what it offers in LAYERS, COMBINATORS and MOTIFS; the arguments in a file are the keyword arguments of the
+class (after `shape`), of its `of` (after `make, shape`) or of the function.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from nasforge.arch import Block, Param
+from nasforge.blocks import (
+    activation,
+    attention,
+    cell,
+    combine,
+    conv,
+    dense,
+    dropout,
+    gating,
+    heads,
+    inception,
+    mobile,
+    necks,
+    norm,
+    pooling,
+    recurrent,
+    residual,
+    tokens,
+)
+
+FAMILIES: tuple[ModuleType, ...] = (
+    activation, attention, cell, combine, conv, dense, dropout, gating, heads, inception,
+    mobile, necks, norm, pooling, recurrent, residual, tokens,
+)  # fmt: skip
+
+
+def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
+    hints = get_type_hints(function, include_extras=True)
+    items = list(inspect.signature(function).parameters.items())[skip:]
+    return {name: Param(hints.get(name, Any), ... if p.default is p.empty else p.default) for name, p in items}
+
+
+def _entries(family: ModuleType) -> Iterator[Block]:
+    for name, cls in family.LAYERS.items():
+        yield Block(name, "layer", cls, _params(cls.__init__, 2), getattr(cls, "simplify", None))
+    for name, cls in family.COMBINATORS.items():
+        yield Block(name, "combinator", cls, _params(cls.of, 2), getattr(cls, "simplify", None))
+    for name, function in family.MOTIFS.items():
+        yield Block(name, "motif", function, _params(function, 0))
+
+
+BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in _entries(family)}

@@ -1,0 +1,80 @@
+"""Normalisation: one function used by every layer with a `norm` argument, and the layers `norm` and `lrn`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nasforge.blocks.shapes import Shape, channels, need_rank
+
+NormKind = Literal["none", "batch", "layer", "group", "instance"]
+
+
+def normalisation(kind: str, shape: Shape, groups: int = 32, affine: bool = True, eps: float = 1e-5) -> nn.Module:
+    """The module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
+
+    Sources: batch Ioffe & Szegedy 2015; layer Ba et al. 2016; instance Ulyanov et al. 2016; group Wu & He 2018.
+    """
+    count = channels(shape)
+    if kind == "none":
+        return nn.Identity()
+    if kind == "layer" and len(shape) <= 2:
+        return nn.LayerNorm(count, eps, elementwise_affine=affine)
+    if kind == "batch":
+        dims = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
+        return dims[len(shape)](count, eps, affine=affine)
+    groups = {"layer": 1, "instance": count}.get(kind, groups)
+    if count % groups:
+        raise ValueError(f"group norm needs channels divisible by groups, got {count} channels and {groups} groups")
+    return nn.GroupNorm(groups, count, eps, affine=affine)
+
+
+class Norm(nn.Module):
+    """Normalisation as a layer of its own. Shapes: any -> the same.
+
+    `layer` on images is over (C, H, W) with one gain per channel, the form that group norm with one group has.
+    """
+
+    free = True
+
+    def __init__(self, shape: Shape, kind: NormKind = "batch", groups: int = 32, affine: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.norm = normalisation(kind, shape, groups, affine, eps)
+        self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.transpose(1, 2)).transpose(1, 2) if self.swap else self.norm(x)
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (k + alpha/n * sum of squares over n neighbouring channels)^beta. Source: Krizhevsky et al. 2012, section 3.3."""
+
+    free = True
+
+    def __init__(self, shape: Shape, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> None:
+        super().__init__()
+        need_rank(shape, (3,), "lrn")
+        self.size = size
+        self.lrn = nn.LocalResponseNorm(size, alpha, beta, k)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lrn(x)
+
+
+def standardise(weight: Tensor, eps: float = 1e-5) -> Tensor:
+    """Weights with mean 0 and standard deviation 1 per output channel. Source: Qiao et al. 2019, equation 5."""
+    axes = list(range(1, weight.ndim))
+    centred = weight - weight.mean(axes, keepdim=True)
+    return centred / (centred.square().mean(axes, keepdim=True).sqrt() + eps)
+
+
+def weight_norm(direction: Tensor, gain: Tensor) -> Tensor:
+    """w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
+    return gain * direction / torch.linalg.vector_norm(direction, dim=list(range(1, direction.ndim)), keepdim=True)
+
+
+LAYERS = {"norm": Norm, "lrn": LocalResponseNorm}
+COMBINATORS: dict[str, type] = {}
+MOTIFS: dict[str, object] = {}

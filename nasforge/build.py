@@ -1,0 +1,277 @@
+"""From architecture data to a torch module, shapes derived on the way; and the cost of each block, counted on meta.
+
+`probe` is the one place where a block's output shape, parameters and multiply-adds come from: the block is built and run once on
+the meta device, and remembered by (block, input shape).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasforge import arch as plain
+from nasforge.arch import SECTIONS, Arch, Node, split
+from nasforge.blocks import BLOCKS
+from nasforge.blocks.combine import Chain, Residual
+from nasforge.blocks.network import Network
+from nasforge.blocks.shapes import Shape, Tokens, example
+from nasforge.check import check_arch, check_node
+from nasforge.errors import UserError
+from nasforge.meters import LivePeak
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a block gives and costs for one sample: output shapes, parameters, multiply-adds, most bytes alive at once."""
+
+    shapes: tuple[Shape, ...]
+    params: int
+    macs: int
+    peak_bytes: int
+
+
+def size_bytes(shape: Shape) -> int:
+    """The bytes of one sample of a shape (32-bit floats, 64-bit tokens)."""
+    if isinstance(shape, Tokens):
+        return 8 * shape.length
+    count = FLOAT_BYTES
+    for side in shape:
+        count *= side
+    return count
+
+
+# ---------------------------------------------------------------- blocks to modules
+
+
+def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.Module:
+    """The module of a block that reads inputs of `shapes` (the first is the main one). Raises UserError with the path."""
+    if node is None or isinstance(node, list | tuple):
+        modules = []
+        for i, part in enumerate(plain.chain(node)):
+            modules.append(make(part, shapes, classes, f"{where}.{i}"))
+            shapes = (*output(part, shapes, classes, f"{where}.{i}")[-1:], *shapes[1:])
+        return modules[0] if len(modules) == 1 else Chain(modules)
+    name, args, _ = split(node, where)
+    check_node(node, BLOCKS, where)
+    args = {k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()}
+    block, path = BLOCKS[name], f"{where}.{name}"
+    try:
+        if block.kind == "motif":
+            return make(block.make(**args), shapes, classes, path)
+        if block.kind == "layer":
+            module = block.make(shapes if getattr(block.make, "many", False) else shapes[0], **args)
+            module.spelled = (shapes, args)  # what the layer table and the export print
+            return module
+
+        def child(inner: Node, shape: Shape, part: str) -> tuple[nn.Module, Shape]:
+            inside = (shape, *shapes[1:])
+            return make(inner, inside, classes, f"{path}.{part}"), output(inner, inside, classes, f"{path}.{part}")[-1]
+
+        return block.make.of(child, shapes[0], **args)  # type: ignore[attr-defined]
+    except UserError:
+        raise
+    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
+        raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from None
+
+
+def _defaults(name: str, args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with `classes` where a default asks for the number of classes."""
+    asked = {k: "classes" for k, p in BLOCKS[name].params.items() if isinstance(p.default, str) and p.default == "classes"}
+    return {**asked, **args}
+
+
+def _show(shapes: tuple[Shape, ...]) -> str:
+    return ", ".join(repr(s) if isinstance(s, Tokens) else str(list(s)) for s in shapes)
+
+
+def output(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> tuple[Shape, ...]:
+    """The output shapes of a block."""
+    return probe(node, shapes, classes, where).shapes
+
+
+def probe(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> Probe:
+    """What a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
+    return _probe(_Text(json.dumps(node), where), shapes, tuple(isinstance(s, Tokens) for s in shapes), classes)
+
+
+class _Text(str):
+    """A block as text; its path travels along without being part of its identity."""
+
+    where: str
+
+    def __new__(cls, text: str, where: str) -> _Text:
+        self = super().__new__(cls, text)
+        self.where = where
+        return self
+
+
+@lru_cache(maxsize=200_000)
+def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], classes: int) -> Probe:
+    node, where = json.loads(text), text.where
+    if node is None or isinstance(node, list):
+        return _probe_chain(node, shapes, classes, where)
+    name, args, _ = split(node, where)
+    if name in BLOCKS and BLOCKS[name].kind == "motif":
+        check_node(node, BLOCKS, where)
+        try:
+            inner = BLOCKS[name].make(**{k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()})
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{where}.{name}: {error}") from None
+        return probe(inner, shapes, classes, f"{where}.{name}")
+    with torch.device("meta"):
+        module = make(node, shapes, classes, where).eval()
+        inputs = [example(s, 1, "meta") for s in shapes]
+    try:
+        many = getattr(module, "many", False)
+        with torch.no_grad(), FlopCounterMode(display=False) as flops, LivePeak() as live:
+            out = module(*inputs) if many else module(inputs[0])
+    except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:
+        raise UserError(f"{where}.{name}: {str(error).splitlines()[0]}; its input is {_show(shapes)}, its arguments {args}") from None
+    outs = out if isinstance(out, tuple | list) else (out,)
+    found = tuple(tuple(o.shape[1:]) for o in outs)
+    if any(side < 1 for s in found for side in s):
+        raise UserError(f"{where}.{name}: its output would be empty, {_show(found)}, for the input {_show(shapes)}; use a smaller stride or kernel")
+    params = sum(p.numel() for p in module.parameters())
+    held = sum(size_bytes(s) for s in shapes)
+    return Probe(found, params, flops.get_total_flops() // 2, live.peak_bytes + held)
+
+
+def _probe_chain(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> Probe:
+    params = macs = 0
+    peak = sum(size_bytes(s) for s in shapes)
+    for i, part in enumerate(plain.chain(node)):
+        one = probe(part, shapes, classes, f"{where}.{i}")
+        params, macs, peak = params + one.params, macs + one.macs, max(peak, one.peak_bytes)
+        shapes = (one.shapes[-1], *shapes[1:])
+    return Probe((shapes[0],), params, macs, peak)
+
+
+# ---------------------------------------------------------------- architectures to networks
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of an architecture: where it stands, its block, the names and shapes it reads, the names it writes, its cost."""
+
+    where: str
+    node: Node
+    reads: tuple[str, ...]
+    shapes: tuple[Shape, ...]
+    writes: tuple[str, ...]
+    probe: Probe
+
+
+def input_shapes(arch: Arch) -> dict[str, Shape]:
+    """The shape of each input by name; a single input is called `input`."""
+    spec = arch.get("input")
+    if isinstance(spec, dict) and "tokens" not in spec:
+        return {str(name): _shape(one, f"input.{name}") for name, one in spec.items()}
+    return {"input": _shape(spec, "input")}
+
+
+def _shape(spec: Any, where: str) -> Shape:
+    if isinstance(spec, dict) and set(spec) == {"tokens", "length"} and all(isinstance(v, int) and v > 0 for v in spec.values()):
+        return Tokens(spec["length"], spec["tokens"])
+    if isinstance(spec, list | tuple) and 1 <= len(spec) <= 4 and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in spec):
+        return tuple(spec)
+    raise UserError(f"{where}: must be [channels, height, width], [time, features], [features] or {{tokens: vocabulary, length: time}}, got {spec!r}")
+
+
+def steps(arch: Arch) -> Iterator[Step]:
+    """The lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
+    known = input_shapes(arch)
+    shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
+    classes = int(arch.get("classes", 0))
+    for section in SECTIONS:
+        for i, node in enumerate(plain.chain(arch.get(section))):
+            yield _step(node, f"{section}.{i}", shapes, classes)
+    for kind in ("heads", "aux"):
+        for name, node in (arch.get(kind) or {}).items():
+            source = "last" if kind == "heads" else name
+            yield _step({"chain": {"blocks": plain.chain(node)}, "from": source}, f"{kind}.{name}", dict(shapes), classes)
+
+
+def _step(node: Node, where: str, shapes: dict[str, Shape], classes: int) -> Step:
+    reads: tuple[str, ...] = ("last",)
+    writes: tuple[str, ...] = ()
+    if isinstance(node, dict) and ("as" in node or "from" in node):
+        wires = split(node, where)[2]
+        reads = _words(wires.get("from", "last"), f"{where}.from")
+        writes = _words(wires.get("as", []), f"{where}.as")
+        node = {k: v for k, v in node.items() if k not in plain.WIRES}
+    if isinstance(node, dict) and set(node) == {"chain"}:
+        node = node["chain"]["blocks"]
+    missing = [r for r in reads if r not in shapes]
+    if missing:
+        raise UserError(f"{where}.from: no output above is called {missing[0]!r}; there are {', '.join(shapes)}")
+    inside = tuple(shapes[r] for r in reads)
+    found = probe(node, inside, classes, where)
+    shapes.update(zip(writes, found.shapes, strict=False))
+    shapes["last"] = found.shapes[-1]
+    return Step(where, node, reads, inside, writes, found)
+
+
+def _words(value: Any, where: str) -> tuple[str, ...]:
+    words = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else (None,)
+    if not all(isinstance(w, str) and w for w in words):
+        raise UserError(f"{where}: must be a name or a list of names, got {value!r}")
+    return words  # type: ignore[return-value]
+
+
+def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
+    """The network of an architecture, its weights drawn from torch's generator. Raises UserError with the path of a mistake."""
+    check_arch(arch, BLOCKS)
+    parts: dict[str, dict[str, nn.Module]] = {"steps": {}, "heads": {}, "aux": {}}
+    reads, writes = [], []
+    classes = int(arch.get("classes", 0))
+    with torch.device(device):
+        for step in steps(arch):
+            kind, name = step.where.split(".", 1)
+            module = make(step.node, step.shapes, classes, step.where)
+            if kind in SECTIONS:
+                parts["steps"][f"{kind}{name}"] = module
+                reads.append(list(step.reads))
+                writes.append(list(step.writes))
+            else:
+                parts[kind][name] = module
+    if not parts["steps"]:
+        raise UserError("body: an architecture needs at least one block in stem, body, neck or head")
+    network = Network(list(input_shapes(arch)), parts["steps"], reads, writes, parts["heads"], parts["aux"])
+    _spread_drop_path(network, float(arch.get("drop_path", 0.0)))
+    return network
+
+
+def _spread_drop_path(network: nn.Module, rate: float) -> None:
+    """Rates that grow linearly with depth up to `rate`. Source: Huang et al. 2016, equation 4."""
+    residuals = [m for m in network.modules() if isinstance(m, Residual) and m.shortcut is not None]
+    for i, module in enumerate(residuals):
+        if rate and not module.drop_path:
+            module.drop_path = rate * (i + 1) / len(residuals)
+
+
+# ---------------------------------------------------------------- keys
+
+
+@lru_cache(maxsize=200_000)
+def _opened(text: str) -> list[Node]:
+    return plain.canonical_blocks(json.loads(text), BLOCKS)
+
+
+def opened(node: Node) -> list[Node]:
+    """The canonical chain of one block, remembered."""
+    return _opened(json.dumps(node))
+
+
+def key(arch: Arch) -> str:
+    """The name of the function that an architecture computes; equal for architectures that differ only in form or in dead parts."""
+    return plain.key(arch, opened)
+
