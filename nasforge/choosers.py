@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from nasforge.arch import Arch
 from nasforge.errors import UserError
 from nasforge.space import Chooser, Choices, Opening, Scalar, Space
+
+T = TypeVar("T")
 
 
 def random_chooser(rng: random.Random) -> Chooser:
@@ -69,7 +72,13 @@ def crossover(mother: Mapping[str, Scalar], father: Mapping[str, Scalar], rng: r
 
 def enumerate_space(space: Space) -> Iterator[tuple[Arch, Choices]]:
     """Every architecture of a finite space, in the order of its file; raises UserError at a float."""
+    return every(space.draw)
+
+
+def every(draw: Callable[[Chooser], T]) -> Iterator[T]:
+    """`draw(chooser)` for every sequence of values that the openings it asks allow."""
     digits: list[list[Scalar]] = []  # values still to come at each opening asked, current one first
+    position = 0
 
     def ask(opening: Opening) -> Scalar:
         nonlocal position
@@ -80,7 +89,7 @@ def enumerate_space(space: Space) -> Iterator[tuple[Arch, Choices]]:
 
     while True:
         position = 0
-        yield space.draw(ask)
+        yield draw(ask)
         del digits[position:]
         while digits and len(digits[-1]) == 1:
             digits.pop()

@@ -248,6 +248,14 @@ def _multiply(value: Any, times: float, where: str) -> Any:
     return int(product) if isinstance(value, int) and product == int(product) else product
 
 
+def drawer(node: Tree, lets: Mapping[str, Tree]) -> Draw:
+    """The function that draws a tree, given the lets of its space (a let may use the ones above it)."""
+    ready: dict[str, Draw] = {}
+    for name, let in lets.items():
+        ready[name] = _compile(let, dict(ready))
+    return _compile(node, ready)
+
+
 class Space:
     """A search space: call `draw(chooser)` for an architecture and the choices that made it.
 
@@ -259,20 +267,12 @@ class Space:
         body = {k: v for k, v in data.items() if k not in ("let", "constraints", "objectives")}
         self.lets = {k: tree(v, f"let.{k}") for k, v in (data.get("let") or {}).items()}
         self.root = tree(body, "")
-        draws: dict[str, Draw] = {}
-        for name, node in self.lets.items():  # a let may use the ones above it
-            draws[name] = _compile(node, dict(draws))
-        self._draw = _compile(self.root, draws)
+        self._draw = drawer(self.root, self.lets)
 
     def draw(self, ask: Chooser) -> tuple[Arch, Choices]:
         """The architecture that `ask` chooses, and its choices (live ones only, in order of asking)."""
         made: Choices = {}
-
-        def record(opening: Opening) -> Scalar:
-            value = made[opening.name] = ask(opening)
-            return value
-
-        return self._draw(record, {}), made
+        return self._draw(recorder(ask, made), {}), made
 
     def openings(self) -> Iterator[Opening]:
         """Every opening of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
@@ -285,14 +285,18 @@ class Space:
 
     def size(self) -> float:
         """How many different sets of choices there are: exact, infinite where a float is open."""
-        counts = _count(self.root, {})
-        lets: dict[str, Count] = {}
-        for name, node in self.lets.items():
-            lets[name] = _count(node, {})
-        total: float = 0
-        for used, number in counts.items():
-            total += number * _lets_size(used, lets)
-        return total
+        lets = {name: _count(node) for name, node in self.lets.items()}
+        return sum(number * _lets_size(used, lets) for used, number in _count(self.root).items())
+
+
+def recorder(ask: Chooser, made: Choices) -> Chooser:
+    """The chooser, with each value written down in `made`."""
+
+    def record(opening: Opening) -> Scalar:
+        value = made[opening.name] = ask(opening)
+        return value
+
+    return record
 
 
 def _openings(node: Any) -> Iterator[Opening]:
@@ -324,7 +328,7 @@ def _plus(a: Count, b: Count) -> Count:
     return {used: a.get(used, 0) + b.get(used, 0) for used in a.keys() | b.keys()}
 
 
-def _count(node: Tree, memo: dict[str, Count]) -> Count:
+def _count(node: Tree) -> Count:
     one: Count = {frozenset(): 1}
     match node:
         case Ref(name):
@@ -332,11 +336,11 @@ def _count(node: Tree, memo: dict[str, Count]) -> Count:
         case Fork(opening, options):
             total: Count = {} if options else {frozenset(): opening.size()}
             for option in options.values():
-                total = _plus(total, _count(option, memo))
+                total = _plus(total, _count(option))
             return total
         case Branch(parts):
             for part in parts.values() if isinstance(parts, Mapping) else parts:
-                one = _times(one, _count(part, memo))
+                one = _times(one, _count(part))
             return one
         case Each(rest, depth, block):
             depths = [depth.value] if isinstance(depth, Const) else _depths(depth)
@@ -344,9 +348,9 @@ def _count(node: Tree, memo: dict[str, Count]) -> Count:
             for count in depths:
                 product: Count = {frozenset(): 1}
                 for i in range(count):
-                    product = _times(product, _count(block(i), memo))
+                    product = _times(product, _count(block(i)))
                 total = _plus(total, product)
-            return _times(total, _count(Branch(rest), memo))
+            return _times(total, _count(Branch(rest)))
     return one
 
 

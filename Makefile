@@ -1,0 +1,30 @@
+# Two commands: `make search` and `make test`. Both set up .venv by themselves and are safe to repeat.
+PYTHON ?= python3
+BIN := .venv/bin
+# one torch thread a process: searches and tests run several processes side by side
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: search test test-all check clean
+
+search: .venv/ready
+	$(BIN)/nasforge search digits --run runs/digits --export python
+
+test: .venv/ready
+	$(BIN)/ruff check nasforge tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+test-all: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+check: .venv/ready
+	$(BIN)/ruff check nasforge tests benchmarks
+	$(BIN)/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,123 @@
+"""Initial weights: Xavier, He, orthogonal and layer-sequential unit variance, for any module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Generator, Tensor, nn
+
+from nasforge.errors import UserError, nearest
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Fill = Callable[[Tensor, Generator], None]
+
+
+def initialise(model: nn.Module, kind: str, batch: Tensor | None = None, seed: int = 0) -> None:
+    """Fills the weights of convolutions, linear, recurrent and attention layers in place, and sets their biases to 0.
+
+    Norms, embeddings and parameters of other modules stay as they are. Stacked weights (the gates of an LSTM, the
+    groups of a convolution, query, key and value) are filled one by one, each with its own fan.
+
+    Args:
+        kind: `default` (nothing changes), `xavier` Var = 2/(n_in + n_out), `he` Var = 2/n_in, `orthogonal` W^T W = I, or
+            `lsuv`: orthogonal, then every layer scaled to unit variance of its output on `batch`.
+        batch: real samples, which `lsuv` needs.
+
+    Source: Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Mishkin and Matas 2016.
+    """
+    fills: dict[str, Fill] = {"xavier": fill_xavier, "he": fill_he, "orthogonal": fill_orthogonal, "lsuv": fill_orthogonal}
+    if kind == "default":
+        return
+    if kind not in fills:
+        raise UserError(f"init: must be a known kind, got {kind!r}; {nearest(kind, ['default', *fills])}")
+    if kind == "lsuv" and batch is None:
+        raise UserError("init: lsuv needs a batch of samples to measure variances on, got none")
+    generator = Generator().manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.modules():
+            for matrix in matrices(layer):
+                values = torch.empty(matrix.shape)  # on the CPU, so that a seed means the same on every device
+                fills[kind](values, generator)
+                matrix.copy_(values)
+            for bias in _biases(layer):
+                bias.zero_()
+        if kind == "lsuv" and batch is not None:
+            _scale_to_unit_variance(model, batch)
+
+
+def matrices(layer: nn.Module) -> Iterator[Tensor]:
+    """(n_out, n_in) views of the weights of a layer, one for each gate, group or projection."""
+    if isinstance(layer, nn.Linear):
+        yield layer.weight
+    elif isinstance(layer, CONVOLUTIONS):
+        for group in layer.weight.chunk(layer.groups):
+            yield group.flatten(1)
+    elif isinstance(layer, TRANSPOSED):
+        for group in layer.weight.chunk(layer.groups):  # (in, out/groups, ...)
+            yield group.transpose(0, 1).flatten(1) if group[0, 0].numel() == 1 else group.flatten(1).T
+    elif isinstance(layer, nn.RNNBase):
+        gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
+        for name, weight in layer.named_parameters(recurse=False):
+            if name.startswith("weight_"):
+                yield from weight.chunk(1 if name.startswith("weight_hr") else gates)
+    elif isinstance(layer, nn.MultiheadAttention):
+        if layer.in_proj_weight is not None:
+            yield from layer.in_proj_weight.chunk(3)
+        else:
+            yield from (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+
+
+def _biases(layer: nn.Module) -> list[Tensor]:
+    if isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
+        return [] if layer.bias is None else [layer.bias]
+    if isinstance(layer, nn.RNNBase):
+        return [p for name, p in layer.named_parameters(recurse=False) if name.startswith("bias_")]
+    if isinstance(layer, nn.MultiheadAttention) and layer.in_proj_bias is not None:
+        return [layer.in_proj_bias]
+    return []
+
+
+def fill_xavier(matrix: Tensor, generator: Generator) -> None:
+    """Normal numbers of variance 2/(n_in + n_out). Source: Glorot and Bengio 2010, equation 12."""
+    matrix.normal_(0, math.sqrt(2 / sum(matrix.shape)), generator=generator)
+
+
+def fill_he(matrix: Tensor, generator: Generator) -> None:
+    """Normal numbers of variance 2/n_in. Source: He et al. 2015, equation 10."""
+    matrix.normal_(0, math.sqrt(2 / matrix.shape[1]), generator=generator)
+
+
+def fill_orthogonal(matrix: Tensor, generator: Generator) -> None:
+    """Orthonormal columns, or rows where these are fewer. Source: Saxe et al. 2014."""
+    nn.init.orthogonal_(matrix, generator=generator)
+
+
+def _scale_to_unit_variance(model: nn.Module, batch: Tensor) -> None:
+    """One pass in which each layer is scaled as it is reached and hands on the scaled output.
+
+    The biases are 0, so dividing the weight by a layer's standard deviation divides its output by it exactly: one pass
+    does what the paper iterates. In eval mode norms are the identity they start as, and nothing drops out.
+    """
+    done: set[int] = set()
+
+    def scale(layer: nn.Module, _: object, output: Tensor) -> Tensor | None:
+        deviation = output.std()
+        if id(layer) in done or not bool(torch.isfinite(deviation)) or float(deviation) < 1e-8:
+            return None
+        done.add(id(layer))
+        layer.weight.div_(deviation)  # type: ignore[operator, union-attr]
+        return output / deviation
+
+    layers = [m for m in model.modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))]
+    hooks = [layer.register_forward_hook(scale) for layer in layers]
+    training = model.training
+    try:
+        model.eval()
+        model(batch)
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
