@@ -6,6 +6,7 @@ Every name has a strength:
 * `shift`: largest shift each way, as a share of the side (at least 1 pixel);
 * `crop`: pixels of padding each way before a random crop of the old size;
 * `rotate`: largest angle each way, in degrees;
+* `zoom`: largest change of size each way, as a share;
 * `cutout`: side of the blanked square, as a share of the image's side;
 * `fancy_pca`: standard deviation of the shift along each principal axis of the colours, in eigenvalues;
 * `mixup`: alpha of the Beta distribution of the mixing weights; also for sequences.
@@ -32,6 +33,7 @@ STRENGTHS: Mapping[str, tuple[float, float]] = {  # name: its default, its large
     "shift": (0.1, 0.5),
     "crop": (4.0, 64.0),
     "rotate": (10.0, 180.0),
+    "zoom": (0.1, 0.9),
     "cutout": (0.5, 1.0),
     "fancy_pca": (0.1, 10.0),
     "mixup": (0.2, 100.0),
@@ -59,8 +61,9 @@ class Augment:
         s = self.strengths
         if s.keys() & {"flip", "shift", "crop"}:
             x, y = self._move(x, y, generator)
-        if "rotate" in s:
-            x, y = rotate(x, y, _uniform(len(x), s["rotate"], generator).to(x.device))
+        if s.keys() & {"rotate", "zoom"}:
+            degrees, size = (_uniform(len(x), s.get(name, 0.0), generator).to(x.device) for name in ("rotate", "zoom"))
+            x, y = turn(x, y, degrees, 1 + size)
         if self.axes is not None:
             x = x + colour_shift(self.axes, torch.randn(len(x), x.shape[1], generator=generator) * s["fancy_pca"])
         if "cutout" in s:
@@ -132,13 +135,12 @@ def random_crop(x: Tensor, size: int, generator: Generator) -> Tensor:
     return take(x, x.new_zeros(n), rows.to(x.device), columns.to(x.device))[0]
 
 
-def rotate(x: Tensor, y: Tensor, degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """Images turned by (B,) `degrees` about their centre, bilinear; label maps by the nearest label."""
+def turn(x: Tensor, y: Tensor, degrees: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Images turned by (B,) `degrees` and `size` times as large, about their centre; bilinear, label maps by nearest."""
     angle = degrees * (math.pi / 180)
     ratio = x.shape[-1] / x.shape[-2]  # a grid runs from -1 to 1 along either side, whatever their lengths
-    zero = torch.zeros_like(angle)
-    first = torch.stack([angle.cos(), -angle.sin() / ratio, zero], 1)
-    second = torch.stack([angle.sin() * ratio, angle.cos(), zero], 1)
+    cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(angle)
+    first, second = torch.stack([cos, -sin / ratio, zero], 1), torch.stack([sin * ratio, cos, zero], 1)
     grid = functional.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
     turned = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
     if y.ndim != 3:

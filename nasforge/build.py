@@ -76,7 +76,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
             inside = (shape, *shapes[1:])
             return make(inner, inside, classes, f"{path}.{part}"), output(inner, inside, classes, f"{path}.{part}")[-1]
 
-        return block.make.of(child, shapes[0], **args)  # type: ignore[attr-defined]
+        return block.make.of(child, shapes if getattr(block.make, "reads_all", False) else shapes[0], **args)  # type: ignore[attr-defined]
     except UserError:
         raise
     except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:

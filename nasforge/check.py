@@ -85,6 +85,15 @@ def _check_value(value: Any, hint: Any, blocks: Blocks, where: str, deep: bool) 
         if deep and not (isinstance(value, str) and value not in blocks):  # a word may be a kind, such as shortcut: auto
             check_node(value, blocks, where, deep)
         return
+    if mark == "edges" and not _open(value):
+        if not isinstance(value, list | tuple) or not all(isinstance(node, list | tuple) for node in value):
+            raise UserError(f"{where}: must be a list of nodes, each a list of edges {{from: NODE, op: BLOCK}}, got {value!r}")
+        for i, node in enumerate(value):
+            for j, edge in enumerate(node):
+                if not isinstance(edge, Mapping) or set(edge) != {"from", "op"}:
+                    raise UserError(f"{where}.{i}.{j}: an edge has the keys from and op, got {edge!r}")
+                check_node(edge["op"], blocks, f"{where}.{i}.{j}.op", deep)
+        return
     if _open(value):
         if isinstance(value, Mapping):
             _check_options(value, where, lambda option, path: _check_value(option, hint, blocks, path, deep), hint)

@@ -12,7 +12,7 @@ from nasforge.errors import UserError, nearest
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-Fill = Callable[[Tensor, Generator], None]
+Fill = Callable[[Tensor, int, int, Generator], None]
 
 
 def initialise(model: nn.Module, kind: str, batch: Tensor | None = None, seed: int = 0) -> None:
@@ -38,26 +38,25 @@ def initialise(model: nn.Module, kind: str, batch: Tensor | None = None, seed: i
     generator = Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in model.modules():
-            for matrix in matrices(layer):
-                values = torch.empty(matrix.shape)  # on the CPU, so that a seed means the same on every device
-                fills[kind](values, generator)
-                matrix.copy_(values)
+            for weight in weights(layer):
+                n_out, area = weight.shape[0], weight[0, 0].numel()
+                matrix = torch.empty(n_out, weight[0].numel())  # on the CPU: a seed means the same on every device
+                fills[kind](matrix, matrix.shape[1], n_out * area, generator)
+                weight.copy_(matrix.view(weight.shape))
             for bias in _biases(layer):
                 bias.zero_()
         if kind == "lsuv" and batch is not None:
             _scale_to_unit_variance(model, batch)
 
 
-def matrices(layer: nn.Module) -> Iterator[Tensor]:
-    """(n_out, n_in) views of the weights of a layer, one for each gate, group or projection."""
+def weights(layer: nn.Module) -> Iterator[Tensor]:
+    """(n_out, n_in, ...) views of the weights of a layer, one for each gate, group or projection."""
     if isinstance(layer, nn.Linear):
         yield layer.weight
     elif isinstance(layer, CONVOLUTIONS):
-        for group in layer.weight.chunk(layer.groups):
-            yield group.flatten(1)
+        yield from layer.weight.chunk(layer.groups)
     elif isinstance(layer, TRANSPOSED):
-        for group in layer.weight.chunk(layer.groups):  # (in, out/groups, ...)
-            yield group.transpose(0, 1).flatten(1) if group[0, 0].numel() == 1 else group.flatten(1).T
+        yield from (group.transpose(0, 1) for group in layer.weight.chunk(layer.groups))
     elif isinstance(layer, nn.RNNBase):
         gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
         for name, weight in layer.named_parameters(recurse=False):
@@ -80,17 +79,17 @@ def _biases(layer: nn.Module) -> list[Tensor]:
     return []
 
 
-def fill_xavier(matrix: Tensor, generator: Generator) -> None:
+def fill_xavier(matrix: Tensor, n_in: int, n_out: int, generator: Generator) -> None:
     """Normal numbers of variance 2/(n_in + n_out). Source: Glorot and Bengio 2010, equation 12."""
-    matrix.normal_(0, math.sqrt(2 / sum(matrix.shape)), generator=generator)
+    matrix.normal_(0, math.sqrt(2 / (n_in + n_out)), generator=generator)
 
 
-def fill_he(matrix: Tensor, generator: Generator) -> None:
+def fill_he(matrix: Tensor, n_in: int, n_out: int, generator: Generator) -> None:
     """Normal numbers of variance 2/n_in. Source: He et al. 2015, equation 10."""
-    matrix.normal_(0, math.sqrt(2 / matrix.shape[1]), generator=generator)
+    matrix.normal_(0, math.sqrt(2 / n_in), generator=generator)
 
 
-def fill_orthogonal(matrix: Tensor, generator: Generator) -> None:
+def fill_orthogonal(matrix: Tensor, n_in: int, n_out: int, generator: Generator) -> None:
     """Orthonormal columns, or rows where these are fewer. Source: Saxe et al. 2014."""
     nn.init.orthogonal_(matrix, generator=generator)
 
@@ -104,10 +103,12 @@ def _scale_to_unit_variance(model: nn.Module, batch: Tensor) -> None:
     done: set[int] = set()
 
     def scale(layer: nn.Module, _: object, output: Tensor) -> Tensor | None:
-        deviation = output.std()
-        if id(layer) in done or not bool(torch.isfinite(deviation)) or float(deviation) < 1e-8:
+        if id(layer) in done:  # used twice: scaled by its first output
             return None
         done.add(id(layer))
+        deviation = output.std()
+        if not 1e-8 < float(deviation) < float("inf"):
+            return None
         layer.weight.div_(deviation)  # type: ignore[operator, union-attr]
         return output / deviation
 

@@ -168,7 +168,10 @@ def _match_fork(opening: Opening, options: Mapping[Any, Tree], wanted: Any, path
         return
     fits = False
     for label, option in options.items():
-        where = path if isinstance(option, Const) else f"{path}.{label}"
+        if isinstance(option, Const) and not (option.value == wanted or _same_blocks(option.value, wanted, search)):
+            continue  # the sentence below names all options at once
+        own = isinstance(option, Branch) and isinstance(option.parts, Mapping) and label in option.parts
+        where = path if own else f"{path}.{label}"
         for more in _match(option, wanted, where, ({**found[0], opening.name: label}, found[1]), search):
             fits = True
             yield more

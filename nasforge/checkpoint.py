@@ -1,0 +1,50 @@
+"""Writing and reading the state of a training, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasforge.errors import UserError
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state`, plain values and tensors, so that a kill at any moment leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
+    """The state in `path`, None where there is no file. Only tensors and plain values are read, never code.
+
+    Raises:
+        UserError: the file is broken, or it belongs to a training that differs in `identity`.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: must be a checkpoint of a training, got: {_first_line(error)}; delete it") from error
+    if not isinstance(state, dict) or "identity" not in state:
+        raise UserError(f"{path}: must be a checkpoint of a training, got another file; give another path")
+    for name, value in identity.items():
+        if state["identity"].get(name) != value:
+            raise UserError(
+                f"{path}: belongs to a training with {name} {state['identity'].get(name)!r}, this one has {value!r}; "
+                "delete it or give another path"
+            )
+    return dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,94 @@
+"""Choosing number format and memory layout by measurement on the real model and batch."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasforge.recipe import Recipe
+
+WORTH_MEASURING_S = 20.0  # below, a wrong choice costs less than results that depend on timing
+GAIN = 0.9  # a candidate must take at most this share of the time of plain fp32
+TIMED_STEPS = 3
+
+Loss = Callable[[Any, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How numbers are kept during training; the weights themselves are always fp32."""
+
+    bf16: bool = False
+    channels_last: bool = False
+
+    def cast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The context in which to run the model."""
+        return torch.autocast(device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """`x` in the layout of this setting."""
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
+
+
+def choose(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, loss: Loss, steps: int) -> Setting:
+    """The setting of the recipe, with each `auto` settled.
+
+    `auto` is plain fp32 when that trains in under 20 s; beyond, the fastest of fp32 and bf16, plain and channels last,
+    over a few steps on a copy of the model, if it saves a tenth. Weights and random states stay as they were. A choice
+    by timing may differ between two runs: name both values where bit-identical results matter.
+
+    Args:
+        x: one batch on the device of the model; `y` its targets.
+        steps: of the whole training.
+    """
+    options = [
+        Setting(bf16, last)
+        for bf16, last in itertools.product(_options(recipe.precision, "bf16"), _options(recipe.channels_last, True))
+        if x.ndim == 4 or not last
+    ]
+    base = options[0] if options else Setting(recipe.precision == "bf16", False)
+    if len(options) < 2:
+        return base
+    fastest = _step_s(model, x, y, base, loss)
+    if fastest * steps < WORTH_MEASURING_S:
+        return base
+    best, fastest = base, GAIN * fastest
+    for option in options[1:]:
+        try:
+            taken = _step_s(model, x, y, option, loss)
+        except (RuntimeError, NotImplementedError):  # an operation without this format: the plain one stays
+            continue
+        if taken < fastest:
+            best, fastest = option, taken
+    return best
+
+
+def _options(value: bool | str, special: bool | str) -> tuple[bool, ...]:
+    return (False, True) if value == "auto" else (value == special,)
+
+
+def _step_s(model: nn.Module, x: Tensor, y: Tensor, setting: Setting, loss: Loss) -> float:
+    """Seconds of one forward and backward pass, the fastest of a few after one to warm up."""
+    trial = copy.deepcopy(model)
+    if setting.channels_last:
+        trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trial.train()
+    times = []
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        for _ in range(1 + TIMED_STEPS):
+            start = time.perf_counter()
+            with setting.cast(x.device):
+                value = loss(trial(setting.arrange(x)), y)
+            value.backward()
+            if not bool(torch.isfinite(value)):  # also waits for the device
+                raise RuntimeError("the loss is not finite in this format")
+            times.append(time.perf_counter() - start)
+    return min(times[1:])
