@@ -10,7 +10,7 @@ from nasforge.arch import SECTIONS, WIRES, Blocks, Node
 from nasforge.errors import UserError, nearest
 from nasforge.space import KINDS
 
-TOP = (*SECTIONS, "name", "source", "note", "input", "classes", "heads", "aux", "drop_path", "recipe", "let", "constraints", "objectives", "published")
+TOP = (*SECTIONS, "name", "source", "note", "input", "classes", "heads", "aux", "drop_path", "recipe", "let", "constraints", "search", "published", "family", "task")
 
 
 def check_arch(data: Mapping[str, Any], blocks: Blocks) -> None:

@@ -264,7 +264,7 @@ class Space:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = dict(data)
-        body = {k: v for k, v in data.items() if k not in ("let", "constraints", "objectives")}
+        body = {k: v for k, v in data.items() if k not in ("let", "constraints", "search")}
         self.lets = {k: tree(v, f"let.{k}") for k, v in (data.get("let") or {}).items()}
         self.root = tree(body, "")
         self._draw = drawer(self.root, self.lets)

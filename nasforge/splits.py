@@ -52,6 +52,8 @@ def divide(
     made = {}
     for name, chosen in orders.items():
         x, y = parts.get(name, parts["train"])
+        if name != "train" and name in parts:
+            chosen = np.sort(chosen)  # a given part keeps its order
         made[name] = (x[chosen], y[chosen])
     return made
 

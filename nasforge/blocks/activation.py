@@ -1,25 +1,26 @@
-"""Activations: one table, used by every layer that has an `act` argument, and the layer `act`."""
+"""Activations: one table, used by every layer that has an `act` argument, the layer `act`, and each of them as a bare word."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from nasforge.blocks.shapes import Shape
+from nasforge.blocks.shapes import Shape, channels
 
 
 class Maxout(nn.Module):
-    """The maximum over groups of `pieces` channels; the channels shrink by that factor. Source: Goodfellow et al. 2013."""
+    """The maximum over groups of `pieces` channels; the channels shrink by that factor. Source: Goodfellow et al. 2013, section 3."""
 
     free = True
 
     def __init__(self, shape: Shape, pieces: int = 2) -> None:
         super().__init__()
+        if pieces < 1 or channels(shape) % pieces:
+            raise ValueError(f"maxout needs channels divisible by pieces={pieces}, got {channels(shape)}")
         self.pieces = pieces
         self.axis = -1 if len(shape) <= 2 else 1
-        if shape[0 if len(shape) > 2 else -1] % pieces:
-            raise ValueError(f"maxout needs channels divisible by pieces={pieces}, got {tuple(shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
         axis = self.axis % x.ndim
@@ -46,8 +47,8 @@ Act = Literal[
 ]  # fmt: skip
 
 
-def activation(kind: str) -> nn.Module:
-    """The module of an activation by name; `none` is the identity."""
+def activation(kind: str, axis: int = -1) -> nn.Module:
+    """The module of an activation by name; `none` is the identity. Softmax and log-softmax run over `axis`."""
     table = {
         "none": lambda: nn.Identity(),
         "relu": lambda: nn.ReLU(),
@@ -61,8 +62,8 @@ def activation(kind: str) -> nn.Module:
         "sigmoid": lambda: nn.Sigmoid(),
         "hard_sigmoid": lambda: nn.Hardsigmoid(),
         "tanh": lambda: nn.Tanh(),
-        "softmax": lambda: nn.Softmax(-1),
-        "log_softmax": lambda: nn.LogSoftmax(-1),
+        "softmax": lambda: nn.Softmax(axis),
+        "log_softmax": lambda: nn.LogSoftmax(axis),
         "sign": lambda: Sign(),
         "step": lambda: Step(),
     }
@@ -70,24 +71,28 @@ def activation(kind: str) -> nn.Module:
 
 
 class Activation(nn.Module):
-    """An activation as a layer of its own. Shapes: any -> the same (softmax runs over the last axis)."""
+    """An activation as a layer of its own. Shapes: any -> the same (softmax runs over channels or features)."""
 
     free = True
 
     def __init__(self, shape: Shape, kind: Act = "relu") -> None:
         super().__init__()
+        channels(shape)  # text has none
         self.kind = kind
-        self.act = activation(kind)
+        self.act = activation(kind, -1 if len(shape) <= 2 else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(x)
 
 
-def relu() -> dict:
-    """The layer `act: {kind: relu}` by its common name."""
-    return {"act": {"kind": "relu"}}
+def _word(kind: str) -> Callable[[], list]:
+    def named() -> list:
+        return [{"act": {"kind": kind}}]
+
+    named.__doc__ = f"The layer `act: {{kind: {kind}}}` as a bare word."
+    return named
 
 
 LAYERS = {"act": Activation, "maxout": Maxout}
 COMBINATORS: dict[str, type] = {}
-MOTIFS = {"relu": relu}
+MOTIFS = {kind: _word(kind) for kind in get_args(Act) if kind != "none"}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasforge.blocks.activation import Act, activation
+from nasforge.blocks.norm import NormKind
 from nasforge.blocks.shapes import Shape, need_rank
 
 
@@ -24,7 +26,10 @@ class Flatten(nn.Module):
 
 
 class Linear(nn.Module):
-    """y = act(W x + b) on the last axis. Shapes: (F) -> (out), (T, F) -> (T, out); `out` is the number of classes by default."""
+    """y = act(W x + b) on the last axis. Shapes: (F) -> (out), (T, F) -> (T, out); `out` is the number of classes by default.
+
+    `drop_connect`: share of the weights that are zero at a training step. Source: Wan et al. 2013.
+    """
 
     def __init__(self, shape: Shape, out: int | Literal["classes"] = "classes", act: Act = "none", bias: bool = True, drop_connect: float = 0.0) -> None:
         super().__init__()
@@ -39,8 +44,22 @@ class Linear(nn.Module):
         return self.act(self.linear(x))
 
 
-def vector_head(hidden: list[int], act: str = "relu", dropout: float = 0.5) -> list:
-    """Vectorise + FC: flatten, hidden layers with dropout before each, the classifier. Source: Simonyan & Zisserman 2015, table 1."""
+class WeightedPool(nn.Module):
+    """The average over positions with a learned weight for each, equal at the start. Shapes: (C, H, W) -> (C)."""
+
+    sees_all = True
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        need_rank(shape, (3,), "weighted_pool")
+        self.weight = nn.Parameter(torch.zeros(1, shape[1] * shape[2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(2), self.weight.softmax(-1)).squeeze(-1)  # (B, C, H*W) -> (B, C, 1) -> (B, C)
+
+
+def vector_head(hidden: list[int], act: Act = "relu", dropout: float = 0.5) -> list:
+    """Vectorise + FC: flatten, hidden layers with dropout after each, the classifier. Source: Simonyan & Zisserman 2015, table 1."""
     layers: list = ["flatten"]
     for width in hidden:
         layers += [{"linear": {"out": width, "act": act}}, {"dropout": {"p": dropout}}]
@@ -52,18 +71,36 @@ def gap_head(dropout: float = 0.0) -> list:
     return [{"pool": {"kind": "avg"}}, {"dropout": {"p": dropout}}, {"linear": {}}]
 
 
-def aux_head(conv: int = 128, hidden: int = 1024, kernel: int = 5, stride: int = 3, dropout: float = 0.7) -> list:
+def weighted_gap_head(dropout: float = 0.0) -> list:
+    """Learned weights for the positions, average, FC."""
+    return ["weighted_pool", {"dropout": {"p": dropout}}, {"linear": {}}]
+
+
+def pixel_head(dropout: float = 0.5, act: Act = "relu", average: bool = True) -> list:
+    """A classifier at each position (1x1 convolution), then the average; without `average` a map of class scores.
+
+    Source: Iandola et al. 2016 (SqueezeNet), table 1; Long et al. 2015, section 4.1.
+    """
+    scores = [{"dropout": {"p": dropout}}, {"conv": {"out": "classes", "kernel": 1, "norm": "none", "act": act if average else "none"}}]
+    return [*scores, {"pool": {"kind": "avg"}}] if average else scores
+
+
+def aux_head(
+    conv: int = 128, hidden: int = 1024, kernel: int = 5, stride: int = 3, dropout: float = 0.7, norm: NormKind = "batch", act: Act = "relu"
+) -> list:
     """The auxiliary classifier of GoogLeNet. Source: Szegedy et al. 2015, section 5."""
     return [
         {"pool": {"kind": "avg", "kernel": kernel, "stride": stride, "pad": "valid"}},
-        {"conv": {"out": conv, "kernel": 1}},
+        {"conv": {"out": conv, "kernel": 1, "norm": norm, "act": act}},
         "flatten",
-        {"linear": {"out": hidden, "act": "relu"}},
+        {"linear": {"out": hidden, "act": act}},
         {"dropout": {"p": dropout}},
         {"linear": {}},
     ]
 
 
-LAYERS = {"flatten": Flatten, "linear": Linear}
+LAYERS = {"flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool}
 COMBINATORS: dict[str, type] = {}
-MOTIFS = {"vector_head": vector_head, "gap_head": gap_head, "aux_head": aux_head}
+MOTIFS = {
+    "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head, "aux_head": aux_head,
+}  # fmt: skip

@@ -49,7 +49,10 @@ class Norm(nn.Module):
 
 
 class LocalResponseNorm(nn.Module):
-    """x / (k + alpha/n * sum of squares over n neighbouring channels)^beta. Source: Krizhevsky et al. 2012, section 3.3."""
+    """x / (k + alpha/n * sum of squares over n neighbouring channels)^beta.
+
+    Source: Krizhevsky et al. 2012, section 3.3; they write alpha for what is alpha/n here and in torch and Caffe.
+    """
 
     free = True
 
@@ -64,15 +67,21 @@ class LocalResponseNorm(nn.Module):
 
 
 def standardise(weight: Tensor, eps: float = 1e-5) -> Tensor:
-    """Weights with mean 0 and standard deviation 1 per output channel. Source: Qiao et al. 2019, equation 5."""
+    """Weights with mean 0 and standard deviation 1 per output channel: (W - mean) / (deviation + eps). Source: Qiao et al. 2019, equation 5."""
     axes = list(range(1, weight.ndim))
     centred = weight - weight.mean(axes, keepdim=True)
-    return centred / (centred.square().mean(axes, keepdim=True).sqrt() + eps)
+    variance = centred.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
+    return centred / (variance.sqrt() + eps)
+
+
+def weight_length(weight: Tensor) -> Tensor:
+    """||v|| per output channel, the other axes kept as 1."""
+    return torch.linalg.vector_norm(weight, dim=list(range(1, weight.ndim)), keepdim=True)
 
 
 def weight_norm(direction: Tensor, gain: Tensor) -> Tensor:
     """w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
-    return gain * direction / torch.linalg.vector_norm(direction, dim=list(range(1, direction.ndim)), keepdim=True)
+    return gain * direction / weight_length(direction)
 
 
 LAYERS = {"norm": Norm, "lrn": LocalResponseNorm}

@@ -1,20 +1,27 @@
-"""Pooling."""
+"""Pooling: of windows, of everything, of a pyramid of bins; and its inverses."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasforge.blocks.conv import per_axis
 from nasforge.blocks.shapes import Shape, need_rank
 
+TINY = 1e-12
+
 
 class Pool(nn.Module):
     """Pooling of windows, or of everything where no kernel is given.
 
     Shapes: (C, H, W) -> (C, H', W'), without kernel (C, H, W) -> (C); likewise (T, F) -> (T', F) or (F).
+    kind: max, avg, min; mixed, a learned mix of max and avg (Lee et al. 2016, equation 2); lp, (sum of |x|^p)^(1/p) (Sermanet et al. 2012);
+    stochastic, one value drawn with probability a / sum of a, outside training the mean of that draw (Zeiler & Fergus 2013; negatives count as 0).
+    `ceil`: a last window that is not full counts. `pad` same: (k - 1) // 2 on both sides where windows overlap, none where they do not.
     """
 
     free = True
@@ -22,41 +29,172 @@ class Pool(nn.Module):
     def __init__(
         self,
         shape: Shape,
-        kind: Literal["max", "avg", "min"] = "max",
+        kind: Literal["max", "avg", "min", "mixed", "lp", "stochastic"] = "max",
         kernel: int | list[int] | None = None,
         stride: int | list[int] | None = None,
         pad: int | Literal["same", "valid"] = "same",
         ceil: bool = False,
+        p: float = 2.0,
     ) -> None:
         super().__init__()
         need_rank(shape, (2, 3, 4), "pool")
         axes = max(len(shape) - 1, 1)
-        self.kind, self.swap, self.ceil, self.axes = kind, len(shape) == 2, ceil, axes
-        self.kernel = None if kernel is None else per_axis(kernel, axes, "kernel")
+        if p < 1:
+            raise ValueError(f"p must be a number >= 1, got {p}")
+        self.kind, self.swap, self.ceil, self.axes, self.p = kind, len(shape) == 2, ceil, axes, p
+        self.kernel = [] if kernel is None else per_axis(kernel, axes, "kernel")  # empty: everything
         self.stride = self.kernel if stride is None else per_axis(stride, axes, "stride")
-        if self.kernel is not None:
-            overlap = "valid" if self.kernel == self.stride else pad  # windows that do not overlap need no padding
-            self.padding = [k // 2 if overlap == "same" else 0 if overlap == "valid" else int(overlap) for k in self.kernel]
+        apart = self.kernel == self.stride
+        self.padding = [pad if isinstance(pad, int) else 0 if apart or pad == "valid" else (k - 1) // 2 for k in self.kernel]
+        self.mix = nn.Parameter(torch.zeros(1)) if kind == "mixed" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.swap:
-            x = x.transpose(1, 2)  # (B, T, F) -> (B, F, T)
-        if self.kernel is None:
-            flat = x.flatten(2)
-            return flat.mean(-1) if self.kind == "avg" else flat.amax(-1) if self.kind == "max" else flat.amin(-1)  # (B, C)
-        x = self._windows(x)
-        return x.transpose(1, 2) if self.swap else x
+        x = x.transpose(1, 2) if self.swap else x  # (B, T, F) -> (B, F, T)
+        x = self._reduce(x if self.kernel else x.flatten(2))
+        return x.transpose(1, 2) if self.swap and self.kernel else x
+
+    def _reduce(self, x: Tensor) -> Tensor:
+        if self.kind == "max":
+            return self._largest(x)
+        if self.kind == "min":
+            return -self._largest(-x)
+        if self.kind == "avg":
+            return self._average(x)
+        if self.kind == "lp":
+            return (self._sum(x.abs() ** self.p) + TINY) ** (1 / self.p)
+        if self.mix is not None:
+            share = self.mix.sigmoid()
+            return share * self._largest(x) + (1 - share) * self._average(x)
+        x = x.clamp_min(0)
+        return self._draw(x) if self.training else self._average(x * x) / (self._average(x) + TINY)  # sum of p_i a_i
+
+    def _largest(self, x: Tensor) -> Tensor:
+        if not self.kernel:
+            return x.amax(-1)
+        function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[self.axes]
+        return function(x, tuple(self.kernel), tuple(self.stride), tuple(self.padding), ceil_mode=self.ceil)
+
+    def _average(self, x: Tensor) -> Tensor:
+        if not self.kernel:
+            return x.mean(-1)
+        function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[self.axes]
+        return function(x, tuple(self.kernel), tuple(self.stride), tuple(self.padding), self.ceil, count_include_pad=False)
+
+    def _sum(self, x: Tensor) -> Tensor:
+        if not self.kernel:
+            return x.sum(-1)
+        if self.axes == 3:
+            return F.avg_pool3d(x, tuple(self.kernel), tuple(self.stride), tuple(self.padding), self.ceil, divisor_override=1)
+        one = [1] * (2 - self.axes)  # a sequence is an image of one row
+        x = x.unsqueeze(2) if one else x
+        pads = (*[0] * len(one), *self.padding)
+        x = F.avg_pool2d(x, (*one, *self.kernel), (*one, *self.stride), pads, self.ceil, divisor_override=1)
+        return x.squeeze(2) if one else x
+
+    def _draw(self, x: Tensor) -> Tensor:
+        """One value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
+        windows = self._windows(x) if self.kernel else x
+        clocks = torch.empty_like(windows).exponential_().clamp_min(TINY)
+        return windows.gather(-1, (windows / clocks).argmax(-1, keepdim=True)).squeeze(-1)
 
     def _windows(self, x: Tensor) -> Tensor:
-        kernel, stride, pad = tuple(self.kernel or ()), tuple(self.stride or ()), tuple(self.padding)
-        if self.kind == "avg":
-            average = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[self.axes]
-            return average(x, kernel, stride, pad, self.ceil, count_include_pad=False)
-        largest = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[self.axes]
-        sign = -1 if self.kind == "min" else 1
-        return sign * largest(sign * x, kernel, stride, pad, ceil_mode=self.ceil) if sign < 0 else largest(x, kernel, stride, pad, ceil_mode=self.ceil)
+        """The values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
+        sizes = self._average(x).shape[2:]
+        geometry = list(zip(sizes, x.shape[2:], self.kernel, self.stride, self.padding, strict=True))
+        after = [max(0, (m - 1) * s + k - n - p) for m, n, k, s, p in geometry]
+        wide = F.pad(x, [side for p, a in zip(reversed(self.padding), reversed(after), strict=True) for side in (p, a)])
+        cuts = []
+        for offsets in product(*map(range, self.kernel)):
+            spans = [slice(i, i + (m - 1) * s + 1, s) for i, (m, _, _, s, _) in zip(offsets, geometry, strict=True)]
+            cuts.append(wide[(slice(None), slice(None), *spans)])
+        return torch.stack(cuts, -1)
 
 
-LAYERS = {"pool": Pool}
+class SpatialPyramid(nn.Module):
+    """Pooling into n x n bins for each level, of a map of any size. Shapes: (C, H, W) -> (C * sum of n^2): 21 bins for levels 1, 2, 4.
+
+    Source: He et al. 2014 (SPP-net), section 2.2.
+    """
+
+    free = True
+    sees_all = True
+
+    def __init__(self, shape: Shape, levels: list[int] = [1, 2, 4], kind: Literal["max", "avg"] = "max") -> None:  # noqa: B006 (never changed)
+        super().__init__()
+        need_rank(shape, (3,), "spatial_pyramid")
+        if not levels or min(levels) < 1:
+            raise ValueError(f"levels must be a list of numbers >= 1, got {levels}")
+        self.levels, self.kind = list(levels), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([cell for n in self.levels for cell in self._bins(x, n)], 1)  # (B, C, H, W) -> (B, C * bins)
+
+    def _bins(self, x: Tensor, n: int) -> list[Tensor]:
+        """Bin i covers the rows floor(i H / n) to ceil((i + 1) H / n), so a bin is never empty."""
+        high, wide = x.shape[2], x.shape[3]
+        cells = []
+        for i, j in product(range(n), range(n)):
+            cell = x[:, :, i * high // n : -(-(i + 1) * high // n), j * wide // n : -(-(j + 1) * wide // n)].flatten(2)
+            cells.append(cell.amax(-1) if self.kind == "max" else cell.mean(-1))
+        return cells
+
+
+class BedOfNails(nn.Module):
+    """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). (Nearest un-pooling is `upsample`.)"""
+
+    free = True
+
+    def __init__(self, shape: Shape, stride: int = 2) -> None:
+        super().__init__()
+        need_rank(shape, (3,), "bed_of_nails")
+        self.stride = per_axis(stride, 1, "stride")[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        more = self.stride - 1
+        x = F.pad(x[:, :, :, None, :, None], [0, more, 0, 0, 0, more])  # (B, C, H, W) -> (B, C, H, s, W, s)
+        return x.flatten(4).flatten(2, 3)  # (B, C, H*s, W*s)
+
+
+class IndexPool(nn.Module):
+    """Max pooling that also tells where the maxima were. Shapes: (C, H, W) -> (positions (C, H/s, W/s), maxima (C, H/s, W/s)).
+
+    Name the positions with `as: [where, pooled]` and give them to `index_unpool`. Source: Badrinarayanan et al. 2017 (SegNet), section 3.
+    """
+
+    free = True
+
+    def __init__(self, shape: Shape, stride: int = 2) -> None:
+        super().__init__()
+        need_rank(shape, (3,), "index_pool")
+        if stride < 1 or shape[1] % stride or shape[2] % stride:
+            raise ValueError(f"index_pool needs a height and width divisible by stride={stride}, got {shape[1]} x {shape[2]}")
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled, where = F.max_pool2d(x, self.stride, return_indices=True)
+        return where, pooled
+
+
+class IndexUnpool(nn.Module):
+    """Values put back to the places that index_pool recorded, zeros elsewhere. Inputs: (C, H, W) and positions of that shape."""
+
+    free = True
+    many = True
+
+    def __init__(self, shapes: tuple[Shape, ...], stride: int = 2) -> None:
+        super().__init__()
+        if len(shapes) != 2 or tuple(shapes[0]) != tuple(shapes[1]) or len(shapes[0]) != 3:
+            raise ValueError(f"index_unpool needs a map and positions of one shape (from: [last, where]), got {[tuple(s) for s in shapes]}")
+        self.stride = per_axis(stride, 1, "stride")[0]
+
+    def forward(self, x: Tensor, where: Tensor) -> Tensor:
+        high, wide = x.shape[2] * self.stride, x.shape[3] * self.stride
+        flat = x.new_zeros(x.shape[0], x.shape[1], high * wide).scatter(2, where.flatten(2).long(), x.flatten(2))
+        return flat.unflatten(2, (high, wide))  # (B, C, H*s, W*s)
+
+
+LAYERS = {
+    "pool": Pool, "spatial_pyramid": SpatialPyramid, "bed_of_nails": BedOfNails, "index_pool": IndexPool, "index_unpool": IndexUnpool,
+}  # fmt: skip
 COMBINATORS: dict[str, type] = {}
 MOTIFS: dict[str, object] = {}

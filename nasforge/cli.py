@@ -1,0 +1,172 @@
+"""The command line. Only the command that is asked for is imported, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from nasforge.errors import UserError
+
+ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="nasforge", description="Neural architecture search: given data, a device and a limit, the best network that fits."
+    )
+    top.add_argument("--version", action="version", version=_version())
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _report, _bench):
+        add(commands)
+    return top
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"nasforge {version('nasforge')}"
+
+
+def _command(commands: argparse._SubParsersAction, name: str, text: str, json: bool = True) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    if json:
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+    return command
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", help="digits, a folder, .npz, .csv, idx file(s), .txt, or module:function (default: digits)")
+    command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
+    command.add_argument("--allow-code", action="store_true", help="let --data module:function run code")
+
+
+def _search(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
+    c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
+    _data(c)
+    c.add_argument("--strategy", help="random, tpe, nsga2 (default: tpe)")
+    c.add_argument("--evaluator", default=None, help="train (default)")
+    c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
+    c.add_argument("--objective", help="accuracy, or several: accuracy,-params (a minus: the smaller the better)")
+    c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated")
+    c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
+    c.add_argument("--pruner", help="early stopping: asha (default), median, none")
+    c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
+    c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
+    c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")
+    c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: 3)")
+    c.add_argument("--no-control", action="store_true", help="no equal-budget random search beside")
+    c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
+    c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
+    c.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="workers on a Ray cluster (here, or at ADDRESS)")
+    c.add_argument("--storage", metavar="URL", help="an Optuna storage URL (default: a journal in the run folder)")
+    c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
+    c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
+
+
+def _zoo(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "zoo", "list documented networks with their figures and sources")
+    c.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a name with * and ?")
+
+
+def _show(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "show", "show the layer table of an architecture, or the size of a space")
+    c.add_argument("what", metavar="ARCH|SPACE", help=f"{ARCH}; or a space")
+    c.add_argument("--counting", choices=("macs", "textbook"), default="macs", help="textbook: the notes' operations and memory in elements")
+
+
+def _train(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "train", "train one architecture with its recipe and score it on test")
+    c.add_argument("arch", metavar="ARCH", help=ARCH)
+    _data(c)
+    c.add_argument("--epochs", type=int)
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--device", default="cpu")
+    c.add_argument("--out", metavar="DIR", help="folder for weights, checkpoint and curve (default: runs/train-NAME)")
+
+
+def _scale(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "scale", "grow or shrink an architecture in depth, width and resolution")
+    c.add_argument("arch", metavar="ARCH", help=ARCH)
+    c.add_argument("--phi", type=float, help="compound coefficient: depth 1.2^phi, width 1.1^phi, resolution 1.15^phi")
+    c.add_argument("--fit", metavar="METRIC=NUMBER", help="the largest member of the family that fits, such as params=1e6")
+    c.add_argument("--out", metavar="FILE", help="write the architecture")
+
+
+def _latency(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "latency", "measure the latency of an architecture on this machine")
+    c.add_argument("arch", metavar="ARCH", help=ARCH)
+    c.add_argument("--device", default="cpu")
+    c.add_argument("--runtime", default="eager", help="eager, onnxruntime (default: eager)")
+    c.add_argument("--batch", type=int, default=1)
+    c.add_argument("--threads", type=int, default=1)
+    c.add_argument("--profile", metavar="FILE", help="also predict with a calibrated profile")
+
+
+def _calibrate(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "calibrate", "measure a few networks of a space, fit a latency predictor, print its error")
+    c.add_argument("space", metavar="SPACE")
+    c.add_argument("--device", default="cpu")
+    c.add_argument("--runtime", default="eager")
+    c.add_argument("--networks", type=int, default=20, metavar="N")
+    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--out", metavar="FILE", default="profile.json")
+
+
+def _locate(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "locate", "find the choices that give an architecture in a space")
+    c.add_argument("arch", metavar="ARCH", help=ARCH)
+    c.add_argument("space", metavar="SPACE")
+
+
+def _export(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "export", "take a network away: one Python file, ONNX, or torch.export, checked in a fresh process")
+    c.add_argument("arch", metavar="ARCH|RUN[:trial]", help=f"{ARCH}; RUN alone is its winner")
+    c.add_argument("--to", choices=("onnx", "torch", "python"), required=True)
+    c.add_argument("--out", metavar="DIR", default="exported")
+    c.add_argument("--weights", metavar="FILE", help="safetensors of the architecture (default: those of the run, else fresh ones)")
+
+
+def _report(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
+    c.add_argument("run", metavar="RUN", help="the folder of a search")
+
+
+def _bench(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "bench", "compare strategies on tabular benchmarks: regret against evaluations")
+    c.add_argument("--table", metavar="FILE", help="csv with `arch` strings of NAS-Bench-201 and accuracy columns")
+    c.add_argument("--select", default="c10_valid_e12", metavar="COLUMN")
+    c.add_argument("--report", default="c10_test_e200", metavar="COLUMN")
+    c.add_argument("--strategies", default="random,tpe,nsga2")
+    c.add_argument("--seeds", type=int, default=10)
+    c.add_argument("--evals", default="50,100,200")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by the user."""
+    args = parser().parse_args(argv)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
+    try:
+        return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
+    except UserError as error:
+        print(f"nasforge {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"nasforge {args.command}: stopped; what had ended is kept, the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        print(f"nasforge {args.command}: {error.strerror or error} ({error.filename or 'no file named'}); free space or choose another folder", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What several commands share: architectures by name, JSON on stdout, plain tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nasforge.arch import Arch
+from nasforge.choosers import replay
+from nasforge.errors import UserError, nearest
+from nasforge.files import find, names, read
+from nasforge.space import Space
+
+
+def print_json(data: Any) -> None:
+    """One JSON object on stdout."""
+    json.dump(data, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def arch_named(name: str) -> Arch:
+    """The architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
+    return arch_and_weights(name)[0]
+
+
+def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
+    """The architecture, and its weights where a run has them."""
+    folder, _, which = name.rpartition(":")
+    run = Path(folder or name)
+    if (run / "manifest.json").is_file():
+        return _of_run(run, which if folder else "")
+    arch = read(find(name, ("arch",)) if not Path(name).is_file() else name)
+    drawn, choices = Space(arch).draw(_nothing_open(name))
+    return drawn, None
+
+
+def _nothing_open(name: str) -> Any:
+    def ask(opening: Any) -> Any:
+        raise UserError(f"{name}: {opening.name} is open ({opening}); an architecture has nothing open: search it, or choose a value")
+
+    return ask
+
+
+def _of_run(run: Path, which: str) -> tuple[Arch, Path | None]:
+    """A finalist or trial of a run; the winner where nothing is named."""
+    folder = run / "finalists"
+    have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+    if which.isdigit():
+        return _trial(run, int(which)), None
+    if not which:
+        which = _winner(run)
+    if which not in have:
+        raise UserError(f"{run}: has no finalist {which!r}; {nearest(which, have)}")
+    weights = folder / f"{which}.safetensors"
+    return read(have[which]), weights if weights.exists() else None
+
+
+def _winner(run: Path) -> str:
+    summary = study_of(run).user_attrs.get("summary")
+    if not summary or not summary.get("best"):
+        raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER")
+    return str(summary["best"]["name"])
+
+
+def study_of(run: Path) -> Any:
+    """The study of a run, opened for reading."""
+    import optuna
+
+    from nasforge.search.storage import open_storage
+
+    return optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
+
+
+def _trial(run: Path, number: int) -> Arch:
+    trials = study_of(run).get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
+    return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]
+
+
+def space_named(name: str) -> dict[str, Any]:
+    """The data of a space by name or file."""
+    return read(find(name, ("space",)) if not Path(name).is_file() else name)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as aligned text; numbers to the right."""
+    cells = [[str(c) for c in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [all(_numeric(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(header))]
+    lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def _numeric(text: str) -> bool:
+    return text in ("", "-", "all") or text.replace(",", "").replace(".", "").replace("-", "").replace("x", "").isdigit()
+
+
+__all__ = ["arch_and_weights", "arch_named", "names", "print_json", "space_named", "study_of", "table"]

@@ -1,0 +1,121 @@
+"""nasforge search: a search from a space file to finalists, report and export."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nasforge.arch import Arch
+from nasforge.blocks import BLOCKS
+from nasforge.check import check_arch
+from nasforge.commands.common import arch_and_weights, arch_named, print_json, space_named
+from nasforge.commands.progress import progress
+from nasforge.errors import UserError, nearest
+from nasforge.evaluate import EVALUATORS, Data, DataSpec, data_of, fit_to_data
+from nasforge.export import export
+from nasforge.report import report, words
+from nasforge.runners.local import LocalRunner
+from nasforge.search.objectives import limits_of, parse_limit, parse_objectives
+from nasforge.search.plan import Plan
+from nasforge.search.pruners import PRUNERS
+from nasforge.search.session import Runner, search
+from nasforge.search.strategies import STRATEGIES
+from nasforge.zoo import small
+
+DEFAULTS: dict[str, Any] = {
+    "data": "digits", "objective": "accuracy,-params", "strategy": "tpe", "evaluator": "train", "pruner": "asha", "trials": 40,
+    "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None, "control": True,
+}  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    plan = plan_of(args)
+    folder = Path(args.run or f"runs/{Path(args.space).stem}")
+    with progress(quiet=args.json) as show:
+        summary = search(plan, folder, lambda: _runner(args, plan), show)
+    report(folder)
+    exported = _export(args, folder, summary)
+    if args.json:
+        print_json({**summary, "report": str(folder / "report.html"), "exported": exported})
+    else:
+        print(words(folder))
+        print(f"\nreport: {folder / 'report.html'}" + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else ""))
+    return 0
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """The plan: the command line, then the space file's `search` and `constraints`, then defaults."""
+    raw = space_named(args.space)
+    check_arch(raw, BLOCKS)
+    asked = _asked(args, raw.get("search") or {})
+    spec = DataSpec(asked["data"], asked["data_limit"], 0, args.allow_code)
+    data = data_of(spec)
+    space = fit_to_data(raw, data)
+    for name, table in (("strategy", STRATEGIES), ("pruner", PRUNERS), ("evaluator", EVALUATORS)):
+        if asked[name] not in table:
+            raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
+    for name in ("trials", "finalists", "final_seeds"):
+        if not isinstance(asked[name], int) or asked[name] < 1:
+            raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
+    limits = {str(x).split("<")[0].split(">")[0]: x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, args.constraint or []))}
+    return Plan(
+        space=space,
+        data=spec,
+        objectives=tuple(parse_objectives(asked["objective"])),
+        limits=tuple(limits.values()),
+        strategy=asked["strategy"],
+        evaluator=asked["evaluator"],
+        pruner=asked["pruner"],
+        trials=asked["trials"],
+        seed=args.seed,
+        recipe={} if asked["epochs"] is None else {"epochs": asked["epochs"]},
+        final_recipe={} if asked["final_epochs"] is None else {"epochs": asked["final_epochs"]},
+        baselines={name: _baseline(name, data) for name in asked["seed_arch"]},
+        finalists=asked["finalists"],
+        final_seeds=asked["final_seeds"],
+        control=asked["control"],
+        device=args.device,
+        storage=args.storage,
+    )
+
+
+def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = [k for k in of_space if k not in DEFAULTS]
+    if unknown:
+        raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
+    given = {k: v for k, v in vars(args).items() if k in DEFAULTS and v is not None}
+    if args.no_control:
+        given["control"] = False
+    return {**DEFAULTS, **of_space, **given}
+
+
+def _baseline(name: str, data: Data) -> Arch:
+    """A baseline for the data: the network in its small form where the images are small."""
+    arch = arch_named(name)
+    return fit_to_data(small(arch, data.shape, data.classes), data)
+
+
+def _runner(args: argparse.Namespace, plan: Plan) -> Runner:
+    if args.ray:
+        from nasforge.runners.ray import RayRunner  # heavy, and only here
+
+        return RayRunner(args.ray, args.workers, args.threads, plan.evaluator)
+    if args.workers < 1:
+        raise UserError(f"--workers: must be at least 1, got {args.workers}")
+    return LocalRunner(args.workers, args.threads, plan.evaluator)
+
+
+def _export(args: argparse.Namespace, folder: Path, summary: dict[str, Any]) -> dict[str, Any] | None:
+    if not args.export or not summary.get("best"):
+        return None
+    from safetensors.torch import load_file
+
+    arch, weights = arch_and_weights(f"{folder}:{summary['best']['name']}")
+    done = export(arch, load_file(weights) if weights else None, args.export, folder / "export", name=summary["best"]["name"])
+    return {"path": str(done.path), "largest_difference": done.largest_difference}

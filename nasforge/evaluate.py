@@ -1,0 +1,139 @@
+"""Evaluators: from a job (an architecture, a recipe, a data set) to a result. The one place where architectures meet data.
+
+A job and a result are plain data, so any runner can carry them. Nothing here knows of strategies or studies.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from nasforge.arch import Arch
+from nasforge.blocks.shapes import Tokens
+from nasforge.build import build, input_shapes
+from nasforge.data import Data, load
+from nasforge.errors import UserError
+from nasforge.latency import measure
+from nasforge.recipe import Recipe, default_recipe
+from nasforge.train import fit, score
+
+OnEpoch = Callable[[int, dict[str, float]], bool]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """How to load a data set; see `nasforge.data.load`."""
+
+    spec: str = "digits"
+    limit: int | None = None
+    seed: int = 0
+    allow_code: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to evaluate.
+
+    full: the long recipe of finalists instead of the short one of the search. test: score on the test part at the end.
+    recipe: what differs from the default recipe. latency_limit_ms: a network measured slower is not trained.
+    weights, checkpoint: files to write the weights to, and to resume a killed training from.
+    """
+
+    arch: Arch
+    data: DataSpec
+    seed: int = 0
+    full: bool = False
+    test: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    latency: bool = False
+    latency_limit_ms: float | None = None
+    weights: str | None = None
+    checkpoint: str | None = None
+
+
+@dataclass
+class Result:
+    """What came of a job: metrics on val, scores on test where asked for, the curve, and where the time went."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    stopped: str | None = None
+    error: str | None = None
+
+
+@lru_cache(maxsize=2)
+def data_of(spec: DataSpec) -> Data:
+    """The data set, loaded once a process."""
+    return load(spec.spec, seed=spec.seed, limit=spec.limit, allow_code=spec.allow_code)
+
+
+def fit_to_data(arch: Mapping[str, Any], data: Data) -> Arch:
+    """The architecture or space with the input and the number of classes of the data. Raises UserError where they cannot fit."""
+    spec = arch.get("input")
+    if isinstance(spec, Mapping) and "tokens" not in spec:
+        raise UserError(f"input: {list(spec)} are several inputs; data sets of nasforge have one, so such a network can be shown but not trained")
+    wanted: Any = list(data.shape) if data.vocab is None else {"tokens": data.vocab, "length": data.shape[0]}
+    have = next(iter(input_shapes({"input": spec}).values())) if spec is not None else None
+    if have is not None and (len(have) != len(data.shape) + isinstance(have, Tokens) or isinstance(have, Tokens) != (data.vocab is not None)):
+        raise UserError(f"input: made for {spec}, the data set {data.name} has {wanted}; take another space or other data")
+    return {**arch, "input": wanted, "classes": data.classes}
+
+
+def recipe_of(job: Job, data: Data) -> Recipe:
+    """The default recipe for the data with what the architecture and the job change."""
+    base = default_recipe(data, full=job.full).to_dict()
+    changes = {**(job.arch.get("recipe") or {}), **job.recipe}
+    return Recipe.of({**base, **changes})
+
+
+def train(job: Job, on_epoch: OnEpoch) -> Result:
+    """The result of training and scoring; mistakes and failures are results too."""
+    result = Result()
+    try:
+        data = data_of(job.data)
+        torch.manual_seed(job.seed)
+        model = build(job.arch)
+        if job.latency and not _fast_enough(job, model, result):
+            return result
+        fitted = fit(
+            model, data, recipe_of(job, data), seed=job.seed, device=job.device,
+            on_epoch=lambda epoch, row: on_epoch(epoch, {**row, **result.metrics}),
+            checkpoint=Path(job.checkpoint) if job.checkpoint else None,
+        )  # fmt: skip
+        result.metrics |= fitted.metrics
+        result.curve, result.stopped = fitted.curve, fitted.stopped
+        result.seconds["training"] = fitted.seconds
+        if job.test:
+            result.test = score(model, data.test, device=job.device)
+        if job.weights:
+            Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
+            save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)
+    except UserError as error:
+        result.error = str(error)
+    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
+        result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
+    return result
+
+
+def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:
+    began = time.perf_counter()
+    shape = next(iter(input_shapes(job.arch).values()))
+    result.metrics["latency_ms"] = measure(model, shape).median_ms
+    result.seconds["measuring"] = time.perf_counter() - began
+    if job.latency_limit_ms is not None and result.metrics["latency_ms"] > job.latency_limit_ms:
+        result.stopped = "too slow"
+        return False
+    return True
+
+
+EVALUATORS: dict[str, Callable[[Job, OnEpoch], Result]] = {"train": train}

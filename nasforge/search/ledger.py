@@ -1,0 +1,103 @@
+"""What a study has seen: its trials as records, by canonical key, rebuilt from the storage alone.
+
+Each trial carries one user attribute `record` with its key, kind, metrics, curve and seconds. Kinds: finished, pruned, failed (these
+three are the asked trials), duplicate, infeasible (these cost nothing), interrupted (its driver died; it is asked again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nasforge.search.objectives import Limit, Objective, front, losses
+
+COUNTED = ("finished", "pruned", "failed")
+
+
+@dataclass
+class Record:
+    """One trial in plain data."""
+
+    number: int
+    kind: str
+    key: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+    duplicate_of: int | None = None
+    baseline: str | None = None
+    feasible: bool = True
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """The records of a study, and what follows from them."""
+
+    def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
+        self.study, self.objectives, self.limits = study, list(objectives), list(limits)
+        self.records: dict[int, Record] = {}
+        self.by_key: dict[str, int] = {}
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._add(_record(trial))
+
+    def _add(self, record: Record) -> None:
+        self.records[record.number] = record
+        if record.key and record.kind not in ("duplicate", "interrupted"):
+            self.by_key.setdefault(record.key, record.number)
+
+    def count(self, *kinds: str) -> int:
+        return sum(r.kind in kinds for r in self.records.values())
+
+    def close(self, trial: optuna.Trial, record: Record) -> None:
+        """Tell the study how a trial ended, and remember it."""
+        stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
+        for limit in self.limits:
+            if limit.metric in record.metrics:
+                trial.set_constraint(str(limit), limit.excess(record.metrics[limit.metric]))
+        trial.set_user_attr("record", stored)
+        original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
+        kind = original.kind if original else record.kind
+        if kind == "finished":
+            values = [(original or record).metrics[o.metric] for o in self.objectives]
+            self.study.tell(trial, values)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
+        self._add(record)
+
+    def feasible(self, metrics: dict[str, float]) -> bool:
+        """Whether no limit on a known metric is broken."""
+        return all(limit.excess(metrics[limit.metric]) <= 0 for limit in self.limits if limit.metric in metrics)
+
+    def finished(self) -> list[Record]:
+        """Finished trials that keep all limits, in order."""
+        return [r for _, r in sorted(self.records.items()) if r.kind == "finished" and self.feasible(r.metrics)]
+
+    def front(self) -> list[Record]:
+        """The finished trials that no other dominates on val."""
+        done = self.finished()
+        return [done[i] for i in front([losses(r.metrics, self.objectives) for r in done])]
+
+    def curves(self) -> Iterator[list[tuple[float, ...]]]:
+        """The losses after each epoch of every trial that was trained."""
+        for record in self.records.values():
+            if record.curve and record.kind in ("finished", "pruned"):
+                yield [epoch_losses(row, record.metrics, self.objectives) for row in record.curve]
+
+
+def epoch_losses(row: dict[str, float], metrics: dict[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The objectives as known after an epoch: trained ones from its row (val), costs from the metrics."""
+    known = {**metrics, **row, "loss": row.get("val_loss", row.get("loss", 0.0))}
+    return losses(known, objectives)
+
+
+def _record(trial: FrozenTrial) -> Record:
+    stored = trial.user_attrs.get("record")
+    if stored is None:  # its driver died between two lines of the journal
+        return Record(trial.number, "interrupted", choices=dict(trial.params))
+    return Record(number=trial.number, choices=dict(trial.params), **stored)

@@ -1,0 +1,116 @@
+"""Objectives and limits: what is wanted of a network, as words (`accuracy,-params`, `latency_ms<=5`) and as data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nasforge.errors import UserError, nearest
+
+TRAINED = ("accuracy", "loss", "miou")  # known only after training, on val
+COSTS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")  # known before
+MEASURED = ("latency_ms",)  # measured here
+METRICS = (*TRAINED, *COSTS, *MEASURED)
+_LIMIT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric and its direction."""
+
+    metric: str
+    maximise: bool
+
+    def __str__(self) -> str:
+        return self.metric if self.maximise else f"-{self.metric}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound that a network must keep: `excess` is 0 or below where it does, relative to the bound."""
+
+    metric: str
+    upper: bool
+    bound: float
+
+    def excess(self, value: float) -> float:
+        gap = value - self.bound if self.upper else self.bound - value
+        return gap / (abs(self.bound) or 1.0)
+
+    def __str__(self) -> str:
+        return f"{self.metric}{'<=' if self.upper else '>='}{self.bound:g}"
+
+
+def parse_objectives(text: str) -> list[Objective]:
+    """The objectives of `accuracy,-params`: the larger the better, with `-` the smaller the better."""
+    out = []
+    for word in text.split(","):
+        name = word.strip().lstrip("+-")
+        if name not in METRICS:
+            raise UserError(f"--objective {text}: {name!r} is no metric; {nearest(name, METRICS)}")
+        out.append(Objective(name, not word.strip().startswith("-")))
+    if len({o.metric for o in out}) != len(out):
+        raise UserError(f"--objective {text}: each metric may stand once")
+    return out
+
+
+def parse_limit(text: str) -> Limit:
+    """The limit of `params<=20000`."""
+    match = _LIMIT.match(text)
+    try:
+        bound = float(match[3]) if match else math.nan
+    except ValueError:
+        bound = math.nan
+    if not match or not math.isfinite(bound):
+        raise UserError(f"--constraint {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
+    if match[1] not in METRICS:
+        raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest(match[1], METRICS)}")
+    return Limit(match[1], "<" in match[2], bound)
+
+
+def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
+    """The limits of a space file: `constraints: {params: 2.0e6}` is an upper bound, `accuracy` a lower one."""
+    out = []
+    for name, bound in (constraints or {}).items():
+        if name not in METRICS:
+            raise UserError(f"constraints.{name}: no metric has that name; {nearest(name, METRICS)}")
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise UserError(f"constraints.{name}: must be a number, got {bound!r}")
+        out.append(Limit(name, name not in ("accuracy", "miou"), float(bound)))
+    return out
+
+
+# ---------------------------------------------------------------- several objectives
+
+
+def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The objective values with the sign turned so that smaller is better."""
+    return tuple(-metrics[o.metric] if o.maximise else metrics[o.metric] for o in objectives)
+
+
+def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether losses `a` are nowhere worse than `b` and somewhere better."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+
+
+def front(points: Sequence[Sequence[float]]) -> list[int]:
+    """The indices of points (losses) that no other dominates; of equal points the first."""
+    out = []
+    for i, p in enumerate(points):
+        if not any(dominates(q, p) or (j < i and tuple(q) == tuple(p)) for j, q in enumerate(points)):
+            out.append(i)
+    return out
+
+
+def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """The volume of what the points (losses) dominate below the reference. Source: Zitzler & Thiele 1999, by slicing."""
+    inside = [tuple(p) for p in points if all(x < r for x, r in zip(p, reference, strict=True))]
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - min(p[0] for p in inside)
+    edges = sorted({p[-1] for p in inside}) + [reference[-1]]
+    return sum((high - low) * hypervolume([p[:-1] for p in inside if p[-1] <= low], reference[:-1]) for low, high in pairwise(edges))

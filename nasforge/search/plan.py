@@ -1,0 +1,122 @@
+"""A search as data: what is asked, written to the run's manifest, compared when the run goes on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nasforge.arch import Arch, digest
+from nasforge.errors import UserError
+from nasforge.evaluate import DataSpec
+from nasforge.files import write
+from nasforge.search.objectives import Limit, Objective
+
+MANIFEST = "manifest.json"
+SPACE = "space.yaml"
+PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides what a search does.
+
+    recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
+    baselines: architectures to compare with, by name. control: whether an equal-budget random search runs beside.
+    """
+
+    space: Mapping[str, Any]
+    data: DataSpec
+    objectives: tuple[Objective, ...]
+    limits: tuple[Limit, ...] = ()
+    strategy: str = "tpe"
+    evaluator: str = "train"
+    pruner: str = "asha"
+    trials: int = 40
+    seed: int = 0
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    final_recipe: Mapping[str, Any] = field(default_factory=dict)
+    baselines: Mapping[str, Arch] = field(default_factory=dict)
+    finalists: int = 4
+    final_seeds: int = 3
+    control: bool = True
+    device: str = "cpu"
+    storage: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same for a run to go on; the number of trials may grow."""
+        return {
+            "space": digest(self.space),
+            "data": asdict(self.data),
+            "objectives": [str(o) for o in self.objectives],
+            "constraints": [str(limit) for limit in self.limits],
+            "strategy": self.strategy,
+            "evaluator": self.evaluator,
+            "pruner": self.pruner,
+            "seed": self.seed,
+            "recipe": dict(self.recipe),
+        }
+
+
+def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
+    """Write space.yaml and manifest.json into a new run, or check that an old one is of the same search."""
+    path = run / MANIFEST
+    if path.exists():
+        _compare(plan, path)
+        return
+    write(dict(plan.space), run / SPACE)
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    manifest = {
+        **plan.identity(),
+        "trials": plan.trials,
+        "data_key": data_key,
+        "baselines": sorted(plan.baselines),
+        "storage": "journal" if plan.storage is None else plan.storage.split("://")[0],
+        "versions": versions,
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "commit": _commit(),
+    }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    part.replace(path)
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of a run. Raises UserError where there is none."""
+    try:
+        return json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
+
+
+def _compare(plan: Plan, path: Path) -> None:
+    old, new = read_manifest(path.parent), json.loads(json.dumps(plan.identity()))
+    changed = [k for k in new if old.get(k) != new[k]]
+    if changed:
+        what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
+        raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _commit() -> str | None:
+    """The git commit of nasforge, where it runs from a clone."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,116 @@
+"""Asking a study for the next architecture worth training: built on paper, not seen before, within its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from nasforge.arch import Arch, digest
+from nasforge.build import key
+from nasforge.check import check_arch
+from nasforge.blocks import BLOCKS
+from nasforge.cost import Cost, count
+from nasforge.errors import UserError
+from nasforge.search.ledger import Ledger, Record
+from nasforge.search.strategies import trial_chooser
+from nasforge.space import Space
+
+MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
+SAME_AGAIN = 300  # of these, duplicates in a row
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture to train, its trial, and what is known of it on paper."""
+
+    trial: optuna.Trial
+    arch: Arch
+    key: str
+    metrics: dict[str, float]
+    baseline: str | None = None
+
+
+def costs(cost: Cost) -> dict[str, float]:
+    """The metrics that are known before training."""
+    return {name: float(getattr(cost, name)) for name in ("params", "macs", "weight_bytes", "peak_bytes")}
+
+
+def arch_key(arch: Arch) -> str:
+    """The key of an architecture together with the recipe that it brings."""
+    recipe = arch.get("recipe")
+    return key(arch) + (f"-{digest(recipe)[:6]}" if recipe else "")
+
+
+class Screen:
+    """Asks a study until an architecture is new and feasible; what is not costs no training and is written down."""
+
+    def __init__(self, space: Space, ledger: Ledger) -> None:
+        self.space, self.ledger = space, ledger
+        self.running: dict[str, int] = {}
+        self.tightest: dict[str, float] = {}
+        self.memory = any(limit.metric == "activation_bytes" for limit in ledger.limits) or any(
+            o.metric == "activation_bytes" for o in ledger.objectives
+        )
+
+    def next(self, stop: Callable[[], bool] = lambda: False) -> Candidate | None:
+        """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
+        repeats = 0
+        for _ in range(MOST_MISSES):
+            if stop():
+                return None
+            candidate, record = self._ask()
+            if candidate is not None:
+                self.running[candidate.key] = candidate.trial.number
+                return candidate
+            repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
+            if repeats >= SAME_AGAIN:
+                return None
+        if not self.ledger.count("finished", "pruned", "failed") and not self.running:
+            limits = ", ".join(map(str, self.ledger.limits))
+            best = ", ".join(f"{name} {value:g}" for name, value in self.tightest.items())
+            raise UserError(f"constraints: none of {MOST_MISSES} architectures drawn keeps {limits or 'its own shapes'}; "
+                            f"the nearest seen: {best or 'none could be built'}; relax the limit or widen the space")  # fmt: skip
+        return None
+
+    def _ask(self) -> tuple[Candidate | None, Record | None]:
+        trial = self.ledger.study.ask()
+        arch, _ = self.space.draw(trial_chooser(trial))
+        baseline = trial.user_attrs.get("baseline")
+        name = arch_key(arch)
+        record = Record(trial.number, "infeasible", name, baseline=baseline)
+        seen = self.ledger.by_key.get(name, self.running.get(name))
+        if seen is not None:
+            original = self.ledger.records.get(seen)
+            record.kind, record.duplicate_of = "duplicate", seen
+            record.metrics = dict(original.metrics) if original else {}
+            self.ledger.close(trial, record)
+            return None, record
+        try:
+            check_arch(arch, BLOCKS)
+            record.metrics = self._costs(arch)
+        except UserError as error:
+            record.message = str(error)
+            self.ledger.close(trial, record)
+            return None, record
+        if not self.ledger.feasible(record.metrics):
+            self._note_nearest(record.metrics)
+            self.ledger.close(trial, record)
+            return None, record
+        return Candidate(trial, arch, name, record.metrics, baseline), None
+
+    def _costs(self, arch: Arch) -> dict[str, float]:
+        cost = count(arch)
+        out = costs(cost)
+        if self.memory:
+            out["activation_bytes"] = float(cost.activation_bytes)
+        return out
+
+    def _note_nearest(self, metrics: dict[str, float]) -> None:
+        for limit in self.ledger.limits:
+            if limit.metric in metrics:
+                value = metrics[limit.metric]
+                best: Any = min if limit.upper else max
+                self.tightest[limit.metric] = best(value, self.tightest.get(limit.metric, value))

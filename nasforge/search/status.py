@@ -1,0 +1,35 @@
+"""The state of a search in a few numbers, for whoever watches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Status:
+    """One moment of a phase: counts of trials, the best so far on the first objective, the size of the front."""
+
+    phase: str
+    done: int
+    total: int
+    finished: int = 0
+    pruned: int = 0
+    failed: int = 0
+    duplicates: int = 0
+    infeasible: int = 0
+    best: str = ""
+    front: int = 0
+    seconds_left: float | None = None
+    last: bool = False
+
+    @classmethod
+    def of(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False) -> Status:
+        """The status of a study."""
+        front = ledger.front()
+        first = plan.objectives[0]
+        best = (max if first.maximise else min)(front, key=lambda r: r.metrics[first.metric], default=None)
+        words = "" if best is None else " ".join(f"{o.metric} {best.metrics[o.metric]:.4g}" for o in plan.objectives)
+        kinds = {k: ledger.count(k) for k in ("finished", "pruned", "failed", "infeasible")}
+        done = kinds["finished"] + kinds["pruned"] + kinds["failed"]
+        return cls(phase, done, plan.trials, duplicates=ledger.count("duplicate"), best=words, front=len(front), seconds_left=seconds_left, last=last, **kinds)

@@ -1,0 +1,84 @@
+"""Where studies live: a journal file in the run folder, or any Optuna storage URL."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from nasforge.errors import UserError
+
+JOURNAL = "study.journal"
+
+
+class _KernelLock(BaseJournalFileLock):
+    """A lock that the kernel gives back when its holder dies, so that a killed search never blocks the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+
+    def acquire(self) -> bool:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+class DriverLock:
+    """Held while a search drives a run folder; a second driver is refused."""
+
+    def __init__(self, run: Path) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._file = (run / "driver.lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{run}: another search is running in this folder; wait for it, or choose another --run") from None
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
+    """The Optuna storage of a run. Raises UserError for a corrupt journal or an unreachable database."""
+    if url is None:
+        path = run / JOURNAL
+        if not path.exists() and not write:
+            raise UserError(f"{run}: holds no search ({JOURNAL} is missing)")
+        if write:
+            _mend(path)
+        try:
+            return JournalStorage(JournalFileBackend(str(path), _KernelLock(path)))
+        except (ValueError, KeyError, AssertionError, TypeError) as error:
+            raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
+    try:
+        return optuna.storages.get_storage(url)
+    except Exception as error:  # any driver of any database
+        raise UserError(f"--storage: cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}); check the URL and the server") from None
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that a kill left half written; refuse a journal that is damaged elsewhere."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    if end < len(data):
+        with path.open("r+b") as file:
+            file.truncate(end)
+            os.fsync(file.fileno())
+    for number, line in enumerate(data[:end].splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict) or "op_code" not in entry:
+                raise ValueError("no journal entry")
+        except ValueError:
+            raise UserError(f"{path}:{number}: the journal is damaged here; restore it from a copy, or start anew with another --run") from None

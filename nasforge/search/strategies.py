@@ -1,0 +1,50 @@
+"""Strategies: Optuna samplers by name. A strategy sees parameters of a study and never knows what a block is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import optuna
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from nasforge.errors import UserError, nearest
+from nasforge.space import Chooser, Opening, Scalar
+
+
+def random(seed: int, trials: int) -> BaseSampler:
+    """Every opening drawn alike."""
+    return RandomSampler(seed=seed)
+
+
+def tpe(seed: int, trials: int) -> BaseSampler:
+    """Tree-structured Parzen estimator on groups of openings that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
+    return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, trials // 3)))
+
+
+def nsga2(seed: int, trials: int) -> BaseSampler:
+    """NSGA-II with a population that leaves room for several generations. Source: Deb et al. 2002."""
+    return NSGAIISampler(seed=seed, population_size=max(6, min(50, trials // 4)))
+
+
+STRATEGIES: dict[str, Callable[[int, int], BaseSampler]] = {"random": random, "tpe": tpe, "nsga2": nsga2}
+
+
+def strategy(name: str, seed: int, trials: int) -> BaseSampler:
+    """The sampler of a strategy for a search of about so many trials."""
+    if name not in STRATEGIES:
+        raise UserError(f"--strategy {name}: no such strategy; {nearest(name, STRATEGIES)}")
+    return STRATEGIES[name](seed, trials)
+
+
+def trial_chooser(trial: optuna.Trial) -> Chooser:
+    """The driver of a space that asks an Optuna trial."""
+
+    def ask(opening: Opening) -> Scalar:
+        if opening.kind == "choose":
+            return trial.suggest_categorical(opening.name, opening.options)
+        if opening.kind == "int":
+            step = {} if opening.log else {"step": opening.step}
+            return trial.suggest_int(opening.name, int(opening.low), int(opening.high), log=opening.log, **step)
+        return trial.suggest_float(opening.name, opening.low, opening.high, log=opening.log)
+
+    return ask

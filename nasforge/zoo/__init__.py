@@ -1,0 +1,97 @@
+"""Documented networks: families in files, each a template with `$names` and a table of members that fill them.
+
+A family file holds
+
+    family, task, source       what it is, and where it is published (paper and table)
+    template                   an architecture with references $name, and defaults for them under `let`
+    members                    name -> let (values of the names), counts (ours), published (figures and their source);
+                               and, where they differ from the template, input, classes, source, note;
+                               or `like: member, scale: {depth, width, resolution}` in place of let
+
+`small_NAME` is the network NAME for small images, see `small`. Nothing here imports torch but `small`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from nasforge import files
+from nasforge.arch import SECTIONS, Arch, Node, chain, split
+from nasforge.errors import UserError, nearest
+from nasforge.space import Space
+
+HERE = Path(__file__).resolve().parent
+OVERRIDES = ("input", "classes", "source", "note")
+FACTORS = ("depth", "width", "resolution")
+
+
+# ---------------------------------------------------------------- the table
+
+
+@lru_cache(maxsize=1)
+def _families() -> dict[str, dict[str, Any]]:
+    """The family data by file name."""
+    return {path.stem: files.read(path) for path in sorted(HERE.glob("*.yaml"))}
+
+
+def names() -> list[str]:
+    """The names of the documented networks, sorted."""
+    return sorted(name for family in _families().values() for name in family["members"])
+
+
+def entries() -> list[dict[str, Any]]:
+    """One row for each network: name, family, task, input, classes, params, macs, published, source, note, status.
+
+    The counts are stored in the files and checked by a test, so this answers without torch. status: exact where the counts are
+    those of the published definition, variant where the note says what differs.
+    """
+    rows = []
+    for family in _families().values():
+        for name, member in family["members"].items():
+            shown = {key: member.get(key, family["template"].get(key, family.get(key))) for key in OVERRIDES}
+            rows.append({
+                "name": name, "family": family["family"], "task": family["task"], "input": shown["input"], "classes": shown["classes"],
+                "params": member["counts"]["params"], "macs": member["counts"]["macs"], "published": member.get("published"),
+                "source": shown["source"], "note": shown["note"], "status": member.get("status", "exact"),
+            })  # fmt: skip
+    return sorted(rows, key=lambda row: row["name"])
+
+
+def load(name: str) -> Arch:
+    """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
+
+    Raises UserError with the nearest name for an unknown one.
+    """
+    for family in _families().values():
+        if name in family["members"]:
+            return _member(name, family)
+    if name.startswith("small_"):
+        return small(load(name.removeprefix("small_")), (3, 32, 32), 10)
+    raise UserError(f"{name}: no documented network has that name; {nearest(name, names())}")
+
+
+def _member(name: str, family: Mapping[str, Any]) -> Arch:
+    member = family["members"][name]
+    if "like" in member:
+        base = _member(member["like"], family)
+        arch = _scaled(base, member["scale"])
+    else:
+        template = family["template"]
+        lets = {**template.get("let", {}), **member.get("let", {})}
+        arch = Space({**template, "let": lets}).draw(_closed)[0]
+    own = {key: member[key] for key in OVERRIDES if key in member}
+    about = {"name": name, "source": family["source"], **({"published": member["published"]} if "published" in member else {})}
+    return {**about, **{k: v for k, v in arch.items() if k not in about}, **own}
+
+
+def _closed(opening: Any) -> Any:
+    raise UserError(f"{opening.name}: a member of the zoo must give every value, this one is open ({opening})")
+
+
+def _scaled(base: Arch, factors: Mapping[str, float]) -> Arch:
+    from nasforge.scaling import scale  # needs torch
+
+    return scale(base, 1.0, **{name: float(factors.get(name, 1.0)) for name in FACTORS})

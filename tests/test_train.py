@@ -1,0 +1,614 @@
+"""Training: recipes, the loop on real digits, kill and resume, and what can go wrong."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasforge import precision
+from nasforge.augment import Mix
+from nasforge.data import Data, Part, load
+from nasforge.errors import UserError
+from nasforge.loop import Training, has_batch_norm
+from nasforge.optimise import Average, lr_factor, make_optimizer
+from nasforge.precision import Setting, choose
+from nasforge.recipe import RECIPES, Recipe, default_recipe
+from nasforge.scoring import cross_entropy, mean_iou, mixed_cross_entropy, score, training_loss, with_aux
+from nasforge.train import Fitted, OutOfMemory, TrainingFailed, fit, use_threads
+from tests.conftest import shared_data
+
+QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "precision": "fp32", "channels_last": False}
+
+
+def quick(**values: Any) -> Recipe:
+    return Recipe.of({**QUICK, **values})
+
+
+def cnn(width: int = 12, drop: float = 0.0) -> nn.Module:
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(), nn.Dropout(drop), nn.Linear(4 * width, 10),
+    )  # fmt: skip
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    return copy.deepcopy(model.state_dict())
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(v, second[k]) for k, v in first.items())
+
+
+@pytest.fixture(scope="module")
+def digits() -> Data:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def few(digits: Data) -> Data:
+    return load("digits", limit=200)
+
+
+# --- recipes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rate": 1}, "recipe.learning_rate: no such value in a recipe; "),
+        ({"batchsize": 8}, "did you mean 'batch_size'"),
+        ({"optimizer": "nestrov"}, "recipe.optimizer: must be a known name, got 'nestrov'; did you mean 'nesterov'"),
+        ({"schedule": ["cosine"]}, "must be a known name"),
+        ({"epochs": 0}, "must be a whole number from 1 to 100000, got 0"),
+        ({"epochs": 2.5}, "must be a whole number"),
+        ({"epochs": True}, "must be a whole number"),
+        ({"lr": "1e-3"}, "must be a number above 0 and at most 100, got '1e-3'"),
+        ({"lr": math.nan}, "must be a number above 0"),
+        ({"ema": 1.0}, "from 0 to 0.999999, or null, got 1.0"),
+        ({"data_fraction": 0}, "above 0 and at most 1"),
+        ({"channels_last": 1}, "must be one of true, false, auto, got 1"),
+        ({"decay_norm_bias": "auto"}, "must be one of true, false"),
+        ({"augment": ["flop"]}, "did you mean 'flip'"),
+        ({"augment": {"flip": 2}}, "recipe.augment.flip: must be a number above 0 and at most 1"),
+        ({"augment": 3}, "must be names"),
+    ],
+)
+def test_mistakes_in_a_recipe(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Recipe.of(values)
+
+
+def test_a_recipe_names_the_path_and_takes_the_rest_from_its_base() -> None:
+    with pytest.raises(UserError, match=r"^train\.lr: "):
+        Recipe.of({"lr": -1}, where="train")
+    with pytest.raises(UserError, match="names with values"):
+        Recipe.of(["lr"])  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"recipe\.lr"):
+        Recipe(lr=-1)
+    base = Recipe(epochs=7, lr=0.5)
+    assert Recipe.of({"lr": 1}, base=base) == Recipe(epochs=7, lr=1.0)
+
+
+@pytest.mark.parametrize("augment", ["flip", ["flip"], ("flip",), {"flip": None}, {"flip": True}, {"flip": 0.5}])
+def test_augment_is_names_or_strengths(augment: Any) -> None:
+    assert Recipe.of({"augment": augment}).augment == {"flip": 0.5}
+
+
+def test_a_recipe_is_plain_data_and_back() -> None:
+    recipe = Recipe(augment={"shift": 0.2, "mixup": 0.1}, ema=0.9, channels_last=True)
+    assert Recipe.of(recipe.to_dict()) == recipe
+    assert Recipe.of({"epochs": 4.0}).to_dict()["epochs"] == 4
+
+
+def test_every_kind_of_data_has_a_short_and_a_full_recipe(few: Data) -> None:
+    image, token = torch.zeros(500, 3, 32, 32), torch.zeros(500, 20, dtype=torch.long)
+    label, step = torch.zeros(500, dtype=torch.long), torch.zeros(500, 20, dtype=torch.long)
+    cases = [
+        (few.train, None), (Part(image, label), None), (Part(image[:, :1], label), None), (Part(token, label), 9),
+        (Part(token, step), 9), (Part(torch.zeros(500, 20, 4), label), None),
+        (Part(image, torch.zeros(500, 32, 32, dtype=torch.long)), None),
+    ]  # fmt: skip
+    for part, vocab in cases:
+        data = dataclasses.replace(few, train=part, shape=tuple(part.x.shape[1:]), vocab=vocab)
+        short, full = default_recipe(data), default_recipe(data, full=True)
+        assert short.epochs < full.epochs
+    assert len(RECIPES) == 6
+
+
+# --- losses and schedules -------------------------------------------------------------------------------------------
+
+
+def test_cross_entropy_is_the_negative_logarithm_of_the_true_class() -> None:
+    logits, y = torch.tensor([[14.0, 12.0]]), torch.tensor([0])
+    assert float(cross_entropy(logits, y).neg().exp()) == pytest.approx(0.8808, abs=5e-5)  # catalogue, softmax
+
+
+def test_label_smoothing_numbers() -> None:
+    """Catalogue, label_smoothing, prints 0.9 and 0.0111 for K = 10, eps = 0.1 in the form eps/(K - 1).
+
+    Ours is the form of Szegedy et al. 2016, eps/K, which gives 0.91 and 0.01, and the printed targets at
+    eps * K/(K - 1) = 1/9.
+    """
+    def targets(eps: float) -> list[float]:
+        """The gradient of the loss is the softmax less the target."""
+        logits = torch.zeros(1, 10, requires_grad=True)
+        cross_entropy(logits, torch.tensor([0]), eps).backward()
+        assert logits.grad is not None
+        return (0.1 - logits.grad[0]).tolist()
+
+    assert targets(0.1) == pytest.approx([0.91] + [0.01] * 9, abs=1e-6)
+    assert targets(1 / 9) == pytest.approx([0.9] + [0.0111] * 9, abs=5e-5)
+
+
+def test_auxiliary_losses_count_0_3_each() -> None:
+    total = with_aux(torch.tensor(1.0), [torch.tensor(2.0), torch.tensor(3.0)], Recipe().aux_weight)
+    assert float(total) == pytest.approx(2.5)  # catalogue, aux_classifier
+    main, aux, y = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    joined = training_loss((main, [aux]), y, None, 0.1, 0.3)
+    assert torch.allclose(joined, cross_entropy(main, y, 0.1) + 0.3 * cross_entropy(aux, y, 0.1))
+
+
+def test_mixed_loss_is_that_of_the_mixed_targets() -> None:
+    logits, y, other = torch.randn(4, 3), torch.tensor([0, 1, 2, 0]), torch.tensor([1, 1, 0, 2])
+    weight = torch.tensor([0.2, 0.5, 0.9, 1.0])
+    soft = weight[:, None] * nn.functional.one_hot(y, 3) + (1 - weight[:, None]) * nn.functional.one_hot(other, 3)
+    expected = -(soft * logits.log_softmax(1)).sum(1).mean()
+    assert torch.allclose(mixed_cross_entropy(logits, y, Mix(other, weight)), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 4)])
+def test_ignored_targets_count_in_no_loss(shape: tuple[int, ...]) -> None:
+    y = torch.zeros(shape, dtype=torch.long)
+    logits = torch.randn(*shape, 3) if len(shape) == 2 else torch.randn(2, 3, *shape[1:])
+    y[0] = -100
+    assert torch.allclose(cross_entropy(logits, y), cross_entropy(logits[1:], y[1:]))
+    assert float(cross_entropy(logits, torch.full_like(y, -100))) == 0
+
+
+def test_schedules() -> None:
+    def at(schedule: str, step: int, warmup: float = 0.0) -> float:
+        return lr_factor(Recipe(epochs=10, schedule=schedule, warmup_epochs=warmup), step, 10)
+
+    assert [at("constant", s) for s in (0, 99)] == [1, 1]
+    assert [at("linear", s) for s in (0, 50, 75)] == pytest.approx([1, 0.5, 0.25])
+    assert [at("cosine", s) for s in (0, 25, 50, 99)] == pytest.approx(
+        [1, 0.5 + 0.5 * math.sqrt(0.5), 0.5, 0.5 + 0.5 * math.cos(0.99 * math.pi)]
+    )
+    assert [at("step", s) for s in (0, 49, 50, 74, 75, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [at("onecycle", s) for s in (0, 30, 65)] == pytest.approx([0.04, 1, 0.5])
+    assert [at("cosine", s, 2) for s in (0, 9, 19, 20)] == pytest.approx([0.05, 0.5, 1, 1])
+    assert at("linear", 49, 1_000) == 1  # a warm-up longer than the training takes half of it
+
+
+def test_weight_decay_follows_its_rule_and_spares_norms_and_biases() -> None:
+    """w <- w - eta (dL/dw + lambda w): catalogue, l2_weight_decay (whose dF/dw is the derivative of the loss)."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).requires_grad_(True)
+    before = weights_of(model)
+    for decays in (False, True):
+        model.load_state_dict(before)
+        recipe = Recipe(optimizer="sgd", momentum=0, lr=0.1, weight_decay=0.5, decay_norm_bias=decays)
+        optimizer = make_optimizer(model, recipe)
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 2.0)
+        optimizer.step()
+        after = model.state_dict()
+        assert torch.allclose(after["0.weight"], before["0.weight"] - 0.1 * (2 + 0.5 * before["0.weight"]))
+        for name in ("0.bias", "1.weight", "1.bias"):
+            rate = 0.5 if decays else 0.0
+            assert torch.allclose(after[name], before[name] - 0.1 * (2 + rate * before[name]))
+
+
+def test_average_follows_its_rule_and_returns_the_weights() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(0.0)
+        average = Average(model, 0.5)
+        for value in (1.0, 2.0, 3.0):
+            model.weight.fill_(value)
+            average.update()
+        expected = 0.0
+        for t, value in enumerate((1.0, 2.0, 3.0), 1):
+            decay = min(0.5, (1 + t) / (10 + t))
+            expected = decay * expected + (1 - decay) * value
+        with average.in_place():
+            assert model.weight.item() == pytest.approx(expected)
+    assert model.weight.item() == 3.0
+
+
+def test_score_by_hand() -> None:
+    class Fixed(nn.Module):
+        def __init__(self, logits: Tensor) -> None:
+            super().__init__()
+            self.logits = logits
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.logits[x.long().flatten(1)[:, 0]]
+
+    guess = torch.tensor([[[0, 1], [1, 1]], [[0, 0], [2, 2]]])
+    y = torch.tensor([[[0, 1], [0, -100]], [[0, 0], [2, 1]]])
+    model = Fixed(10.0 * nn.functional.one_hot(guess, 3).movedim(-1, 1))
+    scores = score(model.train(), Part(torch.arange(2)[:, None], y), batch_size=1)
+    assert model.training
+    assert scores["accuracy"] == pytest.approx(5 / 7)
+    assert scores["miou"] == pytest.approx((3 / 4 + 1 / 3 + 1 / 2) / 3)  # 0: 3 of 4, 1: 1 of 3, 2: 1 of 2
+    right, wrong = math.log(1 + 2 * math.exp(-10)), math.log(1 + 2 * math.exp(-10)) + 10
+    assert scores["loss"] == pytest.approx((5 * right + 2 * wrong) / 7)
+    assert mean_iou(torch.tensor([[3, 0], [0, 0]])) == 1.0  # a class that never occurs does not count
+
+
+# --- the loop -------------------------------------------------------------------------------------------------------
+
+
+def test_the_short_default_recipe_learns_the_digits(digits: Data) -> None:
+    model, rows = cnn(24), []
+    fitted = fit(model, digits, default_recipe(digits), on_epoch=lambda e, row: rows.append((e, row)))
+    assert fitted.metrics["accuracy"] > 0.96 and fitted.stopped is None
+    assert [e for e, _ in rows] == list(range(1, fitted.epochs + 1)) and [r for _, r in rows] == fitted.curve
+    assert {"epoch", "loss", "val_loss", "accuracy", "lr", "seconds"} == set(fitted.curve[0])
+    again = score(model, digits.val)
+    assert fitted.metrics == pytest.approx({"accuracy": again["accuracy"], "loss": again["loss"]})
+    assert score(model, digits.test)["accuracy"] > 0.95
+
+
+class Untouchable:
+    """A test part that no training may read."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"fit read data.test.{name}")
+
+
+def test_fit_never_touches_the_test_part(few: Data) -> None:
+    fit(cnn(), dataclasses.replace(few, test=Untouchable()), quick(epochs=1))  # type: ignore[arg-type]
+
+
+def test_the_seed_decides_all_and_leaves_the_callers_random_state(few: Data) -> None:
+    recipe = quick(augment=["rotate", "mixup", "cutout"], init="he")
+    made = []
+    for seed in (1, 1, 2):
+        model = cnn(drop=0.3)
+        torch.manual_seed(99)
+        fit(model, few, recipe, seed=seed)
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(99))
+        made.append(weights_of(model))
+    assert same(made[0], made[1]) and not same(made[0], made[2])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
+def test_every_optimizer_learns(few: Data, optimizer: str) -> None:
+    lr = {"sgd": 0.1, "nesterov": 0.1, "rmsprop": 1e-3}.get(optimizer, 1e-2)
+    fitted = fit(cnn(), few, quick(optimizer=optimizer, lr=lr, epochs=6))
+    assert fitted.metrics["accuracy"] > 0.6  # 0.1 is chance
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"schedule": "onecycle"}, {"ema": 0.9}, {"grad_clip": 0.5}, {"channels_last": True}, {"precision": "bf16"},
+        {"init": "lsuv"}, {"init": "orthogonal"}, {"label_smoothing": 0.1}, {"augment": {"mixup": 0.2}},
+        {"augment": ["shift", "flip", "crop", "rotate", "zoom", "cutout", "fancy_pca"]}, {"data_fraction": 0.5},
+        {"decay_norm_bias": True},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_option_changes_the_result_and_trains(few: Data, values: dict[str, Any]) -> None:
+    plain, other = cnn(), cnn()
+    fit(plain, few, quick(lr=0.01))
+    fitted = fit(other, few, quick(lr=0.01, **values))
+    assert not same(weights_of(plain), weights_of(other))
+    assert fitted.curve[-1]["loss"] < fitted.curve[0]["loss"]
+    assert all(v.is_contiguous() and v.dtype != torch.bfloat16 for v in other.state_dict().values())
+
+
+def test_gradients_are_clipped_to_their_norm(few: Data) -> None:
+    recipe = quick(optimizer="sgd", momentum=0.0, lr=1.0, weight_decay=0.0, grad_clip=1e-3, epochs=1, warmup_epochs=0.0,
+                   schedule="constant", batch_size=200)  # fmt: skip
+    model = cnn()
+    before = [p.detach().clone() for p in model.parameters()]
+    fit(model, few, recipe)
+    moved = torch.cat([(p.detach() - b).flatten() for p, b in zip(model.parameters(), before, strict=True)])
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-3)  # one step of rate 1
+
+
+class WithAux(nn.Module):
+    """Two heads in training, one in use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main, self.aux = nn.Linear(64, 10), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        x = x.flatten(1)
+        return (self.main(x), [self.aux(x)]) if self.training else self.main(x)
+
+
+@pytest.mark.parametrize("augment", [(), ("mixup",)])
+def test_auxiliary_heads_learn(few: Data, augment: tuple[str, ...]) -> None:
+    model = WithAux()
+    before = weights_of(model)
+    fit(model, few, quick(aux_weight=0.0, weight_decay=0.0, augment=augment))
+    assert torch.equal(model.aux.weight, before["aux.weight"])
+    fit(model, few, quick(augment=augment))
+    assert not torch.equal(model.aux.weight, before["aux.weight"])
+
+
+def test_early_stopping_keeps_the_best_weights(few: Data) -> None:
+    fitted = fit(model := cnn(), few, quick(epochs=60, lr=0.05, schedule="constant", early_stopping=3))
+    assert fitted.stopped == "early" and fitted.epochs < 60
+    best = max(fitted.curve, key=lambda row: (row["accuracy"], -row["val_loss"]))
+    assert best["epoch"] == fitted.epochs - 3
+    assert fitted.metrics == {"accuracy": best["accuracy"], "loss": best["val_loss"]}
+    assert score(model, few.val) == pytest.approx(fitted.metrics)
+
+
+def test_on_epoch_prunes(few: Data) -> None:
+    fitted = fit(cnn(), few, quick(epochs=9), on_epoch=lambda epoch, _: epoch == 2)
+    assert (fitted.stopped, fitted.epochs) == ("pruned", 2)
+
+
+def test_averaged_weights_are_the_result(few: Data) -> None:
+    model = cnn()
+    fitted = fit(model, few, quick(ema=0.9))
+    assert score(model, few.val) == pytest.approx(fitted.metrics)
+
+
+def test_a_last_batch_of_one_is_left_out_for_batch_norm(digits: Data) -> None:
+    data = dataclasses.replace(digits, train=Part(digits.train.x[:65], digits.train.y[:65]))
+    fit(cnn(), data, quick(epochs=1))  # nn.BatchNorm1d would raise on one sample
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
+    fit(flat, data, quick(epochs=1))
+    assert has_batch_norm(flat) and not has_batch_norm(WithAux())
+    with pytest.raises(UserError, match="at least 2 samples a batch"):
+        fit(flat, data, quick(batch_size=1))
+
+
+def test_a_share_of_the_data_is_stratified(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_class = digits.train.y.argsort()
+    data = dataclasses.replace(digits, train=Part(digits.train.x[by_class], digits.train.y[by_class]))
+    seen: list[Tensor] = []
+
+    def look(t: Training, *args: Any) -> Fitted:
+        seen.append(t.train.y)
+        return Fitted({}, [], 0.0, 0, None)
+
+    monkeypatch.setattr("nasforge.train._run", look)
+    fit(cnn(), data, quick(data_fraction=0.1))
+    assert seen[0].bincount().tolist() == pytest.approx([10.8] * 10, abs=1)
+
+
+class Tagger(nn.Module):
+    """Logits for every step: (B, T) -> (B, T, K)."""
+
+    def __init__(self, vocab: int) -> None:
+        super().__init__()
+        self.embed, self.rnn, self.out = nn.Embedding(vocab, 16), nn.GRU(16, 16, batch_first=True), nn.Linear(16, vocab)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.rnn(self.embed(x))[0])
+
+
+def test_next_characters_of_shakespeare() -> None:
+    data = load(str(shared_data("text/tinyshakespeare.txt")), limit=600)
+    fitted = fit(Tagger(65), data, quick(batch_size=16, lr=0.02))
+    assert fitted.metrics["loss"] < 3.0 < math.log(65)
+    assert 0.2 < fitted.metrics["accuracy"] < 1
+
+
+def test_label_maps_are_learnt_and_scored_by_miou(few: Data) -> None:
+    ink = (few.train.x[:, 0] > 0).long(), (few.val.x[:, 0] > 0).long()
+    ink[0][:, 0] = -100
+    data = dataclasses.replace(few, train=Part(few.train.x, ink[0]), val=Part(few.val.x, ink[1]), classes=2)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    fitted = fit(model, data, quick(epochs=10, lr=0.05, augment=["flip"], early_stopping=9))
+    assert 0.9 < fitted.metrics["miou"] < 1 and fitted.metrics["accuracy"] > 0.95
+
+
+# --- kill and resume ------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the training catches it."""
+
+
+def kill_after(epoch: int) -> Callable[[int, dict[str, float]], bool]:
+    def on_epoch(now: int, _: dict[str, float]) -> bool:
+        if now > epoch:
+            raise Killed
+        return False
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_killed_training_goes_on_to_bit_identical_weights(few: Data, tmp_path: Path, channels_last: bool) -> None:
+    recipe = quick(epochs=6, ema=0.9, early_stopping=4, augment=["rotate", "mixup"], channels_last=channels_last)
+    whole = cnn(drop=0.3)
+    expected = fit(whole, few, recipe, seed=5)
+    for last in (2, 4):
+        with pytest.raises(Killed):
+            fit(cnn(drop=0.3), few, recipe, seed=5, checkpoint=tmp_path / "c.pt", checkpoint_every_s=0,
+                on_epoch=kill_after(last))  # fmt: skip
+    torch.manual_seed(1234)
+    resumed, rows = cnn(drop=0.3), []
+    fitted = fit(resumed, few, recipe, seed=5, checkpoint=tmp_path / "c.pt", on_epoch=lambda e, _: rows.append(e))
+    assert rows == [5, 6]
+    assert same(weights_of(whole), weights_of(resumed)) and fitted.metrics == expected.metrics
+    assert [r["loss"] for r in fitted.curve] == [r["loss"] for r in expected.curve]
+    done = fit(cnn(), few, recipe, seed=5, checkpoint=tmp_path / "c.pt", on_epoch=lambda e, _: rows.append(e))
+    assert rows == [5, 6] and done.metrics == expected.metrics  # nothing left to do
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+
+
+def test_checkpoints_are_not_written_more_often_than_asked(few: Data, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        fit(cnn(), few, quick(), checkpoint=tmp_path / "c.pt", on_epoch=kill_after(2))
+    assert not (tmp_path / "c.pt").exists()  # three epochs take less than 10 s
+    fit(cnn(), few, quick(), checkpoint=tmp_path / "c.pt")
+    assert (tmp_path / "c.pt").exists()  # the end is always written
+
+
+def test_a_foreign_or_broken_checkpoint_is_refused(few: Data, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    fit(cnn(), few, quick(), checkpoint=path)
+    with pytest.raises(UserError, match="belongs to a training with seed 0, this one has 1"):
+        fit(cnn(), few, quick(), seed=1, checkpoint=path)
+    with pytest.raises(UserError, match=r"belongs to a training with recipe .*delete it"):
+        fit(cnn(), few, quick(lr=0.5), checkpoint=path)
+    with pytest.raises(UserError, match="belongs to a training with weights"):
+        fit(cnn(width=5), few, quick(), checkpoint=path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="must be a checkpoint of a training"):
+        fit(cnn(), few, quick(), checkpoint=path)
+    torch.save([1], path)
+    with pytest.raises(UserError, match="got another file"):
+        fit(cnn(), few, quick(), checkpoint=path)
+
+
+def test_a_checkpoint_cannot_run_code(few: Data, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"identity": Evil()}, tmp_path / "c.pt")
+    with pytest.raises(UserError, match="must be a checkpoint"):
+        fit(cnn(), few, quick(), checkpoint=tmp_path / "c.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+# --- what goes wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_diverging_training_says_so(few: Data) -> None:
+    with pytest.raises(TrainingFailed, match=r"loss must be a finite number, got (nan|inf) in epoch \d+; lower lr") as e:
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 10)), few,
+            quick(optimizer="sgd", lr=100, warmup_epochs=0, epochs=40))  # fmt: skip
+    assert "grad_clip" in str(e.value) and isinstance(e.value, UserError)
+
+
+class Greedy(nn.Module):
+    """Asks for 4 PiB once it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            torch.empty(2**50)
+        return self.out(x.flatten(1))
+
+
+def test_too_little_memory_is_named_with_the_batch_size(few: Data) -> None:
+    with pytest.raises(OutOfMemory, match="batch_size 32; halve batch_size"):
+        fit(Greedy(), few, quick())
+
+
+def test_other_errors_of_a_model_are_not_hidden(few: Data) -> None:
+    with pytest.raises(RuntimeError, match=re.escape("mat1 and mat2 shapes cannot be multiplied")):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(63, 10)), few, quick())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"logits must be \(2, 10\) .* got \(2, 9\)"),
+        (nn.Conv2d(1, 10, 3), "logits must be"),
+        (nn.Sequential(nn.Flatten(1, 2), nn.LSTM(8, 8), nn.Identity()), "logits must be|must return logits"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_targets(few: Data, model: nn.Module, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fit(model, few, quick())
+
+
+def test_wrong_devices(few: Data) -> None:
+    with pytest.raises(UserError, match="device: must be cpu"):
+        fit(cnn(), few, quick(), device="gpu")
+    with pytest.raises(UserError, match="CUDA devices are visible"):
+        fit(cnn(), few, quick(), device="cuda:99")
+
+
+# --- number formats and threads -------------------------------------------------------------------------------------
+
+
+def loss_of(output: Any, y: Tensor) -> Tensor:
+    return training_loss(output, y, None, 0.0, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("times", "steps", "chosen"),
+    [
+        ({}, 100, Setting()),  # 10 s: not worth measuring
+        ({Setting(bf16=True): 0.05}, 1_000, Setting(bf16=True)),
+        ({Setting(bf16=True): 0.095}, 1_000, Setting()),  # saves less than a tenth
+        ({Setting(channels_last=True): 0.06, Setting(True, True): 0.05}, 1_000, Setting(True, True)),
+    ],
+)
+def test_auto_takes_what_is_measurably_faster(
+    few: Data, monkeypatch: pytest.MonkeyPatch, times: dict[Setting, float], steps: int, chosen: Setting
+) -> None:
+    asked = []
+
+    def step_s(model: nn.Module, x: Tensor, y: Tensor, setting: Setting, loss: Any) -> float:
+        asked.append(setting)
+        if setting != Setting() and setting not in times:
+            raise RuntimeError("not in this format")
+        return times.get(setting, 0.1)
+
+    monkeypatch.setattr(precision, "_step_s", step_s)
+    assert choose(cnn(), few.train.x[:32], few.train.y[:32], Recipe(), loss_of, steps) == chosen
+    assert len(asked) == (1 if steps == 100 else 4)
+
+
+def test_measuring_changes_neither_weights_nor_random_state(few: Data) -> None:
+    model = cnn(drop=0.5)
+    before, state = weights_of(model), torch.get_rng_state()
+    made = choose(model, few.train.x[:32], few.train.y[:32], Recipe(), loss_of, steps=10**9)
+    assert isinstance(made, Setting)
+    assert same(before, weights_of(model)) and torch.equal(state, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("values", "shape", "chosen"),
+    [
+        ({"precision": "bf16", "channels_last": True}, (4, 1, 8, 8), Setting(True, True)),
+        ({"precision": "fp32", "channels_last": False}, (4, 1, 8, 8), Setting()),
+        ({"precision": "bf16", "channels_last": True}, (4, 8, 8), Setting(True, False)),  # nothing to lay out
+    ],
+)
+def test_named_formats_are_taken(values: dict[str, Any], shape: tuple[int, ...], chosen: Setting) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    made = choose(model, torch.zeros(shape), torch.zeros(4, dtype=torch.long), Recipe(**values), loss_of, 10**9)
+    assert made == chosen
+
+
+def test_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        assert use_threads(workers=4) == 1 == torch.get_num_threads()
+        assert use_threads(2, workers=4) == 2 == torch.get_num_threads()
+        assert use_threads() == torch.get_num_threads() >= 1
+        with pytest.raises(UserError, match="at least 1"):
+            use_threads(0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_numbers_of_data_without_a_file_work_as_data(few: Data) -> None:
+    """`fit` takes any `Data`, such as one made by hand from arrays."""
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
+    y = (x[:, 0] > 0).long()
+    data = Data("own", Part(x[:40], y[:40]), Part(x[40:], y[40:]), Part(x[:0], y[:0]), 2, (5,), None, "own")
+    assert fit(nn.Linear(5, 2), data, quick(epochs=30, lr=0.1)).metrics["accuracy"] > 0.8
