@@ -94,7 +94,7 @@ def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
     block = blocks[name]
     if block.kind == "motif":
         return canonical_blocks(block.make(**args), blocks)
-    kept = {k: _plain(v) for k, v in args.items() if k not in block.params or not _same(v, block.params[k].default)}
+    kept = {k: plain_value(v) for k, v in args.items() if k not in block.params or not _same(v, block.params[k].default)}
     if block.simplify is not None:
         simpler = block.simplify(kept, lambda inner: canonical_blocks(inner, blocks))
         if simpler is not None:
@@ -152,12 +152,12 @@ def _names(value: Any) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-def _plain(value: Any) -> Any:
-    """Numbers that are whole become int, tuples lists: 2.0 and 2 are one value."""
+def plain_value(value: Any) -> Any:
+    """The value with whole numbers as int and tuples as lists: 2.0 and 2 are one value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return [plain_value(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _same(value: Any, default: Any) -> bool:
-    return default is not ... and type(value is True) is type(default is True) and _plain(value) == _plain(default)
+    return default is not ... and type(value is True) is type(default is True) and plain_value(value) == plain_value(default)

@@ -86,7 +86,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
 def _defaults(name: str, args: dict[str, Any]) -> dict[str, Any]:
     """The arguments, with `classes` where a default asks for the number of classes."""
     asked = {k: "classes" for k, p in BLOCKS[name].params.items() if isinstance(p.default, str) and p.default == "classes"}
-    return {**asked, **args}
+    return {**asked, **{k: plain.plain_value(v) for k, v in args.items()}}
 
 
 def _show(shapes: tuple[Shape, ...]) -> str:

@@ -23,7 +23,6 @@ from nasforge.scoring import score, training_loss
 
 CHUNK_NUMBERS = 2**22  # numbers augmented at once, 16 MiB: one call for many batches, yet little memory
 CHECK_EVERY_STEPS = 64
-SCORE_BATCH = 512
 
 
 class TrainingFailed(UserError):
@@ -114,7 +113,7 @@ def _batches(t: Training, sizes: list[int]) -> Iterator[tuple[Tensor, Tensor, Mi
 
 def _validate(t: Training) -> dict[str, float]:
     with t.averaged():
-        return score(t.model, t.val, batch_size=max(SCORE_BATCH, t.recipe.batch_size), device=t.device)
+        return score(t.model, t.val, device=t.device)
 
 
 def is_stuck(t: Training, patience: int) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nasforge.errors import UserError
 from nasforge.recipe import Recipe
 
 FUSED_DEVICES = ("cpu", "cuda")
@@ -18,6 +19,8 @@ FUSED_DEVICES = ("cpu", "cuda")
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """The optimiser of the recipe over the trainable parameters; norms and biases decay only if the recipe says so."""
     params = [p for p in model.parameters() if p.requires_grad]
+    if not params:
+        raise UserError("training: the model must have a parameter to train, got none")
     matrices = [p for p in params if p.ndim > 1 or recipe.decay_norm_bias]
     vectors = [p for p in params if p.ndim <= 1 and not recipe.decay_norm_bias]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -15,14 +15,16 @@ from nasforge.errors import UserError, nearest
 LIMITS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")
 STEP = 100  # phi is found in hundredths
 FARTHEST = 32  # |phi| beyond which `fit` does not look
+WIDTHS = ("out", "width", "mid", "growth", "squeeze", "e1", "e3", "b1", "b3", "b5", "single", "double")  # arguments that are numbers of maps
+DEPTHS = (("stage", "depth"), ("dense_block", "depth"))  # arguments that are numbers of repeats
 
 
 def scale(arch: Arch, phi: float = 1.0, depth: float = 1.2, width: float = 1.1, resolution: float = 1.15, divisor: int = 8) -> Arch:
     """The architecture with stages depth^phi as deep, maps width^phi as many and the input resolution^phi as large.
 
-    A stage of d blocks gets ceil(d * depth^phi). Every argument of a block that is a number of maps (`out`, and those that the block
-    declares as widths) is multiplied and rounded to `divisor`, never below 90 %; relative widths (`expand`, ratios) stay, and so does
-    the classifier: the last line of the head, and separate heads. Height and width of an image or video are rounded to whole numbers.
+    A stage of d blocks gets ceil(d * depth^phi). Every argument of a block that is a number of maps (WIDTHS) is multiplied and rounded to
+    `divisor`, never below 90 %; relative widths (`expand`, ratios) stay, and so does the classifier: the last line of the head, and
+    separate heads. Height and width of an image or video are rounded to whole numbers.
     With phi 1 the numbers are explicit factors: the published EfficientNet-B1 is depth 1.1, width 1, resolution 240/224.
     Source: Tan & Le 2019, equation 3 (depth 1.2, width 1.1, resolution 1.15 from their grid search); rounding as in their code.
     """
@@ -106,9 +108,9 @@ def _scale_node(node: Node, deeper: float, wider: float, divisor: int) -> Node:
 def _scale_args(name: str, args: Mapping[str, Any], deeper: float, wider: float, divisor: int) -> dict[str, Any]:
     out = {}
     for key, value in args.items():
-        if key in WIDTHS.get(name, ("out",)):
+        if key in WIDTHS or (key == "pool" and name.startswith("inception")):
             out[key] = _widen(value, wider, divisor)
-        elif name == "stage" and key == "depth":
+        elif (name, key) in DEPTHS:
             out[key] = _deepen(value, deeper)
         elif name == "stage" and key == "blocks":
             blocks = [_scale_node(part, deeper, wider, divisor) for part in value]

@@ -16,6 +16,8 @@ from nasforge.augment import Mix
 from nasforge.data import Part
 from nasforge.errors import UserError
 
+BATCH_NUMBERS = 2**22  # numbers of the samples scored at once, 16 MiB
+
 
 def split_output(output: Any) -> tuple[Tensor, list[Tensor]]:
     """The main logits and those of the auxiliary heads, which a model returns as `(main, [aux, ...])`."""
@@ -72,11 +74,17 @@ def check_logits(output: Any, y: Tensor, classes: int) -> None:
             raise UserError(f"model: logits must be {wanted} for targets {tuple(y.shape)}, got {tuple(logits.shape)}")
 
 
-def score(model: nn.Module, part: Part, *, batch_size: int = 512, device: str | torch.device = "cpu") -> dict[str, float]:
+def score(
+    model: nn.Module, part: Part, *, batch_size: int | None = None, device: str | torch.device = "cpu"
+) -> dict[str, float]:
     """`accuracy` and `loss` of the model in eval mode over the targets not ignored, and `miou` for label maps.
 
-    `miou` is the mean over the classes that occur of intersection over union.
+    `miou` is the mean over the classes that occur of intersection over union. Without `batch_size` a batch has up to
+    512 samples, fewer where these are large.
     """
+    if len(part) == 0:
+        raise UserError("score: at least one sample is needed, got none")
+    batch_size = batch_size or max(1, min(512, BATCH_NUMBERS // part.x[0].numel()))
     training = model.training
     model.eval()
     with torch.no_grad():  # not inference mode: what a model caches in it could not be trained through later

@@ -21,7 +21,7 @@ from nasforge.checkpoint import read_checkpoint, write_checkpoint
 from nasforge.data import Data, Part
 from nasforge.errors import UserError
 from nasforge.initialise import initialise
-from nasforge.loop import Training, TrainingFailed, is_stuck, resume, run_epoch, state_of
+from nasforge.loop import Training, TrainingFailed, has_batch_norm, is_stuck, resume, run_epoch, state_of
 from nasforge.optimise import Average, make_optimizer
 from nasforge.precision import Setting, choose
 from nasforge.recipe import Recipe
@@ -104,8 +104,8 @@ def _start(
     model.to(device)
     train, val = _share(data.train, recipe.data_fraction, device), Part(data.val.x.to(device), data.val.y.to(device))
     initialise(model, recipe.init, train.x[:256], seed)
+    _check_fit(model, train, recipe.batch_size, data.classes)
     x, y = train.x[: recipe.batch_size], train.y[: recipe.batch_size]
-    _check_fit(model, x, y, data.classes)
 
     def loss(output: Any, y: Tensor) -> Tensor:
         return training_loss(output, y, None, recipe.label_smoothing, recipe.aux_weight)
@@ -166,14 +166,15 @@ def _share(part: Part, fraction: float, device: torch.device) -> Part:
     return Part(part.x.to(device), part.y.to(device))
 
 
-def _check_fit(model: nn.Module, x: Tensor, y: Tensor, classes: int) -> None:
+def _check_fit(model: nn.Module, part: Part, batch_size: int, classes: int) -> None:
     """Raises UserError where the output of the model does not fit the targets, before an hour of training does."""
-    if len(x) < 2:
-        raise UserError(f"training: at least 2 samples a batch are needed, got {len(x)}; raise batch_size or add data")
+    batch = min(batch_size, len(part))
+    if batch < 1 or (batch < 2 and has_batch_norm(model)):
+        raise UserError(f"training: batch norm needs at least 2 samples a batch, got {batch}; raise batch_size or add data")
     training = model.training
     model.eval()
     with torch.no_grad():
-        check_logits(model(x[:2]), y[:2], classes)
+        check_logits(model(part.x[:2]), part.y[:2], classes)
     model.train(training)
 
 

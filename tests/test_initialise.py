@@ -78,7 +78,8 @@ def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
     model, batch = Branched().train(), load().train.x[:256]
     seen: dict[str, list[float]] = {}
     initialise(model, "lsuv", batch, seed=1)
-    assert model.training and torch.equal(model.norm.running_mean, torch.zeros(12))
+    mean = model.norm.running_mean
+    assert model.training and mean is not None and torch.equal(mean, torch.zeros(12))
     for name in ("stem", "left", "right", "out"):
         layer = getattr(model, name)
         layer.register_forward_hook(lambda *args, n=name: seen.setdefault(n, []).append(float(args[2].detach().var())))

@@ -369,8 +369,9 @@ def test_a_last_batch_of_one_is_left_out_for_batch_norm(digits: Data) -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
     fit(flat, data, quick(epochs=1))
     assert has_batch_norm(flat) and not has_batch_norm(WithAux())
-    with pytest.raises(UserError, match="at least 2 samples a batch"):
+    with pytest.raises(UserError, match="batch norm needs at least 2 samples a batch"):
         fit(flat, data, quick(batch_size=1))
+    fit(WithAux(), data, quick(batch_size=1, epochs=1))
 
 
 def test_a_share_of_the_data_is_stratified(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,6 +531,14 @@ def test_other_errors_of_a_model_are_not_hidden(few: Data) -> None:
 def test_a_model_that_does_not_fit_the_targets(few: Data, model: nn.Module, message: str) -> None:
     with pytest.raises(UserError, match=message):
         fit(model, few, quick())
+
+
+def test_nothing_to_train_and_nothing_to_score(few: Data) -> None:
+    frozen = cnn().requires_grad_(False)
+    with pytest.raises(UserError, match="must have a parameter to train"):
+        fit(frozen, few, quick())
+    with pytest.raises(UserError, match="at least one sample"):
+        score(frozen, Part(few.val.x[:0], few.val.y[:0]))
 
 
 def test_wrong_devices(few: Data) -> None:

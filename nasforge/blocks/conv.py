@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks import rearrange
 from nasforge.blocks.activation import Act, activation
 from nasforge.blocks.norm import NormKind, normalisation, standardise, weight_length, weight_norm
 from nasforge.blocks.shapes import Shape, channels, divisible, need_rank
@@ -73,7 +73,7 @@ class Conv(nn.Module):
         size = shape[:1] if len(shape) == 2 else shape[1:]
         if any(n + p + q < d * (k - 1) + 1 for n, (p, q), d, k in zip(size, self.padding, self.dilation, self.kernel, strict=True)):
             raise ValueError(f"the kernel {self.kernel} (dilation {self.dilation}) is larger than the padded input {tuple(shape)}")
-        kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
+        kind: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
         symmetric = [0] * axes if self.uneven else [p for p, _ in self.padding]
         self.conv = kind(
             before, after, tuple(self.kernel), tuple(self.stride), tuple(symmetric), tuple(self.dilation), count,
@@ -140,7 +140,8 @@ class Conv(nn.Module):
 class Deconv(nn.Module):
     """Transposed convolution, then normalisation, then activation: without both the adjoint of `conv` with the same weights.
 
-    Shapes: (C, H, W) -> (out, H', W'), likewise (T, F) and (C, T, H, W). `pad` same: H' = H * stride; a number p: H' = (H - 1) * stride + kernel - 2p.
+    Shapes: (C, H, W) -> (out, H', W'), likewise (T, F) and (C, T, H, W).
+    `pad` same: H' = H * stride; a number p: H' = (H - 1) * stride + kernel - 2p.
     `expand` 0.5 halves the maps, as the up-convolution of U-Net does. Source: Zeiler et al. 2010; Ronneberger et al. 2015.
     """
 
@@ -166,12 +167,14 @@ class Deconv(nn.Module):
         if after < 1 or groups < 1 or before % groups or after % groups:
             raise ValueError(f"deconv needs in and out channels divisible by groups, got in={before}, out={after}, groups={groups}")
         kernels, strides = per_axis(kernel, axes, "kernel"), per_axis(stride, axes, "stride")
-        pads = [max(0, -(-(k - s) // 2)) if pad == "same" else 0 if pad == "valid" else int(pad) for k, s in zip(kernels, strides, strict=True)]
-        extra = [s - k + 2 * p if pad == "same" else 0 for k, s, p in zip(kernels, strides, pads, strict=True)]
-        if any(e >= s > 0 and e > 0 for e, s in zip(extra, strides, strict=True)):
+        pads, extra = [pad if isinstance(pad, int) else 0] * axes, [0] * axes
+        if pad == "same":
+            pads = [max(0, -(-(k - s) // 2)) for k, s in zip(kernels, strides, strict=True)]
+            extra = [s - k + 2 * p for k, s, p in zip(kernels, strides, pads, strict=True)]
+        if any(e >= s and e for e, s in zip(extra, strides, strict=True)):
             raise ValueError(f"deconv with pad: same needs an odd kernel where the stride is 1, got kernel {kernels}, stride {strides}")
         self.swap = len(shape) == 2
-        kind = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[axes]
+        kind: Any = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[axes]
         self.conv = kind(
             before, after, tuple(kernels), tuple(strides), tuple(pads), tuple(extra), groups,
             bias=norm == "none" if bias is None else bias,
@@ -187,111 +190,25 @@ class Deconv(nn.Module):
         return self.act(x).transpose(1, 2)
 
 
-class Shuffle(nn.Module):
-    """Channels as a table of `groups` rows, read column by column. Source: Zhang et al. 2018 (ShuffleNet), section 3.1."""
-
-    free = True
-
-    def __init__(self, shape: Shape, groups: int = 2) -> None:
-        super().__init__()
-        need_rank(shape, (3, 4), "shuffle")
-        if groups < 1 or shape[0] % groups:
-            raise ValueError(f"shuffle needs channels divisible by groups, got {shape[0]} channels and {groups} groups")
-        self.groups = groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)  # (B, C, ..) -> (B, g, C/g, ..) -> (B, C, ..)
-
-
-class Shift(nn.Module):
-    """Each group of channels moved by one of the kernel's offsets, zeros moved in: no parameters, no arithmetic.
-
-    The channels left over stay in place. Source: Wu et al. 2018 (Shift), section 3.
-    """
-
-    free = True
-
-    def __init__(self, shape: Shape, kernel: int = 3, dilation: int = 1) -> None:
-        super().__init__()
-        need_rank(shape, (3,), "shift")
-        if kernel < 1 or kernel % 2 == 0 or dilation < 1:
-            raise ValueError(f"shift needs an odd kernel and dilation >= 1, got kernel {kernel}, dilation {dilation}")
-        self.reach = kernel // 2 * dilation
-        self.share = shape[0] // kernel**2
-        steps = [i * dilation for i in range(kernel)]
-        self.offsets = [(row, column) for row in steps for column in steps]
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width, moved = x.shape[2], x.shape[3], self.share * len(self.offsets)
-        wide = F.pad(x, [self.reach] * 4)  # (B, C, H, W) -> (B, C, H + 2r, W + 2r)
-        parts = []
-        for i, (row, column) in enumerate(self.offsets if self.share else []):
-            parts.append(wide[:, i * self.share : (i + 1) * self.share, row : row + height, column : column + width])
-        return torch.cat([*parts, x[:, moved:]], 1)
-
-
-class SpaceToDepth(nn.Module):
-    """Squares of `block` positions as channels; loses nothing. Shapes: (C, H, W) -> (C * block^2, H / block, W / block)."""
-
-    free = True
-
-    def __init__(self, shape: Shape, block: int = 2) -> None:
-        super().__init__()
-        need_rank(shape, (3,), "space_to_depth")
-        if block < 1 or shape[1] % block or shape[2] % block:
-            raise ValueError(f"space_to_depth needs a height and width divisible by block={block}, got {shape[1]} x {shape[2]}")
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_unshuffle(x, self.block)
-
-
-class DepthToSpace(nn.Module):
-    """The inverse of space_to_depth. Shapes: (C, H, W) -> (C / block^2, H * block, W * block). Source: Shi et al. 2016, equation 4."""
-
-    free = True
-
-    def __init__(self, shape: Shape, block: int = 2) -> None:
-        super().__init__()
-        need_rank(shape, (3,), "depth_to_space")
-        if block < 1 or shape[0] % block**2:
-            raise ValueError(f"depth_to_space needs channels divisible by block^2={block**2}, got {shape[0]}")
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(x, self.block)
-
-
-class Upsample(nn.Module):
-    """Interpolation to `scale` times the size, or to `size` along every axis. Shapes: (C, H, W) -> (C, H', W'), likewise (T, F) and video."""
-
-    free = True
-
-    def __init__(self, shape: Shape, scale: int = 2, mode: Literal["nearest", "bilinear"] = "nearest", size: int | list[int] | None = None) -> None:
-        super().__init__()
-        need_rank(shape, (2, 3, 4), "upsample")
-        axes = max(len(shape) - 1, 1)
-        self.swap = len(shape) == 2
-        now = shape[:1] if self.swap else shape[1:]
-        self.size = [n * per_axis(scale, 1, "scale")[0] for n in now] if size is None else per_axis(size, axes, "size")
-        self.mode = mode if mode == "nearest" else {1: "linear", 2: "bilinear", 3: "trilinear"}[axes]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.transpose(1, 2) if self.swap else x
-        x = F.interpolate(x, self.size, mode=self.mode)
-        return x.transpose(1, 2) if self.swap else x
-
-
 # ---------------------------------------------------------------- named forms of convolution
 
 
-def depthwise(kernel: int = 3, stride: int = 1, dilation: int = 1, multiplier: int = 1, norm: NormKind = "batch", act: Act = "relu") -> list:
+def depthwise(
+    kernel: int = 3, stride: int = 1, dilation: int = 1, multiplier: int = 1, norm: NormKind = "batch", act: Act = "relu"
+) -> list:
     """One spatial filter per channel (`multiplier` of them where it is more)."""
-    return [{"conv": {"kernel": kernel, "stride": stride, "dilation": dilation, "expand": multiplier, "groups": "depthwise", "norm": norm, "act": act}}]
+    spatial = {"kernel": kernel, "stride": stride, "dilation": dilation}
+    return [{"conv": {**spatial, "expand": multiplier, "groups": "depthwise", "norm": norm, "act": act}}]
 
 
 def separable(
-    out: int | None = None, kernel: int = 3, stride: int = 1, dilation: int = 1, between: bool = False, norm: NormKind = "batch", act: Act = "relu"
+    out: int | None = None,
+    kernel: int = 3,
+    stride: int = 1,
+    dilation: int = 1,
+    between: bool = False,
+    norm: NormKind = "batch",
+    act: Act = "relu",
 ) -> list:
     """Depthwise, then pointwise; `between`: with norm and activation also after the first. With dilation: atrous separable.
 
@@ -304,7 +221,9 @@ def separable(
     ]
 
 
-def asymmetric(out: int | None = None, kernel: int = 7, stride: int = 1, mid: int | None = None, norm: NormKind = "batch", act: Act = "relu") -> list:
+def asymmetric(
+    out: int | None = None, kernel: int = 7, stride: int = 1, mid: int | None = None, norm: NormKind = "batch", act: Act = "relu"
+) -> list:
     """k x 1, then 1 x k in place of k x k; `mid` channels between (out where not given). Source: Szegedy et al. 2016, section 3.2."""
     rest = {"norm": norm, "act": act}
     return [
@@ -323,19 +242,23 @@ def flattened(out: int | None = None, kernel: int = 3, norm: NormKind = "batch",
     ]
 
 
-def mlpconv(out: int | None = None, kernel: int = 3, stride: int = 1, hidden: list[int] | None = None, norm: NormKind = "none", act: Act = "relu") -> list:
-    """A convolution of `out` maps and a perceptron at each place: 1x1 layers of the `hidden` widths (two layers of `out` by default).
+def mlpconv(
+    out: int | None = None,
+    kernel: int = 3,
+    stride: int = 1,
+    hidden: list[int] | None = None,
+    norm: NormKind = "none",
+    act: Act = "relu",
+) -> list:
+    """A convolution of `out` maps and a perceptron at each place: 1x1 layers of the `hidden` widths (two of `out` by default).
 
     Source: Lin et al. 2014, section 3.1.
     """
-    rest = {"norm": norm, "act": act}
+    first = {"conv": {"out": out, "kernel": kernel, "stride": stride, "norm": norm, "act": act}}
     widths = [out, out] if hidden is None else hidden
-    return [{"conv": {"out": out, "kernel": kernel, "stride": stride, **rest}}, *({"conv": {"out": width, "kernel": 1, **rest}} for width in widths)]
+    return [first, *({"conv": {"out": width, "kernel": 1, "norm": norm, "act": act}} for width in widths)]
 
 
-LAYERS = {
-    "conv": Conv, "deconv": Deconv, "shuffle": Shuffle, "shift": Shift, "space_to_depth": SpaceToDepth, "depth_to_space": DepthToSpace,
-    "upsample": Upsample,
-}  # fmt: skip
+LAYERS = {"conv": Conv, "deconv": Deconv, **rearrange.LAYERS}
 COMBINATORS: dict[str, type] = {}
 MOTIFS = {"depthwise": depthwise, "separable": separable, "asymmetric": asymmetric, "flattened": flattened, "mlpconv": mlpconv}

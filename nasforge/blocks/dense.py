@@ -25,7 +25,7 @@ def dense_layer(growth: int = 32, bottleneck: int = 4, dropout: float = 0.0, nor
 def dense_block(
     growth: int = 32, depth: int = 4, bottleneck: int = 4, dropout: float = 0.0, norm: NormKind = "batch", act: Act = "relu"
 ) -> list:
-    """`depth` dense layers, each reading all before it: channels grow by depth * growth. Source: Huang et al. 2017, equation 2 and table 1."""
+    """`depth` dense layers, each reading all before it: channels grow by depth * growth. Source: Huang et al. 2017, equation 2."""
     return [{"dense": {"layers": [dense_layer(growth, bottleneck, dropout, norm, act)] * depth}}]
 
 

@@ -50,8 +50,8 @@ class Experts(nn.Module):
     ) -> None:
         super().__init__()
         need_rank(shape, (1, 2), "experts")
-        if not 1 <= top <= count:
-            raise ValueError(f"experts needs top from 1 to count, got top={top}, count={count}")
+        if not 2 <= top <= count:  # the gate of one expert alone is always 1 and learns nothing
+            raise ValueError(f"experts needs top from 2 to count, got top={top}, count={count}")
         inner = max(1, round(shape[-1] * expand)) if hidden is None else hidden
         self.count, self.top = count, top
         self.gate = nn.Linear(shape[-1], count, bias=False)

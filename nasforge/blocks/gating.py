@@ -16,7 +16,7 @@ Gate = Literal["sigmoid", "hard_sigmoid"]
 
 
 def _narrow(count: int, ratio: float, divisor: int) -> int:
-    if not 0 < ratio or divisor < 1:
+    if not ratio > 0 or divisor < 1:
         raise ValueError(f"ratio must be a number above 0 and divisor >= 1, got ratio={ratio}, divisor={divisor}")
     return divisible(count * ratio, divisor)
 
@@ -40,8 +40,9 @@ class SqueezeExcite(nn.Module):
     sees_all = True
 
     def __init__(
-        self, shape: Shape, ratio: float = 0.0625, width: int | None = None, divisor: int = 1, act: Act = "relu", gate: Gate = "sigmoid", bias: bool = True
-    ) -> None:
+        self, shape: Shape, ratio: float = 0.0625, width: int | None = None, divisor: int = 1,
+        act: Act = "relu", gate: Gate = "sigmoid", bias: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         need_rank(shape, (2, 3, 4), "se")
         count = channels(shape)
@@ -168,7 +169,8 @@ class SelectiveKernel(nn.Module):
         need_rank(shape, (3,), "sk")
         after = shape[0] if out is None else out
         if min(after, groups, branches, stride) < 1 or shape[0] % groups or after % groups or kernel % 2 == 0:
-            raise ValueError(f"sk needs an odd kernel and channels divisible by groups, got kernel={kernel}, in={shape[0]}, out={after}, groups={groups}")
+            found = f"kernel={kernel}, in={shape[0]}, out={after}, groups={groups}"
+            raise ValueError(f"sk needs an odd kernel and channels divisible by groups, got {found}")
         inner = max(divisible(after * ratio, 1), least)
         self.paths = nn.ModuleList(self._path(shape[0], after, kernel, stride, groups, i + 1) for i in range(branches))
         self.reduce = nn.Linear(after, inner, bias=False)
@@ -193,7 +195,8 @@ class SelectiveKernel(nn.Module):
 
 
 LAYERS = {
-    "se": SqueezeExcite, "eca": EfficientChannel, "cbam": ConvBlockAttention, "scse": ConcurrentExcite, "highway": Highway, "sk": SelectiveKernel,
+    "se": SqueezeExcite, "eca": EfficientChannel, "cbam": ConvBlockAttention, "scse": ConcurrentExcite, "highway": Highway,
+    "sk": SelectiveKernel,
 }  # fmt: skip
 COMBINATORS: dict[str, type] = {}
 MOTIFS: dict[str, object] = {}

@@ -31,7 +31,14 @@ class Linear(nn.Module):
     `drop_connect`: share of the weights that are zero at a training step. Source: Wan et al. 2013.
     """
 
-    def __init__(self, shape: Shape, out: int | Literal["classes"] = "classes", act: Act = "none", bias: bool = True, drop_connect: float = 0.0) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        out: int | Literal["classes"] = "classes",
+        act: Act = "none",
+        bias: bool = True,
+        drop_connect: float = 0.0,
+    ) -> None:
         super().__init__()
         need_rank(shape, (1, 2), "linear")
         self.linear = nn.Linear(shape[-1], int(out), bias=bias)
@@ -102,5 +109,6 @@ def aux_head(
 LAYERS = {"flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool}
 COMBINATORS: dict[str, type] = {}
 MOTIFS = {
-    "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head, "aux_head": aux_head,
+    "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head,
+    "aux_head": aux_head,
 }  # fmt: skip

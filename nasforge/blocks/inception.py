@@ -51,8 +51,9 @@ def inception_naive(b1: int, b3: int, b5: int, norm: NormKind = "batch", act: Ac
 
 
 def inception_factorised(
-    b1: int, b3: list[int], b5: list[int], pool: int, kernel: int = 3, pool_kind: PoolKind = "avg", norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+    b1: int, b3: list[int], b5: list[int], pool: int, kernel: int = 3, pool_kind: PoolKind = "avg",
+    norm: NormKind = "batch", act: Act = "relu",
+) -> list:  # fmt: skip
     """1x1 | 1x1, 3x3 | 1x1, 3x3, 3x3 in place of 5x5 | pool, 1x1; b3 is [reduced, out], b5 [reduced, mid, out].
 
     `kernel` of the second branch is 5 in the released Inception-v3. Source: Szegedy et al. 2016, figure 5.
@@ -67,8 +68,9 @@ def inception_factorised(
 
 
 def inception_asymmetric(
-    b1: int, single: list[int], double: list[int], pool: int, kernel: int = 7, pool_kind: PoolKind = "avg", norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+    b1: int, single: list[int], double: list[int], pool: int, kernel: int = 7, pool_kind: PoolKind = "avg",
+    norm: NormKind = "batch", act: Act = "relu",
+) -> list:  # fmt: skip
     """1x1 | 1x1, 1xn, nx1 | 1x1, nx1, 1xn, nx1, 1xn | pool, 1x1; `single` has three widths, `double` five.
 
     Source: Szegedy et al. 2016, figure 6.

@@ -9,7 +9,7 @@ from torch import nn
 from nasforge.blocks.activation import Act
 from nasforge.blocks.conv import needed, separable
 from nasforge.blocks.norm import NormKind
-from nasforge.blocks.shapes import Make, Node, Shape
+from nasforge.blocks.shapes import Make, Node, Shape, need_rank
 
 
 def depthwise_separable(
@@ -58,22 +58,25 @@ def inverted_residual(
 
 
 def csc(
-    out: int | None = None, expand: float = 2, kernel: int = 3, stride: int = 1, dilation: int = 1, of: Literal["input", "output"] = "output",
-    norm: NormKind = "batch", act: Act = "relu",
+    out: int | None = None, expand: float = 2, kernel: int = 3, stride: int = 1, dilation: int = 1,
+    of: Literal["input", "output"] = "output", norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
 ) -> list:  # fmt: skip
-    """1x1, shift, 1x1 and a shortcut: the width between is `expand` times the output's or the input's. Source: Wu et al. 2018 (Shift), figure 4."""
+    """1x1, shift, 1x1 and a shortcut: the width between is `expand` times that of the output or the input.
+
+    Source: Wu et al. 2018 (Shift), figure 4.
+    """
     width = {"expand": expand} if of == "input" else {"out": int(expand * needed(out, "csc"))}
     body = [
         {"conv": {**width, "kernel": 1, "norm": norm, "act": act}},
         {"shift": {"kernel": kernel, "dilation": dilation}},
         {"conv": {"out": needed(out, "csc"), "kernel": 1, "stride": stride, "norm": norm, "act": "none"}},
     ]
-    return [{"residual": {"body": body, "act": act}}]
+    return [{"residual": {"body": body, "shortcut": shortcut, "act": act}}]
 
 
 def xception_block(
-    out: int | None = None, depth: int = 2, kernel: int = 3, stride: int = 1, act_first: bool = True, grow: Literal["first", "last"] = "first",
-    norm: NormKind = "batch", act: Act = "relu",
+    out: int | None = None, depth: int = 2, kernel: int = 3, stride: int = 1, act_first: bool = True,
+    grow: Literal["first", "last"] = "first", norm: NormKind = "batch", act: Act = "relu",
 ) -> list:  # fmt: skip
     """`depth` times activation and separable convolution, a max pool where there is a stride, and a shortcut.
 
@@ -88,19 +91,23 @@ def xception_block(
 
 
 class ShuffleUnitV1:
-    """Grouped 1x1 to out / ratio, shuffle, depthwise 3x3, grouped 1x1; added to the input, or after a stride concatenated to its average pool.
+    """Grouped 1x1 to out * ratio, shuffle, depthwise 3x3, grouped 1x1; added to the input.
 
-    `group_first` false: the first 1x1 is not grouped (first unit of the network). Source: Zhang et al. 2018 (ShuffleNet), figure 2 (b) and (c).
+    With a stride it is concatenated to the average pool of the input. `group_first` false: the first 1x1 is not grouped (as in the very first).
+    Source: Zhang et al. 2018 (ShuffleNet), figure 2 (b) and (c).
     """
 
     @classmethod
     def of(
-        cls, make: Make, shape: Shape, out: int | None = None, groups: int = 3, stride: int = 1, ratio: float = 0.25, group_first: bool = True, act: Act = "relu"
-    ) -> nn.Module:
+        cls, make: Make, shape: Shape, out: int | None = None, groups: int = 3, stride: int = 1, ratio: float = 0.25,
+        group_first: bool = True, act: Act = "relu",
+    ) -> nn.Module:  # fmt: skip
+        need_rank(shape, (3,), "shuffle_unit_v1")
         width = shape[0] if out is None else out
         added = width if stride == 1 else width - shape[0]  # what the branch itself gives
         if added < 1 or (stride == 1 and width != shape[0]):
-            raise ValueError(f"a shuffle unit keeps its width with stride 1 and grows with a stride, got {shape[0]} -> {width} channels, stride {stride}")
+            found = f"{shape[0]} -> {width} channels, stride {stride}"
+            raise ValueError(f"a shuffle unit keeps its width with stride 1 and grows with a stride, got {found}")
         mid = int(width * ratio)
         branch: list[Node] = [
             {"conv": {"out": mid, "kernel": 1, "groups": groups if group_first else 1, "act": act}},
@@ -117,11 +124,13 @@ class ShuffleUnitV1:
 class ShuffleUnitV2:
     """1x1, depthwise 3x3, 1x1 on one half of the channels, the other half unchanged; concatenated and shuffled.
 
-    With a stride or a new width both read all channels, and the other one is depthwise 3x3, 1x1. Source: Ma et al. 2018 (ShuffleNet V2), figure 3 (c) and (d).
+    With a stride or a new width both read all channels, and the other one is depthwise 3x3, 1x1.
+    Source: Ma et al. 2018 (ShuffleNet V2), figure 3 (c) and (d).
     """
 
     @classmethod
     def of(cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, kernel: int = 3, act: Act = "relu") -> nn.Module:
+        need_rank(shape, (3,), "shuffle_unit_v2")
         width = shape[0] if out is None else out
         if width % 2 or width < 2:
             raise ValueError(f"a shuffle unit needs an even width, got {width}")

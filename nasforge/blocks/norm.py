@@ -67,7 +67,7 @@ class LocalResponseNorm(nn.Module):
 
 
 def standardise(weight: Tensor, eps: float = 1e-5) -> Tensor:
-    """Weights with mean 0 and standard deviation 1 per output channel: (W - mean) / (deviation + eps). Source: Qiao et al. 2019, equation 5."""
+    """(W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
     axes = list(range(1, weight.ndim))
     centred = weight - weight.mean(axes, keepdim=True)
     variance = centred.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)

@@ -19,8 +19,9 @@ class Pool(nn.Module):
     """Pooling of windows, or of everything where no kernel is given.
 
     Shapes: (C, H, W) -> (C, H', W'), without kernel (C, H, W) -> (C); likewise (T, F) -> (T', F) or (F).
-    kind: max, avg, min; mixed, a learned mix of max and avg (Lee et al. 2016, equation 2); lp, (sum of |x|^p)^(1/p) (Sermanet et al. 2012);
-    stochastic, one value drawn with probability a / sum of a, outside training the mean of that draw (Zeiler & Fergus 2013; negatives count as 0).
+    max, avg, min; mixed: a learned mix of max and avg (Lee et al. 2016, equation 2); lp: (sum of |x|^p)^(1/p) (Sermanet et al. 2012);
+    stochastic: one value a drawn with probability a / sum of a, outside training the mean of that draw (Zeiler & Fergus 2013); negative
+    values count as 0 there.
     `ceil`: a last window that is not full counts. `pad` same: (k - 1) // 2 on both sides where windows overlap, none where they do not.
     """
 
@@ -119,12 +120,12 @@ class SpatialPyramid(nn.Module):
     free = True
     sees_all = True
 
-    def __init__(self, shape: Shape, levels: list[int] = [1, 2, 4], kind: Literal["max", "avg"] = "max") -> None:  # noqa: B006 (never changed)
+    def __init__(self, shape: Shape, levels: list[int] | None = None, kind: Literal["max", "avg"] = "max") -> None:
         super().__init__()
         need_rank(shape, (3,), "spatial_pyramid")
-        if not levels or min(levels) < 1:
+        self.levels, self.kind = [1, 2, 4] if levels is None else list(levels), kind
+        if not self.levels or min(self.levels) < 1:
             raise ValueError(f"levels must be a list of numbers >= 1, got {levels}")
-        self.levels, self.kind = list(levels), kind
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([cell for n in self.levels for cell in self._bins(x, n)], 1)  # (B, C, H, W) -> (B, C * bins)
@@ -140,7 +141,7 @@ class SpatialPyramid(nn.Module):
 
 
 class BedOfNails(nn.Module):
-    """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). (Nearest un-pooling is `upsample`.)"""
+    """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). For repeated values see `upsample`."""
 
     free = True
 

@@ -46,7 +46,7 @@ def fine_to_coarse(shapes: tuple[Shape, ...], what: str) -> list[tuple[int, ...]
 
 
 class FuseMaps(nn.Module):
-    """Several maps as one of the first one's size: 1x1 convolutions to `out` channels where they differ, enlarged, added.
+    """Several maps as one of the first one's size: 1x1 convolutions to `out` channels where needed, enlarged, added.
 
     Shapes: (C, H, W), (D, H2, W2), ... -> (out, H, W), out = C; join concat: side by side, without convolutions.
     Sources: Long et al. 2015 (FCN), section 4.2 (scores of a shallow map plus enlarged deeper ones); Kirillov et al.

@@ -182,8 +182,9 @@ class Gru(nn.Module):
 
 
 class Lstm(nn.Module):
-    """Long short-term memory: c_t = f c_{t-1} + i tanh(..), h_t = o tanh(c_t). Shapes as of rnn; a level: 4*(K*N + N*N + N).
+    """Long short-term memory: c_t = f c_{t-1} + i tanh(..), h_t = o tanh(c_t).
 
+    Shapes as of rnn; parameters of a level: 4*(K*N + N*N + N).
     cell: standard (fused); peephole (gates see the cell state, 3*N parameters more) and no_forget (f = 1, 3 gates'
     parameters) run step by step. `bias` double is for standard.
     Sources: Hochreiter & Schmidhuber 1997 (no_forget); Gers et al. 2000 (standard); Gers & Schmidhuber 2000

@@ -44,7 +44,7 @@ class ResidualUnit:
 
     @staticmethod
     def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
-        nodes = {name: canon(args[name]) for name in ("body", "before") if name in args}
+        nodes: dict[str, Any] = {name: canon(args[name]) for name in ("body", "before") if name in args}
         if "shortcut" in args and not isinstance(args["shortcut"], str):
             nodes["shortcut"] = canon(args["shortcut"])
         return [{"residual_unit": {**args, **nodes}}]
@@ -71,16 +71,17 @@ def _residual(
     Source of the orders: He et al. 2016b, figure 4; pyramid: Han et al. 2017, figure 6 (d).
     """
     normed, full = {"norm": norm, "act": "none"}, {"norm": norm, "act": act}
-    bare = {"norm": "none", "act": "none", **({} if norm == "none" else {"bias": False})}
+    bare: dict[str, Any] = {"norm": "none", "act": "none", **({} if norm == "none" else {"bias": False})}
     norm_node, act_node = {"norm": {"kind": norm}}, {"act": {"kind": act}}
-    before, last, outside, after = {
+    orders: dict[str, tuple[list[Node], dict[str, Any], str, list[Node]]] = {  # before, last convolution, after the sum, after that
         "original": ([], normed, act, []),
         "norm_after_add": ([], bare, "none", [norm_node, act_node]),
         "act_before_add": ([], full, "none", []),
         "act_only_preact": ([act_node], normed, "none", []),
         "preact": ([norm_node, act_node], bare, "none", []),
         "pyramid": ([norm_node], normed, "none", []),
-    }[ordering]
+    }
+    before, last, outside, after = orders[ordering]
     body = [*({"conv": {**conv, **full}} for conv in convs[:-1]), *(between or []), {"conv": {**convs[-1], **last}}, *end]
     if not before and norm == "batch":  # what `residual` makes by itself
         return [{"residual": {"body": body, "shortcut": shortcut, "act": outside}}, *after]
@@ -106,9 +107,9 @@ def basic(
 
 
 def bottleneck(
-    out: int | None = None, stride: int = 1, ratio: float = 0.25, groups: int = 1, base_width: int = 64, kernel: int = 3, stride_on: Literal["3x3", "1x1"] = "3x3",
-    norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto", se: float = 0.0, gate: Node = None, dilation: int = 1,
-    middle: Node = None, ordering: Ordering = "original",
+    out: int | None = None, stride: int = 1, ratio: float = 0.25, groups: int = 1, base_width: int = 64, kernel: int = 3,
+    stride_on: Literal["3x3", "1x1"] = "3x3", norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
+    se: float = 0.0, gate: Node = None, dilation: int = 1, middle: Node = None, ordering: Ordering = "original",
 ) -> list:  # fmt: skip
     """1x1 to out * ratio channels, k x k, 1x1 to out, and a shortcut.
 
@@ -137,17 +138,21 @@ def _strided(node: Node, stride: int) -> Node:
 
 
 def resnext(
-    out: int | None = None, stride: int = 1, groups: int = 32, base_width: int = 4, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
-    se: float = 0.0, gate: Node = None, dilation: int = 1,
+    out: int | None = None, stride: int = 1, groups: int = 32, base_width: int = 4, norm: NormKind = "batch", act: Act = "relu",
+    shortcut: Node = "auto", se: float = 0.0, gate: Node = None, dilation: int = 1,
 ) -> list:  # fmt: skip
     """Bottleneck of `groups` paths of width `base_width` (at 256 channels out). Source: Xie et al. 2017, figure 3 (c)."""
     return bottleneck(out, stride, 0.25, groups, base_width, norm=norm, act=act, shortcut=shortcut, se=se, gate=gate, dilation=dilation)
 
 
 def preact_basic(
-    out: int | None = None, stride: int = 1, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto", se: float = 0.0, gate: Node = None
-) -> list:
-    """Norm, activation, 3x3 convolution, twice. A norm and an activation must follow the last of them. Source: He et al. 2016b, figure 1 (b)."""
+    out: int | None = None, stride: int = 1, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
+    se: float = 0.0, gate: Node = None,
+) -> list:  # fmt: skip
+    """Norm, activation, 3x3 convolution, twice; a norm and an activation must follow the last block.
+
+    Source: He et al. 2016b, figure 1 (b).
+    """
     return basic(out, stride, norm=norm, act=act, shortcut=shortcut, se=se, gate=gate, ordering="preact")
 
 
@@ -155,11 +160,16 @@ def preact_bottleneck(
     out: int | None = None, stride: int = 1, ratio: float = 0.25, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
     se: float = 0.0, gate: Node = None,
 ) -> list:  # fmt: skip
-    """Norm, activation, convolution for 1x1, 3x3, 1x1. A norm and an activation must follow the last of them. Source: He et al. 2016b, section 5."""
+    """Norm, activation, convolution for 1x1, 3x3, 1x1; a norm and an activation must follow the last block.
+
+    Source: He et al. 2016b, section 5.
+    """
     return bottleneck(out, stride, ratio, norm=norm, act=act, shortcut=shortcut, se=se, gate=gate, ordering="preact")
 
 
-def wide_basic(out: int | None = None, stride: int = 1, dropout: float = 0.0, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto") -> list:
+def wide_basic(
+    out: int | None = None, stride: int = 1, dropout: float = 0.0, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto"
+) -> list:
     """The pre-activated basic block with dropout between its convolutions. Source: Zagoruyko & Komodakis 2016, figure 1 (d)."""
     return basic(out, stride, norm=norm, act=act, shortcut=shortcut, dropout=dropout, ordering="preact")
 

@@ -41,7 +41,7 @@ class Embedding(nn.Module):
         super().__init__()
         if not isinstance(shape, Tokens):
             raise ValueError(
-                f"embedding reads tokens, got numbers {tuple(shape)}; write `input: {{tokens: vocabulary, length: time}}`"
+                f"embedding reads tokens, got numbers {tuple(shape)}; write `input: {{tokens: V, length: T}}`"
             )
         self.table = nn.Embedding(shape.vocab, out)
         self.gain = math.sqrt(out) if scale else 1.0
@@ -104,7 +104,7 @@ class Patches(nn.Module):
         rests = [(side + 2 * pad - size) % step for side in shape[1:]]
         if any(side + 2 * pad < size for side in shape[1:]) or (stride is None and any(rests)):
             raise ValueError(
-                f"patches of {size} do not tile {shape[1]} x {shape[2]} (pad {pad}); use a divisor, or give pad and stride"
+                f"patches of {size} do not tile {shape[1]} x {shape[2]} (pad {pad}); use a divisor, or give stride"
             )
         self.project = nn.Conv2d(shape[0], out, size, step, pad, bias=bias)
 

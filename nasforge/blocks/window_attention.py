@@ -47,6 +47,8 @@ class WindowAttention(nn.Module):
         tall, wide = self.window
         self.table = nn.Parameter(torch.empty((2 * tall - 1) * (2 * wide - 1), heads))
         nn.init.trunc_normal_(self.table, std=0.02)
+        self.distance: Tensor
+        self.apart: Tensor
         self.register_buffer("distance", window_distances(tall, wide), persistent=False)
         self.register_buffer("apart", self._apart(), persistent=False)
 
@@ -86,12 +88,13 @@ class WindowAttention(nn.Module):
 
     def attend(self, x: Tensor) -> Tensor:
         """(B*windows, N, F) -> the same: attention inside each window."""
-        windows = self.apart.shape[0]  # type: ignore[union-attr, index]
+        windows = self.apart.shape[0]
         parts = (
             self.read(x).unflatten(0, (-1, windows)).unflatten(3, (3, self.heads, -1))
         )  # (B, windows, N, 3, heads, P)
         query, key, value = parts.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, windows, heads, N, P)
-        mask = self.table[self.distance].permute(2, 0, 1) + self.apart.unsqueeze(1)  # type: ignore[index, operator, union-attr]
+        bias = self.table[self.distance].permute(2, 0, 1)  # (heads, N, N)
+        mask = bias + self.apart.unsqueeze(1)  # (windows, heads, N, N)
         y = F.scaled_dot_product_attention(query, key, value, mask, self.dropout if self.training else 0.0)
         return self.project(y.transpose(2, 3).flatten(3).flatten(0, 1))
 

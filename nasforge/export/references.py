@@ -61,8 +61,7 @@ def _visit(node: ast.AST, scope: Scope, found: References) -> None:
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not scope.typing:
         found.words.add(node.value)
     elif isinstance(node, ast.Dict) and node in scope.tables:
-        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-        found.entries += [Entry(key, node, value, scope.bound) for key, value in zip(keys, node.values, strict=True)]
+        found.entries += [Entry(word, node, value, scope.bound) for word, value in zip(_words(node), node.values, strict=True)]
     else:
         for name, child in _children(node):
             _visit(child, _inside(node, name, scope), found)
@@ -121,7 +120,7 @@ def _tables(tree: ast.AST) -> Iterator[ast.Dict]:
     """Dicts from words that are read as `{...}[variable]`, directly or through one local name that is used for nothing else."""
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node, parent in parents.items():
-        if not isinstance(node, ast.Dict) or not node.keys or not all(isinstance(k, ast.Constant) and isinstance(k.value, str) for k in node.keys):
+        if not isinstance(node, ast.Dict) or not node.keys or len(_words(node)) < len(node.keys):
             continue
         target = parent.target if isinstance(parent, ast.AnnAssign) else parent.targets[0] if isinstance(parent, ast.Assign) else None
         uses: list[ast.AST] = [node]
@@ -129,6 +128,11 @@ def _tables(tree: ast.AST) -> Iterator[ast.Dict]:
             uses = [n for n in parents if isinstance(n, ast.Name) and n.id == target.id and n is not target]
         if uses and all(_looked_up(use, parents[use]) for use in uses):
             yield node
+
+
+def _words(table: ast.Dict) -> list[str]:
+    """The keys of a table that are words."""
+    return [key.value for key in table.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
 
 
 def _looked_up(table: ast.AST, parent: ast.AST) -> bool:

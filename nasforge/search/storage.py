@@ -22,14 +22,17 @@ class _KernelLock(BaseJournalFileLock):
     """A lock that the kernel gives back when its holder dies, so that a killed search never blocks the next one."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab")
+        self._path = path
+        self._held: list[int] = []
 
     def acquire(self) -> bool:
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        self._held.append(handle)
         return True
 
     def release(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        os.close(self._held.pop())  # closing gives the lock back
 
 
 class DriverLock:
@@ -41,6 +44,7 @@ class DriverLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._file.close()
             raise UserError(f"{run}: another search is running in this folder; wait for it, or choose another --run") from None
 
     def close(self) -> None:

@@ -6,9 +6,9 @@ A family file holds
     template                   an architecture with references $name, and defaults for them under `let`
     members                    name -> let (values of the names), counts (ours), published (figures and their source);
                                and, where they differ from the template, input, classes, source, note;
-                               or `like: member, scale: {depth, width, resolution}` in place of let
+                               `like: member` and `scale: {depth, width}` make one by compound scaling of another
 
-`small_NAME` is the network NAME for small images, see `small`. Nothing here imports torch but `small`.
+`small_NAME` is the network NAME for small images, see small.py. Listing and loading answer without torch; scaling and `small_` need it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from nasforge import files
-from nasforge.arch import SECTIONS, Arch, Node, chain, split
+from nasforge.arch import Arch
 from nasforge.errors import UserError, nearest
 from nasforge.space import Space
 
 HERE = Path(__file__).resolve().parent
 OVERRIDES = ("input", "classes", "source", "note")
-FACTORS = ("depth", "width", "resolution")
 
 
 # ---------------------------------------------------------------- the table
@@ -69,29 +68,24 @@ def load(name: str) -> Arch:
         if name in family["members"]:
             return _member(name, family)
     if name.startswith("small_"):
+        from nasforge.zoo.small import small  # needs torch
+
         return small(load(name.removeprefix("small_")), (3, 32, 32), 10)
     raise UserError(f"{name}: no documented network has that name; {nearest(name, names())}")
 
 
 def _member(name: str, family: Mapping[str, Any]) -> Arch:
-    member = family["members"][name]
-    if "like" in member:
-        base = _member(member["like"], family)
-        arch = _scaled(base, member["scale"])
-    else:
-        template = family["template"]
-        lets = {**template.get("let", {}), **member.get("let", {})}
-        arch = Space({**template, "let": lets}).draw(_closed)[0]
-    own = {key: member[key] for key in OVERRIDES if key in member}
-    about = {"name": name, "source": family["source"], **({"published": member["published"]} if "published" in member else {})}
-    return {**about, **{k: v for k, v in arch.items() if k not in about}, **own}
+    member, template = family["members"][name], family["template"]
+    base = family["members"][member["like"]] if "like" in member else {}
+    lets = {**template.get("let", {}), **base.get("let", {}), **member.get("let", {})}
+    arch = Space({**template, "let": lets}).draw(_closed)[0]
+    if "scale" in member:
+        from nasforge.scaling import scale  # needs torch
+
+        arch = scale(arch, 1.0, **{"depth": 1.0, "width": 1.0, "resolution": 1.0, **member["scale"]})
+    about = {"name": name, "source": family["source"], **{key: member[key] for key in (*OVERRIDES, "published") if key in member}}
+    return {**about, **{key: value for key, value in arch.items() if key not in about}}
 
 
 def _closed(opening: Any) -> Any:
     raise UserError(f"{opening.name}: a member of the zoo must give every value, this one is open ({opening})")
-
-
-def _scaled(base: Arch, factors: Mapping[str, float]) -> Arch:
-    from nasforge.scaling import scale  # needs torch
-
-    return scale(base, 1.0, **{name: float(factors.get(name, 1.0)) for name in FACTORS})

@@ -1,0 +1,81 @@
+"""The steps of a network as straight lines of Python: which variables each reads and writes."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nasforge.arch import SECTIONS, Arch
+from nasforge.blocks.network import Network
+from nasforge.blocks.shapes import Shape
+from nasforge.build import steps
+
+LAST = "last"  # the name under which an architecture reads the output of the line above
+
+
+@dataclass(frozen=True)
+class Line:
+    """`writes = self.name(reads)`; the last variable written holds what the next line reads by default."""
+
+    name: str
+    writes: tuple[str, ...]
+    reads: tuple[str, ...]
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Straight:
+    """The variable of each input by its name, the lines in order, and the steps that no output depends on."""
+
+    inputs: dict[str, str]
+    lines: list[Line]
+    dead: list[str]
+
+
+def straight(arch: Arch, network: Network) -> Straight:
+    """The forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
+    rows = [step for step in steps(arch) if step.where.partition(".")[0] in SECTIONS]
+    modules = network.steps.items()
+    reads = [row.reads if getattr(module, "many", False) else row.reads[:1] for row, (_, module) in zip(rows, modules, strict=True)]
+    variables = _variables([*network.inputs, *(word for row in rows for word in row.writes)])
+    if len(network.inputs) == 1 and not any(network.inputs[0] in words for words in reads):
+        variables[network.inputs[0]] = "x"
+    now = variables[network.inputs[0]]
+    lines = []
+    for i, (row, (name, _)) in enumerate(zip(rows, modules, strict=True)):
+        later = {word for words in reads[i + 1 :] for word in words}
+        named = [variables[w] if w in later and w != LAST else "_" for w in row.writes]
+        count = len(row.probe.shapes)
+        writes = (named + ["_"] * count)[:count]
+        writes[-1] = "x" if writes[-1] == "_" else writes[-1]
+        lines.append(Line(name, tuple(writes), tuple(now if r == LAST else variables[r] for r in reads[i]), row.probe.shapes[-1]))
+        now = writes[-1]
+    kept = _live(lines)
+    names = {line.name for line in kept}
+    return Straight({name: variables[name] for name in network.inputs}, kept, [name for name, _ in modules if name not in names])
+
+
+def _live(lines: list[Line]) -> list[Line]:
+    """The lines that the last one depends on."""
+    kept: list[Line] = []
+    needed = set(lines[-1].writes[-1:])
+    for line in reversed(lines):
+        if needed & set(line.writes):
+            kept.append(line)
+            needed = (needed - set(line.writes)) | set(line.reads)
+    return kept[::-1]
+
+
+def _variables(names: Iterable[str]) -> dict[str, str]:
+    """A Python name for each name, all different, none of them `self`, `x` or one of Python's own."""
+    out: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        word = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "wire"
+        word = f"wire_{word}" if word[0].isdigit() else word
+        while word in out.values() or word in ("self", "x") or keyword.iskeyword(word) or hasattr(builtins, word):
+            word += "_"
+        out[name] = word
+    return out

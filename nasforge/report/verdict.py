@@ -1,0 +1,211 @@
+"""What a run showed, in sentences: the result, how sure it is, what went wrong. Nothing here is nicer than the numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from nasforge.report.collect import Row, Run
+from nasforge.report.figures import clock, many, percent, points, spread, times, value, word
+
+Group = tuple[str, list[str]]  # a message, and whose it is
+
+
+def title(run: Run) -> str:
+    """The result in one sentence."""
+    best, control = run.best(), run.best_control()
+    if run.summary is None:
+        return _title_so_far(run)
+    if best is None:
+        return "No network of this search could be trained to the end and keep all limits"
+    parts = [f"{best['name']}, {_size(best)}, reaches {_test(best)} on test"]
+    if control is not None:
+        parts.append(f"random search with the same budget {_test(control)}")
+    parts += [f"{row['name']} {_test(row)}" for row in run.rows("baseline") if row["test_mean"] is not None]
+    return "; ".join(parts)
+
+
+def _title_so_far(run: Run) -> str:
+    done, leader = run.trained(run.search), run.leader()
+    state = f"Not finished: {done} of {many(run.asked, 'trial')} done"
+    if leader is None:
+        return f"{state}, and no network yet that was trained to the end and keeps all limits"
+    scores = ", ".join(f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}" for o in run.objectives)
+    return f"{state}; best so far is trial {leader.number}: {scores} (validation)"
+
+
+def _size(row: Row) -> str:
+    return many(row["params"], "parameter")
+
+
+def _test(row: Row) -> str:
+    return spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))
+
+
+# ---------------------------------------------------------------- how sure that is
+
+
+def compare(a: Row, b: Row) -> str:
+    """'better', 'worse' or 'alike': a against b on test, alike where they are no further apart than their spread over seeds."""
+    difference = a["test_mean"] - b["test_mean"]
+    if abs(difference) <= _spread(a, b):
+        return "alike"
+    return "better" if difference > 0 else "worse"
+
+
+def _spread(a: Row, b: Row) -> float:
+    """The standard deviation of a difference of two trainings, one of each network."""
+    return math.hypot(a["test_std"] or 0.0, b["test_std"] or 0.0)
+
+
+def verdict(run: Run) -> list[str]:
+    """What the test scores show and what they do not, in sentences."""
+    best = run.best()
+    if run.summary is None or best is None:
+        return _open_ends(run)
+    return [*_against_control(run, best), *_against_baselines(run, best), *_warnings(run, best)]
+
+
+def _against_control(run: Run, best: Row) -> list[str]:
+    control = run.best_control()
+    if control is None:
+        if run.manifest["strategy"] == "random":
+            return ["The strategy is random search itself, so it has no control."]
+        if run.control is not None:
+            return ["The control, a random search with the same budget, gave no network that could be trained to the end."]
+        return ["No control was run: whether the strategy is better than random search is not known from this run."]
+    strategy = run.manifest["strategy"]
+    if control["key"] == best["key"]:
+        return [f"Random search with the same budget found the same network: here {strategy} was no better.", *_fronts(run)]
+    gap, limit = points(round(best["test_mean"], 3) - round(control["test_mean"], 3)), points(_spread(best, control))
+    sizes = _sizes(best, control)
+    verdicts = {
+        "better": f"The search is ahead of random search with the same budget by {gap} on test, more than the spread over seeds ({limit}){sizes}.",
+        "alike": f"On test, random search with the same budget is as good: {gap} apart, within the spread over seeds ({limit}){sizes}. "
+        f"That {strategy} finds more accurate networks than random search is not shown by this run.",
+        "worse": f"Random search with the same budget found a better network: {gap} ahead on test, more than the spread over seeds "
+        f"({limit}){sizes}. Consider {control['name']}.",
+    }
+    return [verdicts[compare(best, control)], *_fronts(run)]
+
+
+def _sizes(best: Row, other: Row) -> str:
+    """The ratio of parameters in words, where it is worth one."""
+    a, b = best["params"], other["params"]
+    if not a or not b or max(a, b) / min(a, b) < 1.05:
+        return "; both networks are about equally large"
+    return f"; {best['name']} has {times(max(a, b) / min(a, b))} times {'fewer' if a < b else 'more'} parameters than {other['name']}"
+
+
+def _fronts(run: Run) -> list[str]:
+    volumes = (run.summary or {}).get("hypervolume") or {}
+    search, control = volumes.get("search"), volumes.get("control")
+    if len(run.objectives) < 2 or search is None or control is None:
+        return []
+    words = f"the front of the search covers {percent(search)} of the box spanned by all that was seen, the control's {percent(control)}"
+    return [f"Over all objectives together, {words} (validation, one run of each, so without a spread)."]
+
+
+def _against_baselines(run: Run, best: Row) -> list[str]:
+    out = []
+    for row in run.rows("baseline"):
+        if row["test_mean"] is None:
+            out.append(f"The baseline {row['name']} could not be trained.")
+            continue
+        how = {"better": "is better than", "alike": "is as good within the spread as", "worse": "does not reach"}[compare(best, row)]
+        out.append(f"{best['name']} {how} {row['name']} ({_test(best)} against {_test(row)}){_sizes(best, row)}.")
+    return out
+
+
+def _warnings(run: Run, best: Row) -> list[str]:
+    out = []
+    if len(best["test_seeds"]) < 2:
+        out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
+    for row in run.rows():
+        out += [f"{row['name']} does not keep {limit} on this machine." for limit in row["refused"]]
+    if run.trained(run.search) > run.summary["asked"]:  # type: ignore[index]
+        out.append("More trials were run since this summary was written; run the search to its end for a new one.")
+    return out
+
+
+def _open_ends(run: Run) -> list[str]:
+    if run.summary is not None:
+        return ["No finalist came through its final training; see the messages below."]
+    out = ["Scores are on validation data and of short trainings; test data are read at the end, for the finalists only."]
+    done = run.trained(run.search)
+    if done >= run.asked and run.control is not None and run.trained(run.control) < run.asked:
+        out.append(f"The control, a random search with the same budget, has done {run.trained(run.control)} of {run.asked} trials.")
+    if run.finals:
+        out.append(f"Of the final trainings {sum(map(len, run.finals.values()))} are done.")
+    if run.running:
+        out.append(f"{many(run.running, 'trial was', 'trials were')} running when this page was written, or cut off with the search.")
+    return out
+
+
+# ---------------------------------------------------------------- what went wrong
+
+
+def failures(run: Run) -> list[Group]:
+    """The messages of failed trials and trainings, alike ones together (numbers aside), the most frequent first."""
+    said = [(f"{name} trial {r.number}", r.message) for name, ledger in run.ledgers.items() for r in ledger.records.values() if r.kind == "failed"]
+    said += [(f"final training of {row['name']}", error) for row in run.rows() for error in row["errors"]]
+    return _grouped(said)
+
+
+def unbuildable(run: Run) -> list[Group]:
+    """The reasons why drawn architectures could not be built at all, alike ones together."""
+    return _grouped(
+        (f"{name} trial {r.number}", r.message)
+        for name, ledger in run.ledgers.items()
+        for r in ledger.records.values()
+        if r.kind == "infeasible" and r.message
+    )
+
+
+def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
+    groups: dict[str, Group] = {}
+    for who, message in said:
+        text = message or "no message"
+        groups.setdefault(re.sub(r"\d+", "#", text), (text, []))[1].append(who)
+    return sorted(groups.values(), key=lambda g: -len(g[1]))
+
+
+# ---------------------------------------------------------------- what it cost and saved
+
+
+def savings(run: Run) -> list[tuple[str, int, float]]:
+    """(what, how many, estimated seconds of training not spent) of duplicates, infeasible and pruned trials, control included."""
+    records = [r for ledger in run.ledgers.values() for r in ledger.records.values()]
+    full = [r for r in records if r.kind == "finished" and r.seconds.get("training")]
+    mean = sum(r.seconds["training"] for r in full) / len(full) if full else 0.0
+    epochs = max((len(r.curve) for r in full), default=0)
+    cut = [r for r in records if r.kind == "pruned" and r.curve]
+    rest = sum(r.seconds.get("training", 0.0) / len(r.curve) * max(0, epochs - len(r.curve)) for r in cut)
+    counts = {kind: sum(r.kind == kind for r in records) for kind in ("duplicate", "infeasible")}
+    return [
+        ("duplicates of a network already seen, not trained again", counts["duplicate"], counts["duplicate"] * mean),
+        ("networks that break a limit or cannot be built, not trained", counts["infeasible"], counts["infeasible"] * mean),
+        ("trainings stopped early", len(cut), rest),
+    ]
+
+
+def spent(run: Run) -> list[tuple[str, str]]:
+    """(what, how long) of the time that the whole run took."""
+    names = {
+        "total": "wall time in all",
+        "busy": "wall time with something training or measuring",
+        "overhead": "wall time with neither (choosing, counting, writing)",
+        "training": "workers training",
+        "measuring": "workers measuring latency",
+    }
+    out = [(text, clock(run.seconds[name])) for name, text in names.items() if run.seconds.get(name) or name in ("total", "training") and name in run.seconds]
+    if run.seconds.get("total"):
+        out = [(t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c) for t, c in out]
+    return out
+
+
+def counts(run: Run) -> list[tuple[str, dict[str, int]]]:
+    """(search or control, trials of each kind)."""
+    kinds = ("finished", "pruned", "failed", "duplicate", "infeasible", "interrupted")
+    return [(name, {kind: ledger.count(kind) for kind in kinds}) for name, ledger in run.ledgers.items()]
