@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from nasforge.arch import Arch
 from nasforge.errors import UserError
-from nasforge.space import Chooser, Choices, Opening, Scalar, Space
+from nasforge.space import Choices, Chooser, Opening, Scalar, Space
 
 T = TypeVar("T")
 

@@ -176,7 +176,7 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
         FLOAT_BYTES * params,
         sum(y.nbytes for y in outputs),
         field_of(outputs),
-        dict(module.spelled[1]) if hasattr(module, "spelled") else {},
+        dict(getattr(module, "spelled", ((), {}))[1]),
     )
 
 
@@ -250,7 +250,7 @@ def _operations(row: Row, args: dict[str, Any], layer: int) -> list[TextbookRow]
     if row.type in ("flatten", "dropout"):
         return []
     if row.type not in ("conv", "linear", "pool", "lrn", "act") or args.get("norm", "none") != "none":
-        raise UserError(f"{row.path}: the table of the notes has conv, linear, pool, lrn and act without batch norm, got {row.type} {row.args}")
+        raise UserError(f"{row.path}: the table knows conv, linear, pool, lrn and act, all without norm; got {row.type} {row.args}")
     shape, out = row.inputs[0], row.outputs[0]
     before, after = _elements(shape), _elements(out)
     channels, side = shape[0], shape[-1] if len(shape) > 1 else 1

@@ -12,10 +12,7 @@ from nasforge.errors import UserError, nearest
 
 MAX_NODES = 200_000  # more than any real file; stops alias bombs
 HERE = Path(__file__).resolve().parent
-FOLDERS = {
-    "space": (HERE / "search_spaces", HERE.parent / "search_spaces"),  # in an installed wheel, in a clone
-    "arch": (HERE / "zoo",),
-}
+SPACES = (HERE / "search_spaces", HERE.parent / "search_spaces")  # in an installed wheel, in a clone
 
 
 class _Loader(yaml.SafeLoader):
@@ -116,19 +113,16 @@ def write(data: Any, path: str | Path) -> Path:
     return path
 
 
-def names(kind: str) -> list[str]:
-    """The packaged files of a kind ('space' or 'arch'), sorted, without their ending."""
-    return sorted({p.stem for folder in FOLDERS[kind] for p in folder.glob("**/*.yaml")})
+def space_names() -> list[str]:
+    """The packaged spaces, sorted."""
+    return sorted({p.stem for folder in SPACES for p in folder.glob("*.yaml")})
 
 
-def find(name: str, kinds: tuple[str, ...] = ("space", "arch")) -> Path:
-    """The file that `name` means: a path, or the name of a packaged space or documented network."""
+def find_space(name: str) -> Path:
+    """The file that `name` means: a path, or the name of a packaged space."""
     if Path(name).is_file():
         return Path(name)
-    for kind in kinds:
-        for folder in FOLDERS[kind]:
-            for path in sorted(folder.glob("**/*.yaml")):
-                if path.stem == name:
-                    return path
-    valid = [n for kind in kinds for n in names(kind)]
-    raise UserError(f"{name}: no such file, and no packaged {' or '.join(kinds)} has that name; {nearest(name, valid)}")
+    for folder in SPACES:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names())}")

@@ -15,8 +15,8 @@ from nasforge.errors import UserError, nearest
 LIMITS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")
 STEP = 100  # phi is found in hundredths
 FARTHEST = 32  # |phi| beyond which `fit` does not look
-WIDTHS = ("out", "width", "mid", "growth", "squeeze", "e1", "e3", "b1", "b3", "b5", "single", "double")  # arguments that are numbers of maps
-DEPTHS = (("stage", "depth"), ("dense_block", "depth"))  # arguments that are numbers of repeats
+WIDTHS = ("out", "width", "mid", "growth", "squeeze", "e1", "e3", "b1", "b3", "b5", "single", "double")  # numbers of maps
+DEPTHS = (("stage", "depth"), ("dense_block", "depth"))  # numbers of repeats
 
 
 def scale(arch: Arch, phi: float = 1.0, depth: float = 1.2, width: float = 1.1, resolution: float = 1.15, divisor: int = 8) -> Arch:
@@ -52,7 +52,8 @@ def fit(arch: Arch, limit: Mapping[str, float], depth: float = 1.2, width: float
     """
     unknown = [name for name in limit if name not in LIMITS]
     if unknown or not limit:
-        raise UserError(f"limit: takes bounds like {{params: 2.0e6}}, got {dict(limit)!r}; {nearest(unknown[0] if unknown else '', LIMITS)}")
+        hint = nearest(unknown[0] if unknown else "", LIMITS)
+        raise UserError(f"limit: takes bounds like {{params: 2.0e6}}, got {dict(limit)!r}; {hint}")
 
     def member(step: int) -> Arch:
         return scale(arch, step / STEP, depth, width, resolution, divisor)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from nasforge.arch import canonical_blocks
 from nasforge.blocks import BLOCKS
 from nasforge.build import build, key
-from nasforge.arch import canonical_blocks
 from nasforge.errors import UserError
-from nasforge.files import dump, find, parse, read, write
+from nasforge.files import dump, find_space, parse, read, write
 
 
 def arch(body: str, more: str = "") -> dict:
@@ -112,7 +112,7 @@ def test_nas_bench_201_has_6304_functions() -> None:
     from nasforge.choosers import enumerate_space
     from nasforge.space import Space
 
-    keys = {key(a) for a, _ in enumerate_space(Space(read(find("cell", ("space",)))))}
+    keys = {key(a) for a, _ in enumerate_space(Space(read(find_space("cell"))))}
     assert len(keys) == 6304
 
 
@@ -150,6 +150,6 @@ def test_write_and_read_back(tmp_path: Path) -> None:
 
 def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'digits'"):
-        find("digit", ("space",))
+        find_space("digit")
     with pytest.raises(UserError, match="cannot be read"):
         read(tmp_path / "absent.yaml")

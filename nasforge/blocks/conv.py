@@ -166,17 +166,17 @@ class Deconv(nn.Module):
         after = int(out) if out is not None else divisible(before * expand, 1)
         if after < 1 or groups < 1 or before % groups or after % groups:
             raise ValueError(f"deconv needs in and out channels divisible by groups, got in={before}, out={after}, groups={groups}")
-        kernels, strides = per_axis(kernel, axes, "kernel"), per_axis(stride, axes, "stride")
+        self.kernel, self.stride = per_axis(kernel, axes, "kernel"), per_axis(stride, axes, "stride")
         pads, extra = [pad if isinstance(pad, int) else 0] * axes, [0] * axes
         if pad == "same":
-            pads = [max(0, -(-(k - s) // 2)) for k, s in zip(kernels, strides, strict=True)]
-            extra = [s - k + 2 * p for k, s, p in zip(kernels, strides, pads, strict=True)]
-        if any(e >= s and e for e, s in zip(extra, strides, strict=True)):
-            raise ValueError(f"deconv with pad: same needs an odd kernel where the stride is 1, got kernel {kernels}, stride {strides}")
+            pads = [max(0, -(-(k - s) // 2)) for k, s in zip(self.kernel, self.stride, strict=True)]
+            extra = [s - k + 2 * p for k, s, p in zip(self.kernel, self.stride, pads, strict=True)]
+        if any(e >= s and e for e, s in zip(extra, self.stride, strict=True)):
+            raise ValueError(f"deconv with pad: same needs an odd kernel where the stride is 1, got {self.kernel}, stride {self.stride}")
         self.swap = len(shape) == 2
         kind: Any = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[axes]
         self.conv = kind(
-            before, after, tuple(kernels), tuple(strides), tuple(pads), tuple(extra), groups,
+            before, after, tuple(self.kernel), tuple(self.stride), tuple(pads), tuple(extra), groups,
             bias=norm == "none" if bias is None else bias,
         )  # fmt: skip
         self.norm = normalisation(norm, (1, after) if self.swap else (after, *shape[1:]), norm_groups)

@@ -130,7 +130,8 @@ class ConcurrentExcite(nn.Module):
 class Highway(nn.Module):
     """y = H(x) T(x) + x (1 - T(x)), T = sigmoid(W_T x + b_T): linear on vectors and sequences, convolutions on images.
 
-    Shapes: (F), (T, F), (C, H, W) -> the same. `carry`: b_T starts at minus this, so that a new layer mostly passes x on.
+    Shapes: (F), (T, F), (C, H, W) -> the same. b_T is a learned bias minus `carry`, so that a new layer
+    mostly passes x on.
     Source: Srivastava et al. 2015, equation 3 and section 2.2.
     """
 
@@ -142,14 +143,14 @@ class Highway(nn.Module):
             raise ValueError(f"kernel must be odd, got {kernel}")
         if len(shape) == 3:
             self.change: nn.Module = nn.Conv2d(count, count, kernel, padding=kernel // 2)
-            self.pass_on: nn.Conv2d | nn.Linear = nn.Conv2d(count, count, kernel, padding=kernel // 2)
+            self.pass_on: nn.Module = nn.Conv2d(count, count, kernel, padding=kernel // 2)
         else:
             self.change, self.pass_on = nn.Linear(count, count), nn.Linear(count, count)
-        nn.init.constant_(self.pass_on.bias, -carry)  # type: ignore[arg-type]
+        self.carry = carry
         self.act = activation(act, 1 if len(shape) == 3 else -1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.pass_on(x).sigmoid()
+        gate = (self.pass_on(x) - self.carry).sigmoid()
         return self.act(self.change(x)) * gate + x * (1 - gate)
 
 

@@ -93,7 +93,8 @@ def xception_block(
 class ShuffleUnitV1:
     """Grouped 1x1 to out * ratio, shuffle, depthwise 3x3, grouped 1x1; added to the input.
 
-    With a stride it is concatenated to the average pool of the input. `group_first` false: the first 1x1 is not grouped (as in the very first).
+    With a stride it is concatenated to the average pool of the input. `group_first` false (first unit of a network): the first 1x1 is
+    not grouped.
     Source: Zhang et al. 2018 (ShuffleNet), figure 2 (b) and (c).
     """
 

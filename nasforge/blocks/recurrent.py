@@ -6,16 +6,15 @@ like the rest.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasforge.blocks.conv_lstm import ConvLSTM
+from nasforge.blocks.levels import Fused, Levels, fused_levels, step_levels
 from nasforge.blocks.shapes import Make, Node, Shape, need_rank, run
-from nasforge.blocks.steps import BothWays, GruResetBefore, LstmSteps
+from nasforge.blocks.steps import GruResetBefore, LstmSteps
 
 Bias = Literal["single", "double"]
 Cell = Literal["rnn", "gru", "lstm"]
@@ -23,85 +22,11 @@ Merge = Literal["concat", "add"]
 Output = Literal["sequence", "last"]
 
 
-class Fused(nn.Module):
-    """`layers` levels of one cell in torch's own kernel. Shapes: (B, T, K) -> (B, T, N), both ways (B, T, 2*N).
-
-    Parameters of a level and direction: gates*(K*N + N*N + N), with bias double (torch's nn.LSTM) gates*(K*N + N*N +
-    2*N). The parameters are this module's own, not an nn.LSTM's, so that a single bias is possible and export has
-    nothing to warn about.
-    """
-
-    def __init__(self, kind: str, before: int, hidden: int, layers: int, both: bool, bias: str, dropout: float) -> None:
-        super().__init__()
-        gates = {"gru": 3, "lstm": 4}.get(kind, 1)
-        self.kind, self.hidden, self.layers, self.both, self.dropout = kind, hidden, layers, both, dropout
-        self.single = bias == "single"
-        self.weights = nn.ParameterList()
-        for level in range(layers):
-            inputs = before if level == 0 else hidden * (1 + both)
-            for _ in range(1 + both):
-                shapes = [(gates * hidden, inputs), (gates * hidden, hidden), (gates * hidden,), (gates * hidden,)]
-                self.weights.extend(nn.Parameter(torch.empty(shape)) for shape in shapes[: 3 if self.single else 4])
-        for weight in self.weights:
-            nn.init.uniform_(weight, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
-        self.register_buffer(
-            "second", torch.zeros(gates * hidden), persistent=False
-        )  # stands in for torch's second bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = list(self.weights)
-        if self.single:
-            flat = [w for i in range(0, len(flat), 3) for w in (*flat[i : i + 3], self.second)]
-        start = x.new_zeros(self.layers * (1 + self.both), x.shape[0], self.hidden)
-        state = (start, start) if self.kind == "lstm" else start
-        kernel = getattr(torch, self.kind)
-        return kernel(x, state, flat, True, self.layers, self.dropout, self.training, self.both, True)[0]
-
-
-class Levels(nn.Module):
-    """Recurrent levels one above the other, the two directions merged after each; all steps or the last state of each
-    direction.
-
-    Shapes: (B, T, K) -> (B, T, N), last (B, N); 2*N where two directions are concatenated.
-    """
-
-    def __init__(
-        self, levels: list[nn.Module], hidden: int, both: bool, merge: str, dropout: float, output: str
-    ) -> None:
-        super().__init__()
-        self.levels = nn.ModuleList(levels)
-        self.hidden, self.both, self.merge, self.dropout, self.output = hidden, both, merge, dropout, output
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, level in enumerate(self.levels):
-            if i and self.merge == "add" and self.both:
-                x = self.added(x)
-            if i:
-                x = F.dropout(x, self.dropout, self.training)
-            x = level(x)
-        if self.output == "last":  # the backward direction ends at step 0
-            x = torch.cat([x[:, -1, : self.hidden], x[:, 0, self.hidden :]], 1) if self.both else x[:, -1]
-        return self.added(x) if self.both and self.merge == "add" else x
-
-    def added(self, x: Tensor) -> Tensor:
-        """The sum of the two directions."""
-        return x[..., : self.hidden] + x[..., self.hidden :]
-
-
-def fused_levels(
-    kind: str, before: int, hidden: int, layers: int, both: bool, merge: str, dropout: float, bias: str
-) -> list[nn.Module]:
-    """One kernel for all levels, or one for each where directions are added in between."""
-    if both and merge == "add" and layers > 1:
-        return [Fused(kind, before if i == 0 else hidden, hidden, 1, both, bias, 0.0) for i in range(layers)]
-    return [Fused(kind, before, hidden, layers, both, bias, dropout if layers > 1 else 0.0)]
-
-
-def step_levels(cell: Any, before: int, hidden: int, layers: int, both: bool, merge: str) -> list[nn.Module]:
-    """Levels of cells that run step by step; `cell(inputs)` makes one."""
-    later = hidden * (2 if both and merge == "concat" else 1)
-    inputs = [before if i == 0 else later for i in range(layers)]
-    return [BothWays(cell(n), cell(n)) if both else cell(n) for n in inputs]
+def _simpler(name: str, args: dict[str, Any]) -> list[Any]:
+    """The layer without what has no effect: merge in one direction, dropout between levels where there is one level."""
+    dead = {"merge"} if not args.get("bidirectional") else set()
+    dead |= {"dropout"} if args.get("layers", 1) == 1 else set()
+    return [{name: {k: v for k, v in args.items() if k not in dead}}]
 
 
 def _check(shape: Shape, hidden: int, layers: int, dropout: float, what: str) -> int:
@@ -141,6 +66,10 @@ class Rnn(nn.Module):
         levels = fused_levels(f"rnn_{act}", before, hidden, layers, bidirectional, merge, dropout, bias)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
 
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+        return _simpler("rnn", args)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)
 
@@ -176,6 +105,10 @@ class Gru(nn.Module):
         else:
             levels = fused_levels("gru", before, hidden, layers, bidirectional, merge, dropout, bias)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+        return _simpler("gru", args)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)
@@ -217,6 +150,10 @@ class Lstm(nn.Module):
                 lambda n: LstmSteps(n, hidden, forget, peephole), before, hidden, layers, bidirectional, merge
             )
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+        return _simpler("lstm", args)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)

@@ -60,20 +60,20 @@ class WindowAttention(nn.Module):
             rolled = (at + shift) % full  # the place in the grid of what stands at `at` after the roll
             part = 2 * (rolled < shift) + (rolled >= side)  # brought round by the roll; padding
             region = region * 4 + (part[:, None] if axis == 0 else part[None, :])
-        cells = self._split(region[None, :, :, None]).squeeze(2)  # (windows, N)
+        cells = self._split(region[None, :, :, None])[0, :, :, 0]  # (windows, N)
         same = cells[:, None, :] == cells[:, :, None]
         return torch.zeros(same.shape).masked_fill(~same, float("-inf"))
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, H, W, F) -> (B*windows, N, F), N the tokens of a window."""
+        """(B, H, W, F) -> (B, windows, N, F), N the tokens of a window."""
         tall, wide = self.window
         x = x.unflatten(2, (-1, wide)).unflatten(1, (-1, tall))  # (B, H/w, w, W/w, w, F)
-        return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+        return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def _merge(self, x: Tensor) -> Tensor:
         """The inverse of `_split`."""
         (high, broad), (tall, wide) = self.full, self.window
-        x = x.unflatten(0, (-1, high // tall, broad // wide)).unflatten(3, (tall, wide))  # (B, H/w, W/w, w, w, F)
+        x = x.unflatten(1, (high // tall, broad // wide)).unflatten(3, (tall, wide))  # (B, H/w, W/w, w, w, F)
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,16 +87,14 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width].flatten(1, 2)  # (B, T, F)
 
     def attend(self, x: Tensor) -> Tensor:
-        """(B*windows, N, F) -> the same: attention inside each window."""
-        windows = self.apart.shape[0]
-        parts = (
-            self.read(x).unflatten(0, (-1, windows)).unflatten(3, (3, self.heads, -1))
-        )  # (B, windows, N, 3, heads, P)
-        query, key, value = parts.permute(3, 0, 1, 4, 2, 5).unbind(0)  # (B, windows, heads, N, P)
+        """(B, windows, N, F) -> the same: attention inside each window. Windows stand beside heads: ONNX knows 4 axes."""
+        windows = x.shape[1]
+        parts = self.read(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # (3, B, windows, heads, N, P)
+        query, key, value = parts.flatten(2, 3).unbind(0)  # (B, windows*heads, N, P)
         bias = self.table[self.distance].permute(2, 0, 1)  # (heads, N, N)
-        mask = bias + self.apart.unsqueeze(1)  # (windows, heads, N, N)
+        mask = (bias + self.apart.unsqueeze(1)).flatten(0, 1)  # (windows*heads, N, N)
         y = F.scaled_dot_product_attention(query, key, value, mask, self.dropout if self.training else 0.0)
-        return self.project(y.transpose(2, 3).flatten(3).flatten(0, 1))
+        return self.project(y.unflatten(1, (windows, self.heads)).transpose(2, 3).flatten(3))
 
 
 def window_distances(tall: int, wide: int) -> Tensor:

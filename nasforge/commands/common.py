@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nasforge import zoo
 from nasforge.arch import Arch
 from nasforge.choosers import replay
 from nasforge.errors import UserError, nearest
-from nasforge.files import find, names, read
+from nasforge.files import find_space, read
 from nasforge.space import Space
 
 
@@ -32,9 +33,9 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _of_run(run, which if folder else "")
-    arch = read(find(name, ("arch",)) if not Path(name).is_file() else name)
-    drawn, choices = Space(arch).draw(_nothing_open(name))
-    return drawn, None
+    if not Path(name).is_file():
+        return zoo.load(name), None
+    return Space(read(name)).draw(_nothing_open(name))[0], None
 
 
 def _nothing_open(name: str) -> Any:
@@ -83,7 +84,7 @@ def _trial(run: Path, number: int) -> Arch:
 
 def space_named(name: str) -> dict[str, Any]:
     """The data of a space by name or file."""
-    return read(find(name, ("space",)) if not Path(name).is_file() else name)
+    return read(find_space(name))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -97,6 +98,3 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _numeric(text: str) -> bool:
     return text in ("", "-", "all") or text.replace(",", "").replace(".", "").replace("-", "").replace("x", "").isdigit()
-
-
-__all__ = ["arch_and_weights", "arch_named", "names", "print_json", "space_named", "study_of", "table"]

@@ -14,6 +14,7 @@ from nasforge.blocks import BLOCKS
 from nasforge.check import check_arch
 from nasforge.commands.common import arch_and_weights, arch_named, print_json, space_named
 from nasforge.commands.progress import progress
+from nasforge.commands.train import for_data
 from nasforge.errors import UserError, nearest
 from nasforge.evaluate import EVALUATORS, Data, DataSpec, data_of, fit_to_data
 from nasforge.export import export
@@ -24,7 +25,6 @@ from nasforge.search.plan import Plan
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.session import Runner, search
 from nasforge.search.strategies import STRATEGIES
-from nasforge.zoo import small
 
 DEFAULTS: dict[str, Any] = {
     "data": "digits", "objective": "accuracy,-params", "strategy": "tpe", "evaluator": "train", "pruner": "asha", "trials": 40,
@@ -98,7 +98,7 @@ def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, A
 def _baseline(name: str, data: Data) -> Arch:
     """A baseline for the data: the network in its small form where the images are small."""
     arch = arch_named(name)
-    return fit_to_data(small(arch, data.shape, data.classes), data)
+    return for_data(arch, data)
 
 
 def _runner(args: argparse.Namespace, plan: Plan) -> Runner:

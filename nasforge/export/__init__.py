@@ -1,0 +1,91 @@
+"""Take a network away: one Python file, ONNX, or torch.export; each is run in a fresh Python before it is handed over."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from torch import Tensor
+
+from nasforge.arch import Arch
+from nasforge.blocks.network import Network
+from nasforge.build import build
+from nasforge.errors import UserError, nearest
+from nasforge.export import to_onnx, to_python, to_torch
+from nasforge.export.check import Exporter, ExportRefused, check
+
+__all__ = ["EXPORTERS", "ExportRefused", "Exported", "Exporter", "export"]
+
+EXPORTERS = {
+    "python": Exporter(to_python.write_python, to_python.RUN, ("torch",), 1e-5),
+    "onnx": Exporter(to_onnx.write_onnx, to_onnx.RUN, ("onnxruntime", "numpy"), 1e-4),
+    "torch": Exporter(to_torch.write_torch, to_torch.RUN, ("torch",), 1e-4),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written and how far it is from the network.
+
+    path: the main file; files: all files. largest_difference: relative to the largest output. modules: what the check had to import.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    largest_difference: float
+    seconds: float
+    modules: frozenset[str]
+
+
+def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: Path, *, name: str = "model") -> Exported:
+    """The files of a network in the folder `out`; without `state` its weights are drawn from torch's generator.
+
+    Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network.
+    Raises UserError for an unknown kind, foreign weights or a folder that cannot be written, ExportRefused for a file that disagrees.
+    """
+    if to not in EXPORTERS:
+        raise UserError(f"to: there is no export {to!r}; {nearest(to, EXPORTERS)}")
+    if not name or name.strip(".") != name or any(c in '/\\:*?"<>|\0' or c.isspace() for c in name):
+        raise UserError(f"name: must be a plain file name without an ending, got {name!r}")
+    started = perf_counter()
+    network = _network(arch, state)
+    exporter = EXPORTERS[to]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as place:
+            written = _written(exporter, to, arch, network, Path(place), name)
+            found = check(exporter, arch, network, written[0])
+            files = tuple(path.replace(out / path.name) for path in written)
+    except OSError as error:
+        raise UserError(f"out: must be a folder that can be written, got {out} ({error.strerror or error}); name another") from None
+    return Exported(files[0], files, found.largest_difference, perf_counter() - started, found.modules)
+
+
+def _network(arch: Arch, state: dict[str, Tensor] | None) -> Network:
+    """The network in eval mode with the given weights; those of auxiliary heads may be absent."""
+    network = build(arch)
+    if state is not None:
+        try:
+            missing, unexpected = network.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise UserError(f"state: the weights must have the shapes of the architecture; {str(error).splitlines()[-1].strip()}") from None
+        missing = [key for key in missing if not key.startswith("aux.")]
+        if missing or unexpected:
+            raise UserError(
+                f"state: the weights must be those of this architecture, {len(missing)} are missing ({', '.join(missing[:3])}) "
+                f"and {len(unexpected)} belong to another ({', '.join(unexpected[:3])})"
+            )
+    return network.eval()
+
+
+def _written(exporter: Exporter, to: str, arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
+    """The files of one exporter. Raises ExportRefused with what torch says of a network that it cannot export."""
+    try:
+        return exporter.write(arch, network, folder, name)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # torch's exporters raise of all kinds
+        text = next((line for line in str(error).splitlines() if line.strip()), "no message")
+        raise ExportRefused(f"to: {to} cannot express this network ({type(error).__name__}: {text}); try another kind") from error

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import keyword
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nasforge.arch import Arch
@@ -74,17 +76,17 @@ if __name__ == "__main__":
 '''
 
 RUN = """
-import runpy, sys
+import runpy
 import torch
-folder, file = sys.argv[1:]
 model = runpy.run_path(file, run_name="__main__")["load"]()
 with torch.no_grad():
-    torch.save([model(*xs) for xs in torch.load(folder + "/inputs.pt")], folder + "/outputs.pt")
+    torch.save([model(*xs) for xs in torch.load("inputs.pt")], "outputs.pt")
 """
 
 
 def write_python(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
     """The Python file and the weights file, written into `folder`. Raises UserError for a block that cannot be spelled."""
+    name = _module_name(name)
     lines = straight(arch, network)
     dead = ("aux.", *(f"steps.{step}." for step in lines.dead))
     weights = {k.removeprefix("steps."): v.detach().cpu() for k, v in network.state_dict().items() if not k.startswith(dead)}
@@ -92,8 +94,14 @@ def write_python(arch: Arch, network: Network, folder: Path, name: str) -> list[
     code, data = folder / f"{name}.py", folder / f"{name}.safetensors"
     text = [_header(arch, network, name, lines, params), _source(arch, network, lines), _loader(arch, name, weights, bool(network.heads))]
     code.write_text("\n".join(text), encoding="utf-8")
-    save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in weights.items()}, data)
+    data.write_bytes(save({k: v.clone(memory_format=torch.contiguous_format) for k, v in weights.items()}))
     return [code, data]
+
+
+def _module_name(name: str) -> str:
+    """A name under which Python can import the file, and that hides nothing that the file imports."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"{word}_" if keyword.iskeyword(word) or word == "torch" or word in sys.stdlib_module_names else word
 
 
 def _header(arch: Arch, network: Network, name: str, lines: Straight, params: int) -> str:
@@ -117,7 +125,8 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
     words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
     model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines, list(heads))]
-    return "\n".join(["", *imports(lifted.imports | OWN_IMPORTS), "", "", *model, "", "", "# " + "-" * 64 + " blocks", "", "", lifted.code, ""])
+    top = ["", *imports(lifted.imports | OWN_IMPORTS), "", ""]
+    return "\n".join([*top, *model, "", "", "# " + "-" * 64 + " blocks", "", "", lifted.code, ""])
 
 
 def _plain(text: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 
 from nasforge.arch import Arch, digest
+from nasforge.blocks import BLOCKS
 from nasforge.build import key
 from nasforge.check import check_arch
-from nasforge.blocks import BLOCKS
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
 from nasforge.search.ledger import Ledger, Record
@@ -58,7 +58,7 @@ class Screen:
     def next(self, stop: Callable[[], bool] = lambda: False) -> Candidate | None:
         """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
         repeats = 0
-        for _ in range(MOST_MISSES):
+        for asked in range(1, MOST_MISSES + 1):
             if stop():
                 return None
             candidate, record = self._ask()
@@ -67,11 +67,11 @@ class Screen:
                 return candidate
             repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
             if repeats >= SAME_AGAIN:
-                return None
+                break
         if not self.ledger.count("finished", "pruned", "failed") and not self.running:
             limits = ", ".join(map(str, self.ledger.limits))
             best = ", ".join(f"{name} {value:g}" for name, value in self.tightest.items())
-            raise UserError(f"constraints: none of {MOST_MISSES} architectures drawn keeps {limits or 'its own shapes'}; "
+            raise UserError(f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
                             f"the nearest seen: {best or 'none could be built'}; relax the limit or widen the space")  # fmt: skip
         return None
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nasforge.errors import UserError, nearest
@@ -18,7 +20,9 @@ def random(seed: int, trials: int) -> BaseSampler:
 
 def tpe(seed: int, trials: int) -> BaseSampler:
     """Tree-structured Parzen estimator on groups of openings that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
-    return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, trials // 3)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional openings are modelled together
+        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, trials // 3)))
 
 
 def nsga2(seed: int, trials: int) -> BaseSampler:

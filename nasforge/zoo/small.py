@@ -74,14 +74,23 @@ def _with_less(arch: Arch, native: list[int]) -> Arch | None:
     for step in steps({**arch, "input": native}):
         section, _, number = step.where.partition(".")
         if section in SECTIONS and _halves(step.shapes[0], step.probe.shapes[-1]):
-            line = arch[section][int(number)]
-            wires = {k: line[k] for k in WIRES if isinstance(line, Mapping) and k in line}
             kept = _unstrided(step.node, step.shapes, arch["classes"])
             if kept is not None:
-                lines = list(arch[section])
-                lines[int(number)] = {"chain": {"blocks": kept}, **wires} if wires else kept
+                lines, i = list(arch[section]), int(number)
+                lines[i : i + 1] = _wired(kept, lines[i])
                 return {**arch, section: lines}
     return None
+
+
+def _wired(nodes: list[Node], line: Node) -> list[Node]:
+    """The blocks that take the place of a line, with its wires: the first reads what it read, the last has its name."""
+    wires = {k: line[k] for k in WIRES if isinstance(line, Mapping) and k in line}
+    if not wires:
+        return nodes
+    parts = [node if isinstance(node, Mapping) else {node: {}} for node in nodes or ["identity"]]
+    parts[0] = {**parts[0], **{k: v for k, v in wires.items() if k == "from"}}
+    parts[-1] = {**parts[-1], **{k: v for k, v in wires.items() if k == "as"}}
+    return parts
 
 
 def _halves(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
@@ -103,8 +112,10 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int) -> list[Node] 
     if name == "pool":
         return []
     if isinstance(args.get("stride"), int) and args["stride"] > 1:
-        kernel = args.get("kernel")
-        return [{name: {**args, "stride": 1, **({"kernel": 3} if name == "conv" and isinstance(kernel, int) and kernel > 3 else {})}}]
+        own_one = BLOCKS[name].params["stride"].default == 1
+        plain = {**{k: v for k, v in args.items() if k != "stride"}, **({} if own_one else {"stride": 1})}
+        large = name == "conv" and isinstance(args.get("kernel"), int) and args["kernel"] > 3
+        return [{name: {**plain, "kernel": 3} if large else plain}]
     if name in BLOCKS and BLOCKS[name].kind == "motif":
         return _unstrided(BLOCKS[name].make(**args), shapes, classes)
     return None

@@ -1,0 +1,32 @@
+"""nasforge export: a network without nasforge."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from nasforge.commands.common import arch_and_weights, print_json
+from nasforge.errors import UserError
+from nasforge.export import export
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    arch, weights = arch_and_weights(args.arch)
+    weights = Path(args.weights) if args.weights else weights
+    try:
+        state = load_file(weights) if weights else None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"--weights {weights}: no safetensors file that can be read ({error})") from None
+    name = args.arch.rpartition(":")[2] if ":" in args.arch else Path(args.arch).stem
+    done = export(arch, state, args.to, Path(args.out), name=name)
+    if args.json:
+        print_json({"path": str(done.path), "files": [str(f) for f in done.files], "largest_difference": done.largest_difference,
+                    "seconds": done.seconds, "trained": weights is not None})  # fmt: skip
+    else:
+        fresh = "" if weights else " (fresh weights: give --weights, or RUN:NAME)"
+        print(f"{', '.join(str(f) for f in done.files)}{fresh}\nchecked in a fresh process: largest difference {done.largest_difference:.2g}")
+    return 0

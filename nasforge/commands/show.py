@@ -1,0 +1,147 @@
+"""nasforge show: the layer table of an architecture, or the size of a space."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from dataclasses import asdict
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from nasforge.arch import Arch
+from nasforge.blocks import BLOCKS
+from nasforge.build import key
+from nasforge.check import check_arch
+from nasforge.choosers import random_chooser
+from nasforge.commands.common import arch_named, print_json, space_named, table
+from nasforge.cost import Row, count, layer_table, textbook_rows
+from nasforge.errors import UserError
+from nasforge.files import space_names
+from nasforge.space import Space
+from nasforge.zoo import names
+
+SAMPLES = 200
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command."""
+    if _is_space(args.what):
+        return _show_space(args)
+    arch = arch_named(args.what)
+    return _show_textbook(arch, args.json) if args.counting == "textbook" else _show_layers(args.what, arch, args.json)
+
+
+def _is_space(what: str) -> bool:
+    if Path(what).is_file():
+        return bool(list(Space(space_named(what)).openings()))
+    return what in space_names() and what not in names()
+
+
+# ---------------------------------------------------------------- an architecture
+
+
+def _show_layers(name: str, arch: Arch, json: bool) -> int:
+    rows, cost = layer_table(arch), count(arch)
+    if json:
+        layers = [{k: _finite(v) for k, v in asdict(row).items() if k != "args"} for row in rows]
+        print_json({"arch": name, "key": key(arch), "layers": layers, **{k: v for k, v in _costs(cost).items()}})
+        return 0
+    header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")
+    print(table(header, [_line(row) for row in rows]))
+    print(f"\n{name}: {cost.params:,} parameters, {cost.macs:,} multiply-adds, {cost.weight_bytes:,} bytes of weights, "
+          f"{cost.peak_bytes:,} bytes of maps alive at once, {cost.activation_bytes:,} kept for training (each for one sample)")  # fmt: skip
+    if "source" in arch:
+        print(f"source: {arch['source']}")
+    return 0
+
+
+def _costs(cost: Any) -> dict[str, int]:
+    return {name: getattr(cost, name) for name in ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")}
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    return (
+        row.path, row.type, " ".join(map(_sides, row.inputs)), " ".join(map(_sides, row.outputs)), _sides(row.kernel), _sides(row.stride),
+        f"{row.params:,}", f"{row.macs:,}", f"{row.input_bytes:,}", f"{row.parameter_bytes:,}", f"{row.output_bytes:,}", _field(row.receptive_field),
+    )  # fmt: skip
+
+
+def _sides(sides: tuple[int, ...] | None) -> str:
+    if sides is None:
+        return "-"
+    return str(sides[0]) if len(set(sides)) == 1 and len(sides) < 3 else "x".join(map(str, sides))
+
+
+def _field(size: float | None) -> str:
+    return "-" if size is None else "all" if math.isinf(size) else f"{size:g}"
+
+
+def _finite(value: Any) -> Any:
+    return "all" if isinstance(value, float) and math.isinf(value) else value
+
+
+def _show_textbook(arch: Arch, json: bool) -> int:
+    rows = textbook_rows(arch)
+    sums = {"macs": sum(r.macs for r in rows), "parameters": sum(r.parameters for r in rows), "memory": sum(r.memory for r in rows)}
+    if json:
+        print_json({"rows": [{**asdict(r), "memory": r.memory} for r in rows], **sums})
+        return 0
+    header = ("layer", "type", "Ni", "M", "P", "F", "S", "No", "MACs", "in", "param", "out", "all")
+    print(table(header, [(*asdict(r).values(), r.memory) for r in rows]))
+    print(f"\nbias counted as one operation and, untied, one parameter per output element: {sums['macs']:,} operations, "
+          f"{sums['parameters']:,} parameters, {sums['memory']:,} elements of memory")  # fmt: skip
+    return 0
+
+
+# ---------------------------------------------------------------- a space
+
+
+def _show_space(args: argparse.Namespace) -> int:
+    data = space_named(args.what)
+    check_arch(data, BLOCKS)
+    space, rng = Space(data), random.Random(0)
+    keys: list[str] = []
+    costs: dict[str, list[float]] = {"params": [], "macs": []}
+    broken: list[str] = []
+    for _ in range(SAMPLES):
+        arch, _ = space.draw(random_chooser(rng))
+        try:
+            cost = count(arch)
+        except UserError as error:
+            broken.append(str(error))
+            continue
+        keys.append(key(arch))
+        costs["params"].append(cost.params)
+        costs["macs"].append(cost.macs)
+    found = {
+        "space": args.what,
+        "size": _finite_size(space.size()),
+        "openings": {o.name: str(o) for o in space.openings()},
+        "samples": SAMPLES,
+        "distinct": len(set(keys)),
+        "not_buildable": len(broken),
+        **{name: _spread(values) for name, values in costs.items()},
+    }
+    if args.json:
+        print_json(found)
+        return 0
+    print(f"{args.what}: {_size(space.size())} choices in {len(found['openings'])} openings")
+    print(f"of {SAMPLES} random draws {len(set(keys))} are different networks, {len(broken)} cannot be built" + (f" ({broken[0]})" if broken else ""))
+    print(table(("", "least", "quarter", "half", "three quarters", "most"), [(n, *(f"{v:,.0f}" for v in s)) for n in costs if (s := _spread(costs[n]))]))
+    print()
+    print(table(("opening", "values"), list(found["openings"].items())))
+    return 0
+
+
+def _spread(values: list[float]) -> list[float]:
+    return [min(values), *quantiles(values, n=4), max(values)] if len(values) > 1 else []
+
+
+def _finite_size(size: float) -> int | str:
+    return "infinite" if math.isinf(size) else int(size)
+
+
+def _size(size: float) -> str:
+    return "infinitely many" if math.isinf(size) else f"{int(size):,}" if size < 1e12 else f"{size:.3g}"

@@ -1,0 +1,167 @@
+"""Whether an exported file computes what the network computes, asked in a fresh Python that can import only what the file's user has."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nasforge.arch import Arch
+from nasforge.blocks.network import Network
+from nasforge.blocks.shapes import Shape, Tokens
+from nasforge.build import input_shapes
+from nasforge.errors import UserError
+
+BATCHES = (1, 5)
+TIMEOUT_S = 900
+Outputs = dict[str, Tensor]  # by the name of the head, or "output"
+
+GUARD = """
+import sys
+
+file, allowed = sys.argv[1], {{*sys.argv[2].split(","), *sys.stdlib_module_names}}
+
+class Only:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        known = top in allowed or top.startswith("_sysconfigdata")  # Python's own, but named after the platform
+        return self.finder.find_spec(name, path, target) if known else None
+
+sys.meta_path[:] = [Only(finder) for finder in sys.meta_path]
+{program}
+with open("modules.txt", "w") as out:
+    out.write(" ".join(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+
+
+class ExportRefused(UserError):
+    """The exported file cannot be made, does not run, or does not compute what the network computes."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One kind of export.
+
+    write: (arch, network, folder, name) -> files, the main one first.
+    program: Python text that runs the file called `file` on inputs.pt or inputs.npz and leaves outputs.pt or outputs.npz.
+    needs: the distributions whose packages, with those they require, the program may import.
+    tolerance: the largest difference allowed, relative to the largest output.
+    """
+
+    write: Callable[[Arch, Network, Path, str], list[Path]]
+    program: str
+    needs: tuple[str, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The largest difference relative to the largest output, and the top-level modules that the fresh Python had imported."""
+
+    largest_difference: float
+    modules: frozenset[str]
+
+
+def check(exporter: Exporter, arch: Arch, network: Network, file: Path) -> Checked:
+    """What the file gave in a fresh process against the network in eval mode here. Raises ExportRefused."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [tuple(_random(shape, batch, generator) for shape in input_shapes(arch).values()) for batch in BATCHES]
+    with torch.no_grad():
+        expected = [_named(network(*xs)) for xs in inputs]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        torch.save(inputs, folder / "inputs.pt")
+        arrays = {f"{i}.{name}": x.numpy() for i, xs in enumerate(inputs) for name, x in zip(network.inputs, xs, strict=True)}
+        np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
+        modules = _run(exporter, file.resolve(), folder)
+        got = _outputs(folder)
+    largest = max(_compare(file.name, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True))
+    if not largest <= exporter.tolerance:
+        raise ExportRefused(
+            f"{file.name}: must compute what the network computes up to {exporter.tolerance:g} of its largest output, "
+            f"differs by {largest:.3g}; nothing was kept"
+        )
+    return Checked(largest, modules)
+
+
+def _random(shape: Shape, batch: int, generator: torch.Generator) -> Tensor:
+    if isinstance(shape, Tokens):
+        return torch.randint(shape.vocab, (batch, shape.length), generator=generator)
+    return torch.randn(batch, *shape, generator=generator)
+
+
+def _named(out: Any) -> Outputs:
+    return dict(out) if isinstance(out, dict) else {"output": out}
+
+
+def _run(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
+    """The modules imported by a fresh, isolated Python that ran the file in `folder`."""
+    program = GUARD.format(program=exporter.program)
+    command = [sys.executable, "-I", "-c", program, str(file), ",".join(sorted(packages(exporter.needs)))]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise ExportRefused(f"{file.name}: must run within {TIMEOUT_S} s in a fresh Python, was still running; nothing was kept") from None
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise ExportRefused(f"{file.name}: must run in a fresh Python without nasforge, ended with {last!r}; nothing was kept")
+    modules = frozenset((folder / "modules.txt").read_text().split())
+    assert "nasforge" not in modules
+    return modules
+
+
+def packages(distributions: Sequence[str]) -> set[str]:
+    """The importable top-level names of distributions and of all that they require."""
+    waiting, seen = list(distributions), set()
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            required = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # needed on another platform only
+            continue
+        waiting += [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in required if "extra ==" not in line]
+    owners = metadata.packages_distributions().items()
+    return {package for package, owned in owners if any(re.sub(r"[-_.]+", "-", o).lower() in seen for o in owned)}
+
+
+def _outputs(folder: Path) -> list[Outputs]:
+    """The outputs for each batch, as the program left them."""
+    if (folder / "outputs.pt").exists():
+        return [_named(out) for out in torch.load(folder / "outputs.pt")]
+    found: list[Outputs] = [{} for _ in BATCHES]
+    with np.load(folder / "outputs.npz") as arrays:
+        for key in arrays:
+            number, _, name = key.partition(".")
+            found[int(number)][name] = torch.from_numpy(arrays[key])
+    return found
+
+
+def _compare(file: str, batch: int, expected: Outputs, got: Outputs) -> float:
+    """The largest difference of any output relative to its largest value. Raises ExportRefused where they cannot be compared."""
+    shapes = [{name: tuple(y.shape) for name, y in one.items()} for one in (expected, got)]
+    if shapes[0] != shapes[1]:
+        raise ExportRefused(f"{file}: for a batch of {batch} the outputs must be {shapes[0]}, got {shapes[1]}; nothing was kept")
+    worst = 0.0
+    for name, y in expected.items():
+        if not (y.isfinite().all() and got[name].isfinite().all()):
+            who = "the file" if y.isfinite().all() else "the network itself"
+            raise ExportRefused(f"{file}: outputs must be finite, {who} gives NaN or infinity in {name!r}; look at the weights")
+        difference = (y.double() - got[name].double()).abs().max().item()
+        worst = max(worst, difference / max(y.double().abs().max().item(), torch.finfo(torch.float32).tiny))
+    return worst

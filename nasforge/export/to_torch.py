@@ -1,0 +1,53 @@
+"""A network as a torch.export program with any batch size (`NAME.pt2`)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from nasforge.arch import Arch
+from nasforge.blocks.network import Network
+from nasforge.blocks.shapes import example
+from nasforge.build import input_shapes
+
+TRACED_BATCH = 2  # torch.export takes a batch of 0 or 1 for a constant
+NOISE = (  # what the exporters of torch 2.13 say of their own code and of its LSTM and GRU; nothing that a user could act on
+    (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    (UserWarning, r"The tensor attributes? (self\.[\w.]*_flat_weights\[\d+\](, )?)+ (was|were) assigned during export"),
+)
+
+RUN = """
+import torch
+model = torch.export.load(file).module()
+with torch.no_grad():
+    torch.save([model(*xs) for xs in torch.load("inputs.pt")], "outputs.pt")
+"""
+
+
+def write_torch(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
+    """The program file, written into `folder`."""
+    path = folder / f"{name}.pt2"
+    with quiet():
+        torch.export.save(program(arch, network), path)
+    return [path]
+
+
+def program(arch: Arch, network: Network) -> ExportedProgram:
+    """The traced network; the first axis of every input is one free batch size >= 1."""
+    inputs = tuple(example(shape, TRACED_BATCH) for shape in input_shapes(arch).values())
+    batch = Dim("batch", min=1)
+    return torch.export.export(network, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the known noise of the exporters; every other warning stays."""
+    with warnings.catch_warnings():
+        for category, message in NOISE:
+            warnings.filterwarnings("ignore", message, category)
+        yield

@@ -1,0 +1,63 @@
+"""How a search got better with its trials: the best value so far, and the share of the seen box that its front covers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from nasforge.report.collect import Run
+from nasforge.report.figures import is_cost
+from nasforge.search.ledger import COUNTED, Ledger, Record
+from nasforge.search.objectives import Objective, dominates, hypervolume, losses
+
+Point = tuple[float, ...]
+
+
+def counted(ledger: Ledger) -> list[Record]:
+    """The trials that count against the asked number, in the order in which they were asked."""
+    return [r for _, r in sorted(ledger.records.items()) if r.kind in COUNTED]
+
+
+def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
+    """(trials done, best value of the main objective among networks that keep all limits), from the first such network on."""
+    better = max if run.first.maximise else min
+    out: list[tuple[int, float]] = []
+    for done, record in enumerate(counted(ledger), 1):
+        if record.kind == "finished" and ledger.feasible(record.metrics):
+            value = record.metrics[run.first.metric]
+            out.append((done, better(out[-1][1], value) if out else value))
+        elif out:
+            out.append((done, out[-1][1]))
+    return out
+
+
+def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Point:
+    """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
+    values = losses(metrics, objectives)
+    return tuple(math.log10(max(v, 1e-9)) if is_cost(o.metric) and not o.maximise else v for v, o in zip(values, objectives, strict=True))
+
+
+def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:
+    """For search and control (trials done, share of the box between the best and the worst seen that the front covers)."""
+    points = {
+        name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()} for name, ledger in run.ledgers.items()
+    }
+    everything = [p for some in points.values() for p in some.values()]
+    if len(run.objectives) < 2 or not everything:
+        return {}
+    worst = [max(side) for side in zip(*everything, strict=True)]
+    box = math.prod(w - min(side) for w, side in zip(worst, zip(*everything, strict=True), strict=True))
+    if box <= 0:
+        return {}
+    out: dict[str, list[tuple[int, float]]] = {}
+    for name, ledger in run.ledgers.items():
+        front: list[Point] = []
+        share = 0.0
+        out[name] = []
+        for done, record in enumerate(counted(ledger), 1):
+            point = points[name].get(record.number)
+            if point is not None and not any(dominates(p, point) or p == point for p in front):
+                front = [p for p in front if not dominates(point, p)] + [point]
+                share = hypervolume(front, worst) / box
+            out[name].append((done, share))
+    return out

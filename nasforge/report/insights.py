@@ -1,0 +1,170 @@
+"""What can be learnt from the trials: which openings mattered, and what the networks of the front have in common."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, TrialState
+
+from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, split
+from nasforge.blocks import BLOCKS
+from nasforge.build import opened
+from nasforge.report.collect import Run
+from nasforge.search.ledger import Record
+
+MOST_VALUES = 12  # of an opening; of more, each would be drawn too rarely to tell
+FEWEST = 10  # finished trials below which importances would be noise
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the value of an opening mattered: its share of 1, and how many of the finished trials drew it."""
+
+    name: str
+    share: float
+    drawn: int
+    of: int
+
+
+def importances(run: Run) -> tuple[list[Importance], str]:
+    """The openings by importance for reaching the best values of the main objective, or the reason why there are none.
+
+    Source: Watanabe et al. 2023 (PED-ANOVA), with its extension to conditional parameters, as in Optuna.
+    """
+    trials = [t for t in run.search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.params]
+    if len(trials) < FEWEST:
+        return [], f"needs at least {FEWEST} finished trials, there are {len(trials)}"
+    sign = -1.0 if run.first.maximise else 1.0
+    if len({t.values[0] for t in trials}) < 2:
+        return [], "all finished trials have the same score"
+
+    def loss(trial: FrozenTrial) -> float:
+        return sign * trial.values[0]
+
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, 5 / len(trials))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and openings drawn in one trial only
+        found = get_param_importances(run.search.study, evaluator=evaluator, target=loss, normalize=False)
+    total = sum(found.values())
+    if not total or not math.isfinite(total):
+        return [], "no opening stands out"
+    drawn = Counter(name for t in trials for name in t.params)
+    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return [Importance(name, share / total, drawn[name], len(trials)) for name, share in ordered], ""
+
+
+# ---------------------------------------------------------------- what the networks of the front have in common
+
+
+@dataclass(frozen=True)
+class Share:
+    """One thing that networks can have: the share of the front's networks and of all trained ones that have it."""
+
+    name: str
+    front: float
+    all: float
+
+    @property
+    def lead(self) -> float:
+        return self.front - self.all
+
+
+def trained(run: Run) -> list[Record]:
+    """The trials of the search that were trained, whole or in part."""
+    return [r for r in run.search.records.values() if r.kind in ("finished", "pruned") and r.choices]
+
+
+def operator_shares(run: Run) -> list[Share]:
+    """How many networks have an operator, and how many of the front do; the most telling first."""
+    have = {r.number: set(operators(run.arch(r))) for r in trained(run)}
+    return _shares(run, have)
+
+
+def choice_shares(run: Run) -> list[Share]:
+    """How many networks drew a value, of those where the opening was asked; the most telling first, numbers as they are."""
+    records = trained(run)
+    front = {r.number for r in run.search.front()}
+    asked, drew = Counter[tuple[bool, str]](), Counter[tuple[bool, tuple[str, Any]]]()
+    for record in records:
+        for where in {False, record.number in front}:
+            asked.update((where, name) for name in record.choices)
+            drew.update((where, item) for item in record.choices.items())
+    values = Counter(name for where, (name, _) in drew if not where)
+    out = []
+    for (where, (name, value)), count in drew.items():
+        if not where and asked[True, name] and values[name] <= MOST_VALUES:
+            out.append(Share(f"{name} = {value}", drew[True, (name, value)] / asked[True, name], count / asked[False, name]))
+    return sorted(out, key=lambda s: (-abs(s.lead), s.name))
+
+
+def _shares(run: Run, have: dict[int, set[str]]) -> list[Share]:
+    front = [have[r.number] for r in run.search.front() if r.number in have]
+    if not front:
+        return []
+    names = sorted({name for one in have.values() for name in one})
+    out = [Share(n, sum(n in one for one in front) / len(front), sum(n in one for one in have.values()) / len(have)) for n in names]
+    return sorted(out, key=lambda s: (-abs(s.lead), s.name))
+
+
+def operators(arch: Arch) -> Iterator[str]:
+    """The layers of an architecture in words, motifs opened: `conv 3×3`, `depthwise conv 5×5`, `avg pool`; also shortcuts and joins."""
+    shape = arch.get("input")
+    axes = max(1, len(shape) - 1) if isinstance(shape, list | tuple) else 1
+    lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list((arch.get("heads") or {}).values())
+    for node in lines:
+        bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, dict) else node
+        yield from _operators(json.dumps(bare), axes)
+
+
+@lru_cache(maxsize=100_000)
+def _operators(text: str, axes: int) -> tuple[str, ...]:
+    return tuple(name for node in opened(json.loads(text)) for name in _words(node, axes))
+
+
+def _words(node: Node, axes: int) -> Iterator[str]:
+    name, args, _ = split(node)
+    block = BLOCKS.get(name)
+    if block is None or block.kind == "layer":
+        yield layer_word(name, args, axes)
+    else:
+        joined = f"branches joined by {args.get('join', 'concat')}"
+        yield {"residual": "shortcut", "residual_unit": "shortcut", "parallel": joined}.get(name, name)
+    for value in args.values():
+        for inner in _nodes(value):
+            yield from _words(inner, axes)
+
+
+def _nodes(value: Any) -> Iterator[Node]:
+    """The blocks anywhere inside an argument."""
+    if isinstance(value, dict) and len(value) == 1 and next(iter(value)) in BLOCKS:
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _nodes(part)
+
+
+def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
+    """A layer in words that leave its width out; `axes` is the number of axes that a kernel has here."""
+    params = BLOCKS[name].params if name in BLOCKS else {}
+    full = {k: p.default for k, p in params.items() if p.default is not ...} | args
+    kind = full["kind"] if name in ("pool", "norm", "act") and isinstance(full.get("kind"), str) else ""
+    groups, dilation = full.get("groups"), full.get("dilation")
+    how = "depthwise" if groups == "depthwise" else "grouped" if isinstance(groups, int) and groups > 1 else ""
+    wide = "dilated" if isinstance(dilation, int) and dilation > 1 else ""
+    noun = {"act": "activation"}.get(name, name)
+    return " ".join(w for w in (kind, wide, how, noun, kernel_word(full.get("kernel"), axes)) if w)
+
+
+def kernel_word(kernel: Any, axes: int) -> str:
+    """'3×3' of a kernel size, nothing where there is none."""
+    if isinstance(kernel, int) and not isinstance(kernel, bool):
+        return "×".join([str(kernel)] * axes)
+    return "×".join(map(str, kernel)) if isinstance(kernel, list | tuple) and kernel else ""

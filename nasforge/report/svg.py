@@ -1,0 +1,184 @@
+"""Small SVG by hand: elements, axes, a frame with ticks, and labels that keep out of each other's way.
+
+Colours and fonts come from the page's CSS classes, so that a drawing follows a light or a dark page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+CHAR = 7.4  # width of a character of the 13 px sans-serif font, on the safe side
+Rect = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def tag(name: str, *children: str, **attributes: object) -> str:
+    """An element; `_` in a name of an attribute is `-`, `cls` is class, numbers are rounded, what is None is left out."""
+    parts = []
+    for key, value in attributes.items():
+        if value is not None:
+            text = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+            parts.append(f' {"class" if key == "cls" else key.rstrip("_").replace("_", "-")}="{escape(text)}"')
+    return f"<{name}{''.join(parts)}>{''.join(children)}</{name}>"
+
+
+def text(x: float, y: float, words: str, anchor: str = "start", cls: str | None = None) -> str:
+    """Text with its baseline at y."""
+    return tag("text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls)
+
+
+def tip(words: str) -> str:
+    """What a browser shows when the mouse rests on the element around."""
+    return tag("title", escape(words))
+
+
+def line(points: Sequence[tuple[float, float]], cls: str, words: str = "") -> str:
+    """An open line through points."""
+    return tag("polyline", tip(words) if words else "", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), cls=cls)
+
+
+def picture(width: float, height: float, label: str, *children: str) -> str:
+    """A drawing that shrinks with the page and never grows beyond its size; `label` says what it shows."""
+    return tag(
+        "svg", *children, viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", height=f"{height:.0f}", role="img", aria_label=label
+    )
+
+
+# ---------------------------------------------------------------- axes
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values from low to high over pixels from start to end, in equal steps or (log) in equal ratios."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The pixel of a value; values outside are put on the edge."""
+        value = min(max(value, self.low), self.high)
+        if self.log:
+            share = math.log(value / self.low) / math.log(self.high / self.low)
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Round values inside, at most so many."""
+        return _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most)
+
+
+def axis(values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05) -> Axis:
+    """An axis over the values, with some room at both ends."""
+    low, high = min(values), max(values)
+    if log:
+        low = max(low, 1e-9)
+        ratio = max(high / low, 1.2) ** pad
+        middle = math.sqrt(1.2) if high / low < 1.2 else 1.0
+        return Axis(low / ratio / middle, high * ratio * middle, start, end, True)
+    room = (high - low) * pad or abs(high) * pad or 1.0
+    return Axis(low - room, high + room, start, end)
+
+
+def _ticks(low: float, high: float, most: int) -> list[float]:
+    rough = (high - low) / most
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(s * size for s in (1, 2, 5, 10) if s * size >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for heads in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        inside = [h * 10.0**d for d in decades for h in heads if low <= h * 10.0**d <= high]
+        if 2 <= len(inside) <= most:
+            return inside
+    return inside[:: max(1, len(inside) // most)] if inside else _ticks(low, high, most)
+
+
+def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]) -> str:
+    """Grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
+    left, right, bottom, top = x.start, x.end, y.start, y.end
+    parts = []
+    for value in y.ticks(5):
+        parts.append(line([(left, y(value)), (right, y(value))], "grid"))
+        parts.append(text(left - 8, y(value) + 4.5, y_words[1](value), "end", "tick"))
+    for value in x.ticks(max(3, int((right - left) / 80))):
+        parts.append(line([(x(value), bottom), (x(value), top)], "grid"))
+        parts.append(text(x(value), bottom + 19, x_words[1](value), "middle", "tick"))
+    parts.append(line([(left, bottom), (right, bottom)], "axis"))
+    parts.append(text(right, bottom + 40, x_words[0], "end", "name"))
+    parts.append(text(4, top - 14, y_words[0], "start", "name"))
+    return "".join(parts)
+
+
+def inside(x: Axis, y: Axis, *children: str) -> str:
+    """A drawing of which only what lies inside the frame is seen; it keeps the coordinates of the whole."""
+    width, height = x.end - x.start, y.start - y.end
+    return tag(
+        "svg", *children, x=x.start, y=y.end, width=width, height=height, viewBox=f"{x.start:.1f} {y.end:.1f} {width:.1f} {height:.1f}"
+    )
+
+
+# ---------------------------------------------------------------- marks
+
+
+def mark(kind: str, x: float, y: float, words: str, cls: str, r: float = 4.5) -> str:
+    """A mark whose shape tells its kind even without colour: dot, hollow, square, cross, diamond, ring, down."""
+    hint = tip(words)
+    match kind:
+        case "dot" | "hollow" | "ring":
+            return tag("circle", hint, cx=x, cy=y, r=r + (3.5 if kind == "ring" else 0), cls=f"{cls} {kind}")
+        case "square":
+            return tag("rect", hint, x=x - r, y=y - r, width=2 * r, height=2 * r, cls=f"{cls} dot")
+        case "diamond":
+            return tag("path", hint, d=f"M{x:.1f} {y - r - 1.5:.1f}l{r + 1.5} {r + 1.5}l{-r - 1.5} {r + 1.5}l{-r - 1.5} {-r - 1.5}z", cls=f"{cls} dot")
+        case "down":
+            return tag("path", hint, d=f"M{x - r:.1f} {y - r:.1f}h{2 * r}l{-r} {1.6 * r:.1f}z", cls=f"{cls} dot")
+        case "cross":
+            return tag("path", hint, d=f"M{x - r + 1:.1f} {y - r + 1:.1f}l{2 * r - 2} {2 * r - 2}m0 {2 - 2 * r}l{2 - 2 * r} {2 * r - 2}", cls=f"{cls} cross")
+    raise AssertionError(kind)
+
+
+def labels(wanted: Sequence[tuple[float, float, str, str]], bounds: Rect, taken: Sequence[Rect] = ()) -> str:
+    """Names (x, y, words, class) beside their points, where they cover neither each other nor what is taken."""
+    full = list(taken)
+    parts = []
+    for x, y, words, cls in sorted(wanted, key=lambda w: (w[1], w[0])):
+        width = CHAR * len(words)
+        best = min(_spots(x, y, width), key=lambda spot: (_cost(spot[0], bounds, full), spot[2]))
+        (left, top, _, bottom), reach, _ = best[0], best[1], best[2]
+        full.append(best[0])
+        if reach:
+            parts.append(line([(x, y), (left if left > x else left + width if left + width < x else x, (top + bottom) / 2)], "leader"))
+        parts.append(text(left, bottom - 4, words, cls=f"label {cls}"))
+    return "".join(parts)
+
+
+def _spots(x: float, y: float, width: float) -> list[tuple[Rect, bool, int]]:
+    """Boxes for a label around a point, the best places first: (box, whether it needs a line to its point, rank)."""
+    out: list[tuple[Rect, bool, int]] = []
+    for away in (0, 16, 34, 56):
+        for dx, dy in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)):
+            gap = 9 + away
+            left = x + (gap if dx > 0 else -gap - width if dx < 0 else -width / 2)
+            middle = y + dy * (gap + 8 if not dx else gap * 0.8 + 4)
+            out.append(((left, middle - 9, left + width, middle + 9), away > 0, len(out)))
+    return out
+
+
+def _cost(box: Rect, bounds: Rect, full: Sequence[Rect]) -> float:
+    """The area of a box that lies outside the bounds (counted more) or over something else."""
+    width, height = max(0.0, min(box[2], bounds[2]) - max(box[0], bounds[0])), max(0.0, min(box[3], bounds[3]) - max(box[1], bounds[1]))
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - width * height
+    over = 0.0
+    for other in full:
+        w, h = min(box[2], other[2]) - max(box[0], other[0]), min(box[3], other[3]) - max(box[1], other[1])
+        over += w * h if w > 0 and h > 0 else 0.0
+    return round(5 * outside + over, 1)

@@ -1,0 +1,206 @@
+"""What every block keeps, run over the whole block table: an example of each is in examples_conv.py or examples_sequence.py."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import torch
+from examples_conv import EXAMPLES as CONV
+from examples_sequence import EXAMPLES as SEQUENCE
+from torch import Tensor, nn
+from torch.export import Dim, ShapesCollection, export
+
+from nasforge.arch import canonical_blocks
+from nasforge.blocks import BLOCKS
+from nasforge.blocks.shapes import Tokens, example
+from nasforge.build import make, opened, probe
+from nasforge.check import check_node
+from nasforge.errors import UserError
+
+CLASSES = 5
+EXAMPLES = {**SEQUENCE, **CONV}
+CASES = [(name, i) for name, cases in EXAMPLES.items() for i in range(len(cases))]
+FORM_ONLY = ("cell",)  # their canonical form is a name of the function, not data for the builder
+NEED_TWO = ("pooled_map", "aspp", "pyramid_pooling")  # batch norm of 1x1 maps has no variance in a training batch of one sample
+EXPORTS = [pytest.param(name, i, marks=[pytest.mark.slow] if i else [], id=f"{name}-{i}") for name, i in CASES]  # seconds each
+every_case = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{i}" for name, i in CASES])
+
+
+def case(name: str, number: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """The block of an example and its input shapes."""
+    given, args = EXAMPLES[name][number]
+    shapes = given if isinstance(given[0], tuple) else (given,)
+    return {name: copy.deepcopy(args)}, shapes
+
+
+def inputs(shapes: tuple[Any, ...], batch: int) -> list[Tensor]:
+    """Random inputs: the first around 0, further ones from 0 to 1 (positions of a pool among them), words below the vocabulary."""
+    generator = torch.Generator().manual_seed(batch)
+
+    def one(i: int, shape: Any) -> Tensor:
+        if isinstance(shape, Tokens):
+            return torch.randint(0, shape.vocab, (batch, shape.length), generator=generator)
+        return torch.rand(batch, *shape, generator=generator) if i else torch.randn(batch, *shape, generator=generator)
+
+    return [one(i, shape) for i, shape in enumerate(shapes)]
+
+
+def built(name: str, number: int) -> tuple[nn.Module, tuple[Any, ...]]:
+    node, shapes = case(name, number)
+    torch.manual_seed(0)
+    return make(node, shapes, CLASSES, "block"), shapes
+
+
+def outputs(module: nn.Module, xs: list[Tensor]) -> tuple[Tensor, ...]:
+    out = module(*xs) if getattr(module, "many", False) else module(xs[0])
+    return tuple(out) if isinstance(out, tuple | list) else (out,)
+
+
+def test_every_block_has_an_example_and_every_example_a_block() -> None:
+    assert sorted(EXAMPLES) == sorted(BLOCKS)
+    assert not set(SEQUENCE) & set(CONV)
+
+
+@every_case
+def test_forward_gives_the_probed_shape_and_eval_repeats_itself(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    found = probe(case(name, number)[0], shapes, CLASSES)
+    assert sum(p.numel() for p in module.parameters()) == found.params
+    for mode in (True, False):
+        module.train(mode)
+        for batch in (3,) if mode and name in NEED_TWO else (1, 3):
+            outs = outputs(module, inputs(shapes, batch))
+            assert tuple(tuple(o.shape) for o in outs) == tuple((batch, *s) for s in found.shapes)
+            assert all(torch.isfinite(o).all() for o in outs)
+    xs = inputs(shapes, 3)
+    assert all(torch.equal(a, b) for a, b in zip(outputs(module, xs), outputs(module, xs), strict=True))
+
+
+@every_case
+def test_samples_of_a_batch_do_not_mix_in_eval(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    module.eval()
+    xs = inputs(shapes, 3)
+    whole, alone = outputs(module, xs), outputs(module, [x[1:2] for x in xs])
+    for a, b in zip(whole, alone, strict=True):
+        torch.testing.assert_close(a[1:2], b, rtol=1e-4, atol=1e-5)
+
+
+@every_case
+def test_every_parameter_gets_a_finite_gradient(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    outs = [o for o in outputs(module.train(), inputs(shapes, 4)) if o.is_floating_point() and o.requires_grad]
+    if not list(module.parameters()):
+        return
+    loss = torch.stack([(o * torch.randn_like(o)).sum() for o in outs]).sum()
+    loss.backward()
+    for path, parameter in module.named_parameters():
+        assert parameter.grad is not None, f"{path} takes no part in the output"
+        assert torch.isfinite(parameter.grad).all(), path
+
+
+@every_case
+def test_builds_and_runs_on_meta(name: str, number: int) -> None:
+    node, shapes = case(name, number)
+    with torch.device("meta"):
+        module = make(node, shapes, CLASSES, "block")
+        outs = outputs(module.eval(), [example(shape, 2, "meta") for shape in shapes])
+    assert all(t.is_meta for t in (*outs, *module.parameters(), *module.buffers()))
+
+
+@every_case
+def test_arguments_survive_json_and_are_not_changed(name: str, number: int) -> None:
+    node, shapes = case(name, number)
+    before = copy.deepcopy(node)
+    again = json.loads(json.dumps(node))
+    assert again == node
+    check_node(again, BLOCKS, "block", deep=True)
+    make(node, shapes, CLASSES, "block")
+    assert node == before
+    assert probe(again, shapes, CLASSES) == probe(node, shapes, CLASSES) and opened(again) == opened(node)
+
+
+@every_case
+def test_macs_are_counted_or_the_block_says_that_it_is_free(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    leaves = [m for m in module.modules() if hasattr(m, "spelled")] or [module]
+    free = all(getattr(m, "free", False) for m in leaves)
+    assert probe(case(name, number)[0], shapes, CLASSES).macs > 0 or free
+
+
+@pytest.mark.parametrize("name", [n for n, block in sorted(BLOCKS.items()) if block.kind == "layer" and getattr(block.make, "free", False)])
+def test_a_layer_that_says_it_is_free_is_free_in_some_form(name: str) -> None:
+    assert any(probe(*case(name, i), CLASSES).macs == 0 for i in range(len(EXAMPLES[name])))
+
+
+@every_case
+def test_canonical_form_is_stable_and_builds_the_same(name: str, number: int) -> None:
+    node, shapes = case(name, number)
+    form = canonical_blocks(node, BLOCKS)
+    assert json.loads(json.dumps(form)) == form
+    if name in FORM_ONLY:
+        return
+    assert canonical_blocks(form, BLOCKS) == form
+    first, second = probe(node, shapes, CLASSES), probe(form, shapes, CLASSES)
+    assert (first.params, first.macs, first.shapes[-1]) == (second.params, second.macs, second.shapes[-1])
+
+
+@pytest.mark.parametrize(("name", "number"), EXPORTS)
+def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    module.eval()
+    xs = inputs(shapes, 3)[: None if getattr(module, "many", False) else 1]
+    dynamic = ShapesCollection()
+    for x in xs:
+        dynamic[x] = {0: Dim.DYNAMIC}
+    program = export(module, tuple(xs), dynamic_shapes=dynamic).module()
+    for batch in (2, 5):
+        ys = inputs(shapes, batch)[: len(xs)]
+        for a, b in zip(outputs(module, ys), _tuple(program(*ys)), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def _tuple(out: Any) -> tuple[Tensor, ...]:
+    return tuple(out) if isinstance(out, tuple | list) else (out,)
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_a_wrong_argument_name_is_named_with_its_path_and_the_nearest(name: str) -> None:
+    node, shapes = case(name, 0)
+    args = node[name]
+    known = next(iter(BLOCKS[name].params), "kernel")
+    wrong = known + "_"
+    with pytest.raises(UserError) as error:
+        make({name: {**args, wrong: 1}}, shapes, CLASSES, "body.3")
+    assert f"body.3.{name}.{wrong}" in str(error.value)
+    if BLOCKS[name].params:
+        assert f"did you mean {known!r}?" in str(error.value) or known in str(error.value)
+
+
+TYPED = [(n, k) for n, block in sorted(BLOCKS.items()) for k, p in block.params.items() if p.hint is not Any and "Annotated" not in str(p.hint)]
+
+
+@pytest.mark.parametrize(("name", "key"), TYPED, ids=[f"{n}.{k}" for n, k in TYPED])
+def test_a_wrong_type_is_named_with_its_path_and_what_must_hold(name: str, key: str) -> None:
+    node, shapes = case(name, 0)
+    with pytest.raises(UserError, match="must be") as error:
+        make({name: {**node[name], key: [["x"]]}}, shapes, CLASSES, "body.3")
+    assert f"body.3.{name}.{key}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", [n for n, block in sorted(BLOCKS.items()) if any(p.default is ... for p in block.params.values())])
+def test_a_missing_argument_is_named(name: str) -> None:
+    missing = next(k for k, p in BLOCKS[name].params.items() if p.default is ...)
+    with pytest.raises(UserError, match=f"body.3.{name}.*needs the argument '{missing}'"):
+        make({name: {}}, case(name, 0)[1], CLASSES, "body.3")
+
+
+def test_a_wrong_block_name_gets_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"body\.0: there is no block 'bottelneck'; did you mean 'bottleneck'\?"):
+        make([{"bottelneck": {"out": 8}}], ((8, 6, 6),), CLASSES, "body")

@@ -1,0 +1,118 @@
+"""Runs for tests of the report: the real session with a runner that trains nothing. All scores and times here are made up."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nasforge.build import key
+from nasforge.cost import count
+from nasforge.evaluate import DataSpec, Job, Result
+from nasforge.search.objectives import parse_limit, parse_objectives
+from nasforge.search.plan import Plan
+from nasforge.search.session import search
+
+SPACE: dict[str, Any] = {
+    "input": [1, 8, 8],
+    "classes": 10,
+    "stem": [{"conv": {"out": {"choose": [8, 12, 16, 24]}, "kernel": {"choose": [3, 5]}}}],
+    "body": [
+        {
+            "stage": {
+                "depth": {"int": [1, 2]},
+                "block": {
+                    "choose": {
+                        "conv": {"conv": {"out": {"choose": [8, 12, 16, 24]}}},
+                        "residual": {"residual": {"body": ["conv", {"conv": {"act": "none"}}], "act": "relu"}},
+                    }
+                },
+            }
+        },
+        {"stage": {"depth": {"int": [1, 2]}, "stride": 2, "block": {"conv": {"out": {"choose": [16, 24, 32]}, "kernel": {"choose": [3, 5]}}}}},
+    ],
+    "head": [{"pool": {"kind": {"choose": ["avg", "max"]}}}, "linear"],
+}
+LENET = {
+    "input": [1, 8, 8],
+    "classes": 10,
+    "body": [{"conv": {"out": 6, "norm": "none", "act": "tanh"}}, {"pool": {"kind": "avg", "kernel": 2}}, {"conv": {"out": 16, "norm": "none", "act": "tanh"}}],
+    "head": ["flatten", {"linear": {"out": 84, "act": "tanh"}}, "linear"],
+}
+PLAIN = {
+    "input": [1, 8, 8],
+    "classes": 10,
+    "stem": [{"conv": {"out": 12}}],
+    "body": [{"conv": {"out": 16}}, {"conv": {"out": 32, "stride": 2}}],
+    "head": [{"pool": {"kind": "avg"}}, "linear"],
+}
+
+
+class Killed(BaseException):
+    """Stands for a driver that is gone at once."""
+
+
+class MadeUpRunner:
+    """Gives each job a made-up learning curve: larger networks end higher, each seed a little elsewhere.
+
+    lift: added to every accuracy of the search and of its finalists' networks (by key); fail_every: each n-th job fails.
+    """
+
+    def __init__(self, fail_every: int = 0, end_after: int | None = None, end: Callable[[], BaseException] = Killed, spread: float = 0.004) -> None:
+        self.fail_every, self.end_after, self.end, self.spread = fail_every, end_after, end, spread
+        self.jobs = 0
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        while (todo := next_job()) is not None:
+            self.jobs += 1
+            if self.end_after is not None and self.jobs > self.end_after:
+                raise self.end()
+            number, job = todo
+            on_end(number, self.result(job, number, on_epoch))
+
+    def result(self, job: Job, number: int, on_epoch: Any) -> Result:
+        if self.fail_every and self.jobs % self.fail_every == 0 and not job.full:
+            return Result(error=f"TrainingFailed: the loss became nan in epoch {1 + self.jobs % 3}; lower lr", seconds={"training": 0.2})
+        chance = random.Random(f"{key(job.arch)}-{job.seed}-{job.full}")
+        size = count(job.arch)
+        top = 0.99 - 0.35 * math.exp(-((size.params / 900) ** 0.6)) + chance.gauss(0, self.spread)
+        epochs, result = job.recipe["epochs"], Result()
+        for epoch in range(1, epochs + 1):
+            accuracy = min(1.0, top - (top - 0.1) * math.exp(-2.2 * epoch**0.7) + chance.gauss(0, 0.003))
+            row = {"epoch": epoch, "loss": 2.4 * (1 - accuracy), "val_loss": 2.6 * (1 - accuracy), "accuracy": accuracy, "lr": 0.003, "seconds": 0.01 * epoch}
+            result.curve.append(row)
+            result.seconds = {"training": epoch * (0.05 + size.macs * 2e-8)}
+            if on_epoch(number, row):
+                result.stopped = "pruned"
+                break
+        result.metrics = {"accuracy": result.curve[-1]["accuracy"], "loss": result.curve[-1]["val_loss"]}
+        if job.test:
+            result.test = {"accuracy": min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003)), "loss": 0.1}
+        return result
+
+    def close(self) -> None:
+        pass
+
+
+def made_up_plan(**changes: Any) -> Plan:
+    """A plan for the made-up runner; `changes` replace its values."""
+    values: dict[str, Any] = {
+        "space": SPACE,
+        "data": DataSpec("digits"),
+        "objectives": tuple(parse_objectives("accuracy,-params")),
+        "limits": (parse_limit("params<=20000"),),
+        "trials": 24,
+        "recipe": {"epochs": 6},
+        "final_recipe": {"epochs": 12},
+        "baselines": {"lenet": LENET, "plain": PLAIN},
+        "finalists": 3,
+    }
+    return Plan(**{**values, **changes})
+
+
+def made_up_run(folder: Path, runner: MadeUpRunner | None = None, **changes: Any) -> Path:
+    """The folder of a run whose scores are made up; ends with what the runner raises, if it does."""
+    search(made_up_plan(**changes), folder, lambda: runner or MadeUpRunner(fail_every=9), lambda status: None)
+    return folder
