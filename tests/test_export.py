@@ -126,12 +126,14 @@ def test_a_torch_program_takes_any_batch(tmp_path: Path) -> None:
 def corrupted(kind: str, change: Callable[[Path], None]) -> room.Exporter:
     """The exporter whose files are changed before they are checked."""
 
+    honest = EXPORTERS[kind]
+
     def write(arch: Any, network: Any, folder: Path, name: str) -> list[Path]:
-        files = EXPORTERS[kind].write(arch, network, folder, name)
+        files = honest.write(arch, network, folder, name)
         change(folder)
         return files
 
-    return replace(EXPORTERS[kind], write=write)
+    return replace(honest, write=write)
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, out: Path, change: Callable[[Path], None], arch: dict[str, Any] = SMALL) -> str:

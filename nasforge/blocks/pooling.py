@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 from typing import Literal
 
 import torch
@@ -62,12 +63,12 @@ class Pool(nn.Module):
         if self.kind == "avg":
             return self._average(x)
         if self.kind == "lp":
-            return (self._sum(x.abs() ** self.p) + TINY) ** (1 / self.p)
+            return self._sum(x.abs() ** self.p).clamp_min(TINY) ** (1 / self.p)
         if self.mix is not None:
             share = self.mix.sigmoid()
             return share * self._largest(x) + (1 - share) * self._average(x)
         x = x.clamp_min(0)
-        return self._draw(x) if self.training else self._average(x * x) / (self._average(x) + TINY)  # sum of p_i a_i
+        return self._draw(x) if self.training else self._average(x * x) / self._average(x).clamp_min(TINY)  # sum of p_i a_i
 
     def _largest(self, x: Tensor) -> Tensor:
         if not self.kernel:
@@ -84,13 +85,8 @@ class Pool(nn.Module):
     def _sum(self, x: Tensor) -> Tensor:
         if not self.kernel:
             return x.sum(-1)
-        if self.axes == 3:
-            return F.avg_pool3d(x, tuple(self.kernel), tuple(self.stride), tuple(self.padding), self.ceil, divisor_override=1)
-        one = [1] * (2 - self.axes)  # a sequence is an image of one row
-        x = x.unsqueeze(2) if one else x
-        pads = (*[0] * len(one), *self.padding)
-        x = F.avg_pool2d(x, (*one, *self.kernel), (*one, *self.stride), pads, self.ceil, divisor_override=1)
-        return x.squeeze(2) if one else x
+        function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[self.axes]
+        return function(self._padded(x), tuple(self.kernel), tuple(self.stride)) * prod(self.kernel)
 
     def _draw(self, x: Tensor) -> Tensor:
         """One value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
@@ -100,15 +96,21 @@ class Pool(nn.Module):
 
     def _windows(self, x: Tensor) -> Tensor:
         """The values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
-        sizes = self._average(x).shape[2:]
-        geometry = list(zip(sizes, x.shape[2:], self.kernel, self.stride, self.padding, strict=True))
-        after = [max(0, (m - 1) * s + k - n - p) for m, n, k, s, p in geometry]
-        wide = F.pad(x, [side for p, a in zip(reversed(self.padding), reversed(after), strict=True) for side in (p, a)])
+        x = self._padded(x)
         cuts = []
         for offsets in product(*map(range, self.kernel)):
-            spans = [slice(i, i + (m - 1) * s + 1, s) for i, (m, _, _, s, _) in zip(offsets, geometry, strict=True)]
-            cuts.append(wide[(slice(None), slice(None), *spans)])
+            spans = [slice(i, n - k + i + 1, s) for i, n, k, s in zip(offsets, x.shape[2:], self.kernel, self.stride, strict=True)]
+            cuts.append(x[(slice(None), slice(None), *spans)])
         return torch.stack(cuts, -1)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """The map with zeros around it, so that every window is full."""
+        sides: list[int] = []
+        for n, k, s, p in zip(x.shape[2:], self.kernel, self.stride, self.padding, strict=True):
+            rest = (n + 2 * p - k) % s  # positions that no window covers
+            more = s - rest if self.ceil and rest and n + 2 * p - k - rest + s < n + p else 0  # a window may not start outside
+            sides = [p, p + more, *sides]
+        return F.pad(x, sides)
 
 
 class SpatialPyramid(nn.Module):

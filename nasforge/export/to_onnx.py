@@ -11,7 +11,7 @@ import torch
 
 from nasforge.arch import Arch
 from nasforge.blocks.network import Network
-from nasforge.export.to_torch import program, quiet
+from nasforge.export.to_torch import batches, program, quiet
 
 OPSET = 18
 
@@ -39,6 +39,7 @@ def write_onnx(arch: Arch, network: Network, folder: Path, name: str) -> list[Pa
             input_names=network.inputs,
             output_names=list(network.heads) or ["output"],
             opset_version=OPSET,
+            dynamic_shapes=batches(network),  # for the name of the axis
             verbose=False,
         )
         assert onnx is not None

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram
@@ -16,8 +17,10 @@ from nasforge.blocks.shapes import example
 from nasforge.build import input_shapes
 
 TRACED_BATCH = 2  # torch.export takes a batch of 0 or 1 for a constant
-NOISE = (  # what the exporters of torch 2.13 say of their own code and of its LSTM and GRU; nothing that a user could act on
+NOISE = (  # what the exporters of torch 2.13 say of their own code and of its LSTM and GRU, and
+    # of inputs that share one batch; nothing that a user could act on
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
+    (UserWarning, r"# The axis name: batch will not be used, since it shares the same shape constraints with another axis: batch\."),
     (UserWarning, r"The tensor attributes? (self\.[\w.]*_flat_weights\[\d+\](, )?)+ (was|were) assigned during export"),
 )
 
@@ -40,8 +43,13 @@ def write_torch(arch: Arch, network: Network, folder: Path, name: str) -> list[P
 def program(arch: Arch, network: Network) -> ExportedProgram:
     """The traced network; the first axis of every input is one free batch size >= 1."""
     inputs = tuple(example(shape, TRACED_BATCH) for shape in input_shapes(arch).values())
+    return torch.export.export(network, inputs, dynamic_shapes=batches(network))
+
+
+def batches(network: Network) -> tuple[Any, ...]:
+    """What torch calls the dynamic shapes of `forward(*xs)`: the first axis of each input is the same number, 1 or more."""
     batch = Dim("batch", min=1)
-    return torch.export.export(network, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs),))
+    return (tuple({0: batch} for _ in network.inputs),)
 
 
 @contextmanager

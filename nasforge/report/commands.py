@@ -41,7 +41,9 @@ def _search(run: Run) -> list[str]:
     if "epochs" in told.get("recipe", {}):
         parts += ["--epochs", str(told["recipe"]["epochs"])]
     if told.get("baselines"):
-        parts += ["--seed-arch", *(str(run.folder / "finalists" / f"{name}.yaml") for name in told["baselines"])]
+        parts += ["--seed-arch", *told["baselines"]]
+    if run.summary is not None and run.control is None and told["strategy"] != "random":
+        parts.append("--no-control")
     return parts
 
 

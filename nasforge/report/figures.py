@@ -105,3 +105,14 @@ def many(count: int, noun: str, plural: str = "") -> str:
 def times(ratio: float) -> str:
     """How many times larger, in two digits."""
     return f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}"
+
+
+def brief(name: str) -> str:
+    """A name short enough to stand in a plot: of a path the last part, without its ending."""
+    last = name.rsplit("/", 1)[-1].removesuffix(".yaml")
+    return last if len(last) <= 18 else f"{last[:17]}…"
+
+
+def tied(text: str) -> str:
+    """The text with spaces that no line breaks at before units and around ±."""
+    return text.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")

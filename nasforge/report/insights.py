@@ -1,4 +1,4 @@
-"""What can be learnt from the trials: which openings mattered, and what the networks of the front have in common."""
+"""What can be learnt from the trials: which openings mattered, and what good networks have in common."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, split
 from nasforge.blocks import BLOCKS
 from nasforge.build import opened
 from nasforge.report.collect import Run
+from nasforge.report.figures import word
 from nasforge.search.ledger import Record
 
 MOST_VALUES = 12  # of an opening; of more, each would be drawn too rarely to tell
@@ -61,20 +62,21 @@ def importances(run: Run) -> tuple[list[Importance], str]:
     return [Importance(name, share / total, drawn[name], len(trials)) for name, share in ordered], ""
 
 
-# ---------------------------------------------------------------- what the networks of the front have in common
+# ---------------------------------------------------------------- what good networks have in common
 
 
 @dataclass(frozen=True)
 class Share:
-    """One thing that networks can have: the share of the front's networks and of all trained ones that have it."""
+    """One thing that networks can have: the share of the good networks and of all trained ones that have it."""
 
     name: str
-    front: float
+    good: float
     all: float
 
     @property
     def lead(self) -> float:
-        return self.front - self.all
+        """How much more frequent it is among the good ones."""
+        return self.good - self.all
 
 
 def trained(run: Run) -> list[Record]:
@@ -82,36 +84,42 @@ def trained(run: Run) -> list[Record]:
     return [r for r in run.search.records.values() if r.kind in ("finished", "pruned") and r.choices]
 
 
+def good(run: Run) -> tuple[list[Record], str]:
+    """The networks to learn from, and what they are: the front, or, where it is small, the best quarter by the main objective."""
+    front = [r for r in run.search.front() if r.choices]
+    if len(front) >= 4:
+        return front, "on the front"
+    done = [r for r in run.search.finished() if r.choices]
+    done.sort(key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximise)
+    best = done[: max(4, len(done) // 4)] if len(done) >= FEWEST else []
+    return best, f"with the best {word(run.first.metric)}"
+
+
 def operator_shares(run: Run) -> list[Share]:
-    """How many networks have an operator, and how many of the front do; the most telling first."""
+    """How many networks have an operator, of the good ones and of all; the most telling first."""
     have = {r.number: set(operators(run.arch(r))) for r in trained(run)}
-    return _shares(run, have)
+    best = [have[r.number] for r in good(run)[0]]
+    if not best:
+        return []
+    names = sorted({name for one in have.values() for name in one})
+    out = [Share(n, sum(n in one for one in best) / len(best), sum(n in one for one in have.values()) / len(have)) for n in names]
+    return sorted(out, key=lambda s: (-abs(s.lead), s.name))
 
 
 def choice_shares(run: Run) -> list[Share]:
-    """How many networks drew a value, of those where the opening was asked; the most telling first, numbers as they are."""
-    records = trained(run)
-    front = {r.number for r in run.search.front()}
-    asked, drew = Counter[tuple[bool, str]](), Counter[tuple[bool, tuple[str, Any]]]()
-    for record in records:
-        for where in {False, record.number in front}:
-            asked.update((where, name) for name in record.choices)
-            drew.update((where, item) for item in record.choices.items())
-    values = Counter(name for where, (name, _) in drew if not where)
+    """The values that the good networks draw more often than all do, of those where the opening was asked; the most telling first."""
+    best = {r.number for r in good(run)[0]}
+    asked, drew = Counter[tuple[bool, str]](), Counter[tuple[bool, str, Any]]()
+    for record in trained(run):
+        for group in {False, record.number in best}:
+            asked.update((group, name) for name in record.choices)
+            drew.update((group, name, value) for name, value in record.choices.items())
+    values = Counter(name for group, name, _ in drew if not group)
     out = []
-    for (where, (name, value)), count in drew.items():
-        if not where and asked[True, name] and values[name] <= MOST_VALUES:
-            out.append(Share(f"{name} = {value}", drew[True, (name, value)] / asked[True, name], count / asked[False, name]))
-    return sorted(out, key=lambda s: (-abs(s.lead), s.name))
-
-
-def _shares(run: Run, have: dict[int, set[str]]) -> list[Share]:
-    front = [have[r.number] for r in run.search.front() if r.number in have]
-    if not front:
-        return []
-    names = sorted({name for one in have.values() for name in one})
-    out = [Share(n, sum(n in one for one in front) / len(front), sum(n in one for one in have.values()) / len(have)) for n in names]
-    return sorted(out, key=lambda s: (-abs(s.lead), s.name))
+    for (group, name, value), count in drew.items():
+        if not group and asked[True, name] and values[name] <= MOST_VALUES:
+            out.append(Share(f"{name} = {value}", drew[True, name, value] / asked[True, name], count / asked[False, name]))
+    return sorted((s for s in out if s.lead > 0), key=lambda s: (-s.lead, s.name))
 
 
 def operators(arch: Arch) -> Iterator[str]:

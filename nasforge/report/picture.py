@@ -48,7 +48,8 @@ def _arch(arch: Arch, walk: Walk) -> Box:
         boxes.append(group(name, inner, "section"))
         notes.append(shape_words(lines[0].shapes[0]) if len(boxes) > 2 else "")
     last = sections.get("heads") or list(sections.values())[-1]
-    return stack([*boxes, leaf(f"output {shape_words(last[0].probe.shapes[-1])}", cls="end")], [*notes, ""])
+    ends = ", ".join(shape_words(line.probe.shapes[-1]) for line in (last if "heads" in sections else last[-1:]))
+    return stack([*boxes, leaf(f"output {ends}", cls="end")], [*notes, ""])
 
 
 def _line(line: Step, walk: Walk) -> Box:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from nasforge.report.collect import Row, Run
-from nasforge.report.figures import is_cost, spread, tick, value, word
+from nasforge.report.figures import brief, is_cost, spread, tick, value, word
 from nasforge.report.history import best_so_far, volume_so_far
 from nasforge.report.svg import CHAR, Axis, Rect, axis, frame, inside, labels, line, mark, picture, tag, text, tip
 from nasforge.search.ledger import Ledger, Record
@@ -22,8 +22,8 @@ def height(width: float) -> float:
     return max(300.0, min(400.0, 0.64 * width))
 
 
-def _axes(xs: Sequence[float], ys: Sequence[float], width: float, log_x: bool, log_y: bool = False) -> tuple[Axis, Axis]:
-    return axis(xs, LEFT, width - RIGHT, log_x), axis(ys, height(width) - BOTTOM, TOP, log_y)
+def _axes(xs: Sequence[float], ys: Sequence[float], width: float, log_x: bool, log_y: bool = False, right: float = RIGHT) -> tuple[Axis, Axis]:
+    return axis(xs, LEFT, width - right, log_x), axis(ys, height(width) - BOTTOM, TOP, log_y, 0.08)
 
 
 def _frame(x: Axis, y: Axis, x_metric: str, y_metric: str, note: str = "") -> str:
@@ -53,12 +53,12 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     x, y = _axes([r.metrics[cost] for _, r in shown], ys, width, is_cost(cost), is_cost(metric))
     marks = [_trial(r, name, x(r.metrics[cost]), r.metrics[metric], y, metric, cost) for name, r in sorted(shown, key=lambda s: s[0])]
     lines = [line(_stairs(_front(run, ledger, cost), x, y, metric, cost), f"front {name}") for name, ledger in run.ledgers.items()]
-    places = [(x(r.metrics[cost]), y(r.metrics[metric]), name, role) for r, name, role in named if cost in r.metrics]
+    places = [(x(r.metrics[cost]), y(r.metrics[metric]), brief(name), role) for r, name, role in named if cost in r.metrics]
     rings = [mark("ring", px, py, name, role) for px, py, name, role in places]
-    taken = [_around(px, py) for px, py, _, _ in places]
+    taken = [_around(px, py) for px, py, _, _ in places] + [_around(x(r.metrics[cost]), y(r.metrics[metric]), 4) for r in done]
     bounds = (x.start, y.end, x.end, y.start)
     label = f"{word(metric)} of every trial against {word(cost)}, with the fronts of search and control"
-    inner = inside(x, y, *[part for part in lines]) + "".join(marks) + "".join(rings)
+    inner = inside(x, y, *lines) + "".join(marks) + "".join(rings)
     return picture(width, height(width), label, _frame(x, y, cost, metric, " (validation)"), inner, labels(places, bounds, taken))
 
 
@@ -130,7 +130,7 @@ def final_plot(run: Run, cost: str, width: float) -> str:
         words = f"{row['name']}: test {spread(row['test_mean'], row['test_std'], len(row['test_seeds']))}, {word(cost)} {value(cost, _row_cost(row, cost))}"
         bar = [(px, y(row["test_mean"] - (row["test_std"] or 0.0))), (px, y(row["test_mean"] + (row["test_std"] or 0.0)))]
         marks.append(line(bar, f"whisker {row['role']}", words) + mark(MARKS[row["role"]], px, py, words, row["role"], 5))
-        places.append((px, py, row["name"], row["role"]))
+        places.append((px, py, brief(row["name"]), row["role"]))
     taken = [_around(px, py, 7) for px, py, _, _ in places]
     label = f"test {word(rows[0]['metric'])} of finalists, control and baselines against {word(cost)}"
     note = f" (test, mean ± standard deviation{' of seeds' if width > 500 else ''})"
@@ -166,18 +166,19 @@ def volume_plot(run: Run, width: float) -> str:
 
 
 def _trial_lines(lines: dict[str, list[tuple[int, float]]], x: Axis, y: Axis, width: float, metric: str, words: str) -> str:
-    shapes, places = [], []
+    shapes, ends = [], []
     for name, points in lines.items():
         if points:
-            path: list[tuple[float, float]] = []
-            for done, v in points:
-                path += [(x(done), path[-1][1])] * bool(path) + [(x(done), y(v))]
-            shapes.append(line(path, f"history {name}", f"{name}: {value(metric, points[-1][1])} after {points[-1][0]} trials"))
-            end = f"{name} {value(metric, points[-1][1])}"
-            places.append((path[-1][0] - CHAR * len(end) - 9, path[-1][1] + 16, end, name))
-    named = "".join(text(px, py + 18 * i * (abs(places[0][1] - places[-1][1]) < 18), w, cls=f"label {c}") for i, (px, py, w, c) in enumerate(places))
+            path = [(x(points[0][0]), y(points[0][1]))]
+            for done, v in points[1:]:
+                path += [(x(done), path[-1][1]), (x(done), y(v))]
+            said = f"{name} {value(metric, points[-1][1])}"
+            shapes.append(line(path, f"history {name}", f"{said} after {points[-1][0]} trials"))
+            ends.append((path[-1][1], path[-1][0], said, name))
+    ends.sort()  # by height: the upper curve is named above itself, the lower one below
+    named = [text(px - 2, py - 8 if i == 0 else py + 19, said, "end", f"label {name}") for i, (py, px, said, name) in enumerate(ends)]
     axes = frame(x, y, ("trials", lambda v: f"{v:.0f}" if v == round(v) else ""), (words, lambda v: tick(metric, v)))
-    return picture(width, height(width), f"{words}, against trials", axes, inside(x, y, *shapes), named)
+    return picture(width, height(width), f"{words}, against trials", axes, inside(x, y, *shapes), *named)
 
 
 # ---------------------------------------------------------------- trainings
@@ -197,11 +198,12 @@ def curve_plot(run: Run, width: float) -> str:
     low = max(min(tops), min(statistics.median(starts), min(ends or starts)))
     ys = [low, max(tops)] if metric != "loss" else [min(tops), statistics.median(starts)]
     longest = max([len(r.curve) for _, r in thin] + [len(c) for _, c in bold])
-    x, y = _axes([1, longest], ys, width, False)
+    heads = {row["name"] for row in (run.best(), run.best_control(), *run.rows("baseline")) if row}
+    right = max([RIGHT, *(CHAR * len(brief(name)) + 16 for name in heads)])
+    x, y = _axes([1, longest], ys, width, False, right=right)
     lines = [line([(x(i), _free(y, row[column])) for i, row in enumerate(r.curve, 1)], f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r in thin]
     lines += [line([(x(i), _free(y, v)) for i, v in enumerate(c, 1)], f"curve bold {row['role']}", row["name"]) for row, c in bold]
-    heads = {row["name"] for row in (run.best(), run.best_control(), *run.rows("baseline")) if row}
-    places = [(x(len(c)), y(c[-1]), row["name"], row["role"]) for row, c in bold if row["name"] in heads]
+    places = [(x(len(c)), y(c[-1]), brief(row["name"]), row["role"]) for row, c in bold if row["name"] in heads]
     named = _beside(places, x, y)
     words = ("epoch", lambda v: f"{v:.0f}" if v == round(v) else ""), (f"{word(metric)} (validation)", lambda v: tick(metric, v))
     return picture(width, height(width), "learning curves of the trials and of the final trainings", frame(x, y, *words), inside(x, y, *lines), named)
@@ -219,20 +221,22 @@ def _mean_curve(run: Run, key: str, column: str) -> list[float]:
 
 
 def _beside(places: Sequence[tuple[float, float, str, str]], x: Axis, y: Axis) -> str:
-    """Names in a column at the lower right, each with a line to the end of its curve."""
+    """Names in the right margin, in the order of the ends of their curves, each with a line to its end."""
+    rows = sorted(places, key=lambda p: p[1])
+    heights = [p[1] for p in rows]
+    for i in range(1, len(rows)):
+        heights[i] = max(heights[i], heights[i - 1] + 17)
+    over = max(0.0, heights[-1] - y.start) if rows else 0.0
     parts = []
-    rows = sorted(places, key=lambda p: (p[1], -p[0]))
-    start = max(y.end + 60, min(y.start - 24 - 20 * len(rows), max((p[1] for p in rows), default=0.0) + 30))
-    for i, (px, py, words, cls) in enumerate(rows):
-        left, middle = x.end - 26 - CHAR * len(words), start + 20 * i
-        parts.append(line([(px, py), (left + CHAR * len(words) + 4, middle)], "leader") + text(left, middle + 4.5, words, cls=f"label {cls}"))
+    for (px, py, words, cls), at in zip(rows, heights, strict=True):
+        parts.append(line([(px, py), (x.end + 8, at - over)], "leader") + text(x.end + 11, at - over + 4.5, words, cls=f"label {cls}"))
     return "".join(parts)
 
 
 # ---------------------------------------------------------------- seeds
 
 
-def seed_strip(row: Row, low: float, high: float, width: float = 120.0) -> str:
+def seed_strip(row: Row, low: float, high: float, width: float = 170.0) -> str:
     """The test scores of all seeds of a network as dots between low and high, its mean as a stroke."""
     if not row["test_seeds"]:
         return ""
@@ -241,4 +245,4 @@ def seed_strip(row: Row, low: float, high: float, width: float = 120.0) -> str:
     mean = line([(x(row["test_mean"]), 2), (x(row["test_mean"]), 20)], f"whisker {row['role']}")
     base = line([(4, 11), (width - 4, 11)], "grid")
     words = ", ".join(value(row["metric"], v) for v in row["test_seeds"])
-    return tag("svg", tip(words), base, mean, *dots, viewBox=f"0 0 {width:.0f} 22", width=width, height=22, role="img", aria_label=f"seeds: {words}")
+    return tag("svg", base, mean, *dots, viewBox=f"0 0 {width:.0f} 22", width=width, height=22, role="img", aria_label=f"seeds: {words}")

@@ -20,19 +20,21 @@ html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 17px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 2.2rem clamp(16px, 4vw, 48px) 4rem; }
 h1 { font-size: clamp(1.45rem, 1.1rem + 1.6vw, 2.2rem); line-height: 1.22; letter-spacing: -.01em; margin: .3rem 0 1rem; max-width: 34em; text-wrap: balance; }
+h1 span { font-weight: 400; color: var(--muted); }
 h2 { font-size: 1.35rem; line-height: 1.25; margin: 3.2rem 0 .4rem; padding-top: 1rem; border-top: 1px solid var(--rule); }
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .3rem; }
 p, ul.said { max-width: 46em; margin: .5rem 0; }
 ul.said { padding-left: 1.15em; } ul.said li { margin: .3rem 0; }
 .over { color: var(--muted); margin: 0; } .note { color: var(--muted); font-size: .92rem; max-width: 50em; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 500px), 1fr)); gap: 1.2rem 2.4rem; align-items: start; }
-.pair > * { min-width: 0; }
+.pair > *, .net > * { min-width: 0; }
+.net { display: grid; gap: 1.2rem 2rem; align-items: start; } @media (min-width: 960px) { .net { grid-template-columns: minmax(300px, 2fr) minmax(0, 3.4fr); } }
 figure { margin: .8rem 0 0; } figcaption { color: var(--muted); font-size: .92rem; margin-bottom: .4rem; } figcaption b { color: var(--ink); font-size: 1rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin: .35rem 0 0; padding: 0; list-style: none; }
 .legend svg { vertical-align: -4px; margin-right: .35em; }
 svg { overflow: visible; } .plot svg { display: block; max-width: 100%; height: auto; } .plot svg svg { overflow: hidden; }
 .narrow { display: none; } @media (max-width: 620px) { .narrow { display: block; } .wide { display: none; } }
-.scroll { overflow-x: auto; max-width: 100%; } .scroll:focus-visible { outline: 2px solid var(--search); outline-offset: 3px; }
+.scroll { overflow-x: auto; max-width: 100%; } th:last-child, td:last-child { padding-right: 0; } .scroll:focus-visible { outline: 2px solid var(--search); outline-offset: 3px; }
 .tall { overflow: auto; max-height: min(80vh, 900px); border: 1px solid var(--rule); border-radius: 10px; padding: 14px; } .tall svg { display: block; margin: 0 auto; }
 table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th, td { padding: .34rem .8rem .34rem 0; text-align: left; border-bottom: 1px solid var(--grid); vertical-align: middle; white-space: nowrap; }

@@ -86,10 +86,11 @@ def axis(values: Sequence[float], start: float, end: float, log: bool = False, p
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    rough = (high - low) / most
-    size = 10 ** math.floor(math.log10(rough))
-    step = next(s * size for s in (1, 2, 5, 10) if s * size >= rough * 0.999)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    size = 10 ** math.floor(math.log10((high - low) / most))
+    for step in (s * size for s in (1, 2, 5, 10, 20)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
@@ -106,7 +107,7 @@ def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words
     """Grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
-    for value in y.ticks(5):
+    for value in y.ticks(7):
         parts.append(line([(left, y(value)), (right, y(value))], "grid"))
         parts.append(text(left - 8, y(value) + 4.5, y_words[1](value), "end", "tick"))
     for value in x.ticks(max(3, int((right - left) / 80))):

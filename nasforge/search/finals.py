@@ -53,7 +53,7 @@ class Finals:
         """Finalists of the search, the best of the control, and all baselines; each network once a role."""
         out = [self._entrant(f"finalist{i + 1}", "finalist", r) for i, r in enumerate(self._chosen(self.ledger, self.plan.finalists))]
         if self.control is not None:
-            out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, self.plan.finalists))]
+            out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, 1))]
         for name, arch in self.plan.baselines.items():
             seen = next((r for r in self.ledger.records.values() if r.baseline == name and r.kind == "finished"), None)
             out.append(Entrant(name, "baseline", arch, arch_key(arch), costs(count(arch)), seen.metrics if seen else {}))

@@ -1,0 +1,83 @@
+"""Milliseconds of blocks from milliseconds of networks: non-negative rates, then a correction for each block by ridge regression.
+
+A network takes rates["network"] plus the times of its blocks; a block takes what its amounts of work cost at the rates, times one plus
+a correction. Both fits minimise relative errors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+
+from nasforge.latency.units import AMOUNTS, amounts
+
+Units = Counter[str]  # block texts and how often they stand in a network
+Rates = dict[str, float]  # ms for a network as such, and for one unit of each of AMOUNTS
+Table = dict[str, float]  # ms of each block that was seen
+RATES = ("network", *AMOUNTS)
+
+
+def fit(networks: list[Units], times_ms: np.ndarray, penalty: float) -> tuple[Rates, Table]:
+    """The rates, and the times of the blocks seen; `penalty` holds the corrections small, infinity leaves none."""
+    rows = np.array([[1.0, *_work(units)] for units in networks]) / times_ms[:, None]
+    rates = dict(zip(RATES, _non_negative(rows).tolist(), strict=True))
+    blocks = sorted(set().union(*networks))
+    guess = np.array([at_rates(block, rates) for block in blocks])
+    if penalty == float("inf"):
+        return rates, dict(zip(blocks, guess.tolist(), strict=True))
+    shares = np.array([[units[block] for block in blocks] for units in networks]) * guess / times_ms[:, None]
+    missing = 1 - shares.sum(1) - rates["network"] / times_ms
+    scale = penalty * max(float(np.mean(np.sum(shares**2, 1))), 1e-12)
+    corrections = shares.T @ np.linalg.solve(shares @ shares.T + scale * np.eye(len(times_ms)), missing)
+    return rates, dict(zip(blocks, (guess * np.maximum(0, 1 + corrections)).tolist(), strict=True))
+
+
+def estimate(units: Units, rates: Rates, table: Table) -> float:
+    """The milliseconds of a network: its blocks from the table, those never seen at the rates."""
+    return rates["network"] + sum(n * (table[block] if block in table else at_rates(block, rates)) for block, n in units.items())
+
+
+def at_rates(block: str, rates: Rates) -> float:
+    """The milliseconds of a block by its work alone."""
+    return sum(rates[name] * amount for name, amount in zip(AMOUNTS, amounts(block), strict=True))
+
+
+def leave_one_out(networks: list[Units], times_ms: np.ndarray, penalty: float) -> np.ndarray:
+    """The estimate of each network by a fit to the others."""
+    out = []
+    for i, units in enumerate(networks):
+        rest = np.arange(len(networks)) != i
+        out.append(estimate(units, *fit([n for n in networks if n is not units], times_ms[rest], penalty)))
+    return np.array(out)
+
+
+def apart(estimates: np.ndarray, times_ms: np.ndarray) -> np.ndarray:
+    """Relative errors."""
+    return np.abs(estimates - times_ms) / times_ms
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's coefficient; 0 where one of them is constant."""
+    ranks = [np.argsort(np.argsort(one)).astype(float) for one in (a, b)]
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _work(units: Units) -> list[float]:
+    columns = zip(*([n * amount for amount in amounts(block)] for block, n in units.items()), strict=True)
+    return [float(sum(column)) for column in columns]
+
+
+def _non_negative(rows: np.ndarray) -> np.ndarray:
+    """The w >= 0 for which rows @ w is nearest to ones: the best of the least-squares fits of every subset of columns."""
+    best, least = np.zeros(rows.shape[1]), float("inf")
+    scale = np.maximum(rows.max(0), 1e-30)  # amounts differ by many powers of ten
+    for size in range(1, rows.shape[1] + 1):
+        for columns in map(list, combinations(range(rows.shape[1]), size)):
+            found = np.linalg.lstsq(rows[:, columns] / scale[columns], np.ones(len(rows)), rcond=None)[0] / scale[columns]
+            distance = float(np.sum((rows[:, columns] @ found - 1) ** 2))
+            if (found >= 0).all() and distance < least * (1 - 1e-9):
+                best, least = np.zeros(rows.shape[1]), distance
+                best[columns] = found
+    return best

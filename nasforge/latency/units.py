@@ -1,0 +1,54 @@
+"""The blocks of a network as a latency profile names them, and the amounts of work in each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from nasforge.arch import Arch, Node, chain, split
+from nasforge.blocks import BLOCKS
+from nasforge.blocks.shapes import Shape, Tokens
+from nasforge.build import output, steps
+from nasforge.cost import layer_table
+
+AMOUNTS = ("layers", "dense_macs", "grouped_macs", "bytes")
+
+
+def units(arch: Arch) -> Iterator[str]:
+    """The text of every block with its input shapes and the classes; chains and stages are taken apart."""
+    classes = int(arch.get("classes", 0))
+    for step in steps(arch):
+        if not step.where.startswith("aux."):  # these run in training only
+            yield from _open(step.node, step.shapes, classes)
+
+
+def _open(node: Node, shapes: tuple[Shape, ...], classes: int) -> Iterator[str]:
+    if node is None or isinstance(node, list | tuple):
+        for part in chain(node):
+            yield from _open(part, shapes, classes)
+            shapes = (output(part, shapes, classes)[-1], *shapes[1:])
+        return
+    name, args, _ = split(node)
+    if name == "stage":
+        yield from _open(BLOCKS["stage"].make(**args), shapes, classes)
+    else:
+        yield json.dumps([node, [_spec(shape) for shape in shapes], classes])
+
+
+def _spec(shape: Shape) -> Any:
+    """A shape as an architecture file writes it."""
+    return {"tokens": shape.vocab, "length": shape.length} if isinstance(shape, Tokens) else list(shape)
+
+
+@lru_cache(maxsize=100_000)
+def amounts(block: str) -> tuple[float, float, float, float]:
+    """Layers, multiply-adds in dense and in grouped convolutions, bytes read and written by the block of a text."""
+    node, specs, classes = json.loads(block)
+    name, args, _ = split(node)
+    inputs = {f"x{i}": spec for i, spec in enumerate(specs)}
+    rows = layer_table({"input": inputs, "classes": max(classes, 1), "body": [{name: args, "from": list(inputs)}]})
+    grouped = sum(row.macs for row in rows if row.args.get("groups", 1) != 1)
+    moved = sum(row.input_bytes + row.output_bytes + row.parameter_bytes for row in rows)
+    return float(len(rows)), float(sum(row.macs for row in rows) - grouped), float(grouped), float(moved)
