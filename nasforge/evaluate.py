@@ -21,8 +21,7 @@ from nasforge.build import build, input_shapes
 from nasforge.data import Data, load
 from nasforge.errors import UserError
 from nasforge.latency import measure
-from nasforge.recipe import Recipe, default_recipe
-from nasforge.train import fit, score
+from nasforge.train import Recipe, default_recipe, fit, score
 
 OnEpoch = Callable[[int, dict[str, float]], bool]
 

@@ -1,4 +1,4 @@
-"""Runs for tests of the report: the real session with a runner that trains nothing. All scores and times here are made up."""
+"""Runs for tests of the report: the real session with a runner that trains nothing: all scores are made up."""
 
 from __future__ import annotations
 
@@ -31,14 +31,24 @@ SPACE: dict[str, Any] = {
                 },
             }
         },
-        {"stage": {"depth": {"int": [1, 2]}, "stride": 2, "block": {"conv": {"out": {"choose": [16, 24, 32]}, "kernel": {"choose": [3, 5]}}}}},
+        {
+            "stage": {
+                "depth": {"int": [1, 2]},
+                "stride": 2,
+                "block": {"conv": {"out": {"choose": [16, 24, 32]}, "kernel": {"choose": [3, 5]}}},
+            }
+        },
     ],
     "head": [{"pool": {"kind": {"choose": ["avg", "max"]}}}, "linear"],
 }
 LENET = {
     "input": [1, 8, 8],
     "classes": 10,
-    "body": [{"conv": {"out": 6, "norm": "none", "act": "tanh"}}, {"pool": {"kind": "avg", "kernel": 2}}, {"conv": {"out": 16, "norm": "none", "act": "tanh"}}],
+    "body": [
+        {"conv": {"out": 6, "norm": "none", "act": "tanh"}},
+        {"pool": {"kind": "avg", "kernel": 2}},
+        {"conv": {"out": 16, "norm": "none", "act": "tanh"}},
+    ],
     "head": ["flatten", {"linear": {"out": 84, "act": "tanh"}}, "linear"],
 }
 PLAIN = {
@@ -57,10 +67,16 @@ class Killed(BaseException):
 class MadeUpRunner:
     """Gives each job a made-up learning curve: larger networks end higher, each seed a little elsewhere.
 
-    lift: added to every accuracy of the search and of its finalists' networks (by key); fail_every: each n-th job fails.
+    fail_every: each n-th job of the search fails. end_after, end: what is raised in place of the job after so many.
     """
 
-    def __init__(self, fail_every: int = 0, end_after: int | None = None, end: Callable[[], BaseException] = Killed, spread: float = 0.004) -> None:
+    def __init__(
+        self,
+        fail_every: int = 0,
+        end_after: int | None = None,
+        end: Callable[[], BaseException] = Killed,
+        spread: float = 0.004,
+    ) -> None:
         self.fail_every, self.end_after, self.end, self.spread = fail_every, end_after, end, spread
         self.jobs = 0
 
@@ -74,14 +90,24 @@ class MadeUpRunner:
 
     def result(self, job: Job, number: int, on_epoch: Any) -> Result:
         if self.fail_every and self.jobs % self.fail_every == 0 and not job.full:
-            return Result(error=f"TrainingFailed: the loss became nan in epoch {1 + self.jobs % 3}; lower lr", seconds={"training": 0.2})
+            return Result(
+                error=f"TrainingFailed: the loss became nan in epoch {1 + self.jobs % 3}; lower lr",
+                seconds={"training": 0.2},
+            )
         chance = random.Random(f"{key(job.arch)}-{job.seed}-{job.full}")
         size = count(job.arch)
         top = 0.99 - 0.35 * math.exp(-((size.params / 900) ** 0.6)) + chance.gauss(0, self.spread)
         epochs, result = job.recipe["epochs"], Result()
         for epoch in range(1, epochs + 1):
             accuracy = min(1.0, top - (top - 0.1) * math.exp(-2.2 * epoch**0.7) + chance.gauss(0, 0.003))
-            row = {"epoch": epoch, "loss": 2.4 * (1 - accuracy), "val_loss": 2.6 * (1 - accuracy), "accuracy": accuracy, "lr": 0.003, "seconds": 0.01 * epoch}
+            row = {
+                "epoch": epoch,
+                "loss": 2.4 * (1 - accuracy),
+                "val_loss": 2.6 * (1 - accuracy),
+                "accuracy": accuracy,
+                "lr": 0.003,
+                "seconds": 0.01 * epoch,
+            }
             result.curve.append(row)
             result.seconds = {"training": epoch * (0.05 + size.macs * 2e-8)}
             if on_epoch(number, row):
@@ -89,7 +115,10 @@ class MadeUpRunner:
                 break
         result.metrics = {"accuracy": result.curve[-1]["accuracy"], "loss": result.curve[-1]["val_loss"]}
         if job.test:
-            result.test = {"accuracy": min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003)), "loss": 0.1}
+            result.test = {
+                "accuracy": min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003)),
+                "loss": 0.1,
+            }
         return result
 
     def close(self) -> None:

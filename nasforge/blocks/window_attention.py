@@ -87,8 +87,8 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width].flatten(1, 2)  # (B, T, F)
 
     def attend(self, x: Tensor) -> Tensor:
-        """(B, windows, N, F) -> the same: attention inside each window. Windows stand beside heads: ONNX knows 4 axes."""
-        windows = x.shape[1]
+        """(B, windows, N, F) -> the same: attention inside each window."""
+        windows = x.shape[1]  # they go beside the heads: attention in ONNX has 4 axes
         parts = self.read(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # (3, B, windows, heads, N, P)
         query, key, value = parts.flatten(2, 3).unbind(0)  # (B, windows*heads, N, P)
         bias = self.table[self.distance].permute(2, 0, 1)  # (heads, N, N)

@@ -39,7 +39,7 @@ class Exported:
     modules: frozenset[str]
 
 
-def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: Path, *, name: str = "model") -> Exported:
+def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path, *, name: str = "model") -> Exported:
     """The files of a network in the folder `out`; without `state` its weights are drawn from torch's generator.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network.
@@ -49,7 +49,7 @@ def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: Path, *, n
         raise UserError(f"to: there is no export {to!r}; {nearest(to, EXPORTERS)}")
     if not name or name.strip(".") != name or any(c in '/\\:*?"<>|\0' or c.isspace() for c in name):
         raise UserError(f"name: must be a plain file name without an ending, got {name!r}")
-    started = perf_counter()
+    started, out = perf_counter(), Path(out)
     network = _network(arch, state)
     exporter = EXPORTERS[to]
     try:

@@ -86,9 +86,9 @@ def check(exporter: Exporter, arch: Arch, network: Network, file: Path) -> Check
         torch.save(inputs, folder / "inputs.pt")
         arrays = {f"{i}.{name}": x.numpy() for i, xs in enumerate(inputs) for name, x in zip(network.inputs, xs, strict=True)}
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
-        modules = _run(exporter, file.resolve(), folder)
+        modules = run_fresh(exporter, file.resolve(), folder)
         got = _outputs(folder)
-    largest = max(_compare(file.name, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True))
+    largest = max(compare(file.name, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True))
     if not largest <= exporter.tolerance:
         raise ExportRefused(
             f"{file.name}: must compute what the network computes up to {exporter.tolerance:g} of its largest output, "
@@ -107,7 +107,7 @@ def _named(out: Any) -> Outputs:
     return dict(out) if isinstance(out, dict) else {"output": out}
 
 
-def _run(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
+def run_fresh(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
     """The modules imported by a fresh, isolated Python that ran the file in `folder`."""
     program = GUARD.format(program=exporter.program)
     command = [sys.executable, "-I", "-c", program, str(file), ",".join(sorted(packages(exporter.needs)))]
@@ -152,7 +152,7 @@ def _outputs(folder: Path) -> list[Outputs]:
     return found
 
 
-def _compare(file: str, batch: int, expected: Outputs, got: Outputs) -> float:
+def compare(file: str, batch: int, expected: Outputs, got: Outputs) -> float:
     """The largest difference of any output relative to its largest value. Raises ExportRefused where they cannot be compared."""
     shapes = [{name: tuple(y.shape) for name, y in one.items()} for one in (expected, got)]
     if shapes[0] != shapes[1]:

@@ -17,11 +17,9 @@ from nasforge.blocks.shapes import example
 from nasforge.build import input_shapes
 
 TRACED_BATCH = 2  # torch.export takes a batch of 0 or 1 for a constant
-NOISE = (  # what the exporters of torch 2.13 say of their own code and of its LSTM and GRU, and
-    # of inputs that share one batch; nothing that a user could act on
+NOISE = (  # of torch 2.13 about its own code, and about inputs that share one batch; nothing that a user could act on
     (FutureWarning, r"`isinstance\(treespec, LeafSpec\)` is deprecated"),
     (UserWarning, r"# The axis name: batch will not be used, since it shares the same shape constraints with another axis: batch\."),
-    (UserWarning, r"The tensor attributes? (self\.[\w.]*_flat_weights\[\d+\](, )?)+ (was|were) assigned during export"),
 )
 
 RUN = """

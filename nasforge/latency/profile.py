@@ -23,11 +23,12 @@ PENALTIES = (0.01, 0.1, 1.0, 10.0, float("inf"))
 
 @dataclass(frozen=True)
 class Profile:
-    """Milliseconds of blocks on one machine, for one runtime, number of threads and batch.
+    """What blocks take on one machine, for one runtime, number of threads and batch.
 
-    rates: ms of a network as such and of one unit of work, for blocks never seen. table: ms of the blocks of the measured
-    networks. error: relative error of the estimate of each measured network by a fit to the others (median, worst), and
-    the rank correlation of these estimates with the measurements.
+    rates: ms of a network as such and of one unit of each kind of work. table: corrections of a block's time at these rates, by the
+    block with its shapes, by its name, by its arguments (see fit.py). error: relative error of the estimate of each measured network
+    by a fit to the others (median, worst), the rank correlation of these estimates with the measurements, and the share of
+    measurements that were noisy.
     """
 
     runtime: str
@@ -64,7 +65,12 @@ def calibrate(
     penalty, held_out = min(trials, key=lambda trial: float(np.mean(apart(trial[1], times_ms))))
     rates, table = fit(networks, times_ms, penalty)
     errors = apart(held_out, times_ms)
-    summary = {"median": float(np.median(errors)), "worst": float(errors.max()), "rank_correlation": rank_correlation(held_out, times_ms)}
+    summary = {
+        "median": float(np.median(errors)),
+        "worst": float(errors.max()),
+        "rank_correlation": rank_correlation(held_out, times_ms),
+        "noisy": sum(one.noisy for one in measured) / len(measured),
+    }
     processor = platform.processor() or platform.machine()
     return Profile(runtime, device, threads, batch, processor, len(archs), rates, table, summary)
 

@@ -52,3 +52,11 @@ def amounts(block: str) -> tuple[float, float, float, float]:
     grouped = sum(row.macs for row in rows if row.args.get("groups", 1) != 1)
     moved = sum(row.input_bytes + row.output_bytes + row.parameter_bytes for row in rows)
     return float(len(rows)), float(sum(row.macs for row in rows) - grouped), float(grouped), float(moved)
+
+
+@lru_cache(maxsize=100_000)
+def labels(block: str) -> tuple[str, ...]:
+    """What a correction may hang on: the block at its shapes, its name, and each of its scalar arguments but the width."""
+    name, args, _ = split(json.loads(block)[0])
+    scalars = {k: v for k, v in args.items() if k != "out" and isinstance(v, bool | int | float | str)}
+    return (block, name, *(f"{name}.{k}={v}" for k, v in scalars.items()))

@@ -15,7 +15,12 @@ Group = tuple[str, list[str]]  # a message, and whose it is
 
 def failures(run: Run) -> list[Group]:
     """The messages of failed trials and trainings, alike ones together (numbers aside), the most frequent first."""
-    said = [(f"{name} trial {r.number}", r.message) for name, ledger in run.ledgers.items() for r in ledger.records.values() if r.kind == "failed"]
+    said = [
+        (f"{name} trial {r.number}", r.message)
+        for name, ledger in run.ledgers.items()
+        for r in ledger.records.values()
+        if r.kind == "failed"
+    ]
     said += [(f"final training of {row['name']}", error) for row in run.rows() for error in row["errors"]]
     return _grouped(said)
 
@@ -42,7 +47,7 @@ def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
 
 
 def savings(run: Run) -> list[tuple[str, int, float]]:
-    """(what, how many, estimated seconds of training not spent) of duplicates, infeasible and pruned trials, control included."""
+    """(what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included."""
     records = [r for ledger in run.ledgers.values() for r in ledger.records.values()]
     full = [r for r in records if r.kind == "finished" and r.seconds.get("training")]
     mean = sum(r.seconds["training"] for r in full) / len(full) if full else 0.0
@@ -52,7 +57,11 @@ def savings(run: Run) -> list[tuple[str, int, float]]:
     counts = {kind: sum(r.kind == kind for r in records) for kind in ("duplicate", "infeasible")}
     return [
         ("duplicates of a network already seen, not trained again", counts["duplicate"], counts["duplicate"] * mean),
-        ("networks that break a limit or cannot be built, not trained", counts["infeasible"], counts["infeasible"] * mean),
+        (
+            "networks that break a limit or cannot be built, not trained",
+            counts["infeasible"],
+            counts["infeasible"] * mean,
+        ),
         ("trainings stopped early", len(cut), rest),
     ]
 
@@ -66,9 +75,12 @@ def spent(run: Run) -> list[tuple[str, str]]:
         "training": "workers training",
         "measuring": "workers measuring latency",
     }
-    out = [(text, clock(run.seconds[name])) for name, text in names.items() if run.seconds.get(name) or name in ("total", "training") and name in run.seconds]
+    out = [(text, clock(run.seconds[name])) for name, text in names.items() if run.seconds.get(name)]
     if run.seconds.get("total"):
-        out = [(t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c) for t, c in out]
+        out = [
+            (t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c)
+            for t, c in out
+        ]
     return out
 
 

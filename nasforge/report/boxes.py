@@ -1,4 +1,4 @@
-"""Boxes of a block diagram that know how to stand on each other: each is entered at the top and left at the bottom, at its `mid`."""
+"""Boxes of a block diagram that stand on each other: each is entered at the top and left at the bottom, at `mid`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def leaf(words: str, below: str = "", hint: str = "", cls: str = "layer") -> Box
 
 def arrow(x: float, top: float, bottom: float) -> str:
     """An arrow straight down."""
-    return line([(x, top), (x, bottom - 4)], "wire") + tag("path", d=f"M{x - 4:.1f} {bottom - 7:.1f}h8l-4 7z", cls="head")
+    return line([(x, top), (x, bottom - 4)], "wire") + tag(
+        "path", d=f"M{x - 4:.1f} {bottom - 7:.1f}h8l-4 7z", cls="head"
+    )
 
 
 def stack(boxes: Sequence[Box], notes: Sequence[str] = ()) -> Box:
@@ -78,7 +80,17 @@ def beside(branches: Sequence[Box], join: str) -> Box:
         parts.append(line([(mid, 0), (mid, 8), (enter, 8), (enter, 20)], "wire"))
         parts.append(tag("path", d=f"M{enter - 4:.1f} 17h8l-4 7z", cls="head"))
         parts.append(place(box, x, 24))
-        parts.append(line([(enter, 24 + box.height), (enter, 24 + tallest + 12), (mid, 24 + tallest + 12), (mid, 24 + tallest + 24)], "wire"))
+        parts.append(
+            line(
+                [
+                    (enter, 24 + box.height),
+                    (enter, 24 + tallest + 12),
+                    (mid, 24 + tallest + 12),
+                    (mid, 24 + tallest + 24),
+                ],
+                "wire",
+            )
+        )
         x += box.width + 18
     return Box(width, 48 + tallest + size, mid, "".join(parts) + sign)
 
@@ -88,7 +100,9 @@ def skip(body: Box, shortcut: Box | None, join: str) -> Box:
     sign, size = join_mark(body.mid, 14 + body.height + 18, join)
     middle, bottom = 14 + body.height / 2, 14 + body.height + 18 + size / 2
     side = body.width + 18 + (shortcut.width / 2 if shortcut else 0.0)
-    around = line([(body.mid, 4), (side, 4), (side, bottom), (body.mid + max(13, 3.3 * len(join) + 8), bottom)], "wire skip")
+    around = line(
+        [(body.mid, 4), (side, 4), (side, bottom), (body.mid + max(13, 3.3 * len(join) + 8), bottom)], "wire skip"
+    )
     parts = [line([(body.mid, 0), (body.mid, 14)], "wire"), place(body, 0, 14), around]
     parts.append(arrow(body.mid, 14 + body.height, 14 + body.height + 18))
     width = side + 4
@@ -105,7 +119,7 @@ def group(words: str, inner: Box, cls: str = "group") -> Box:
     parts = [
         tag("rect", x=0, y=0, width=width, height=inner.height + 42, rx=9),
         text(10, 18, words, cls="small"),
-        line([(off + inner.mid, 0), (off + inner.mid, 30)], "wire") if CHAR * len(words) + 16 < off + inner.mid else "",
+        line([(off + inner.mid, 0 if CHAR * len(words) + 16 < off + inner.mid else 23), (off + inner.mid, 30)], "wire"),
         place(inner, off, 30),
         line([(off + inner.mid, 30 + inner.height), (off + inner.mid, 42 + inner.height)], "wire"),
     ]

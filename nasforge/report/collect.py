@@ -1,4 +1,4 @@
-"""Everything that a run left in its folder and storage, read and nothing written: also from a run that goes on or was killed."""
+"""Everything that a run left in its folder and storage, also of one that goes on or was killed; nothing is written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes 
 class Run:
     """A search as it was found.
 
-    running: trials that were being trained. summary: what the search wrote at its end, None before. finals: results of the final
-    trainings by key of the network and seed. seconds: of wall and workers, as far as they were written down.
+    running: trials that were being trained. summary: what the search wrote at its end, None before. finals: results of
+    the final trainings by key of the network and seed. seconds: of wall and workers, as far as they were written down.
     """
 
     folder: Path
@@ -103,14 +103,19 @@ def collect(run: Path, storage: str | None = None) -> Run:
     run = Path(run)
     manifest = read_manifest(run)
     if manifest.get("storage", "journal") != "journal" and storage is None:
-        raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
+        raise UserError(
+            f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage"
+        )
     opened = open_storage(run, storage, write=False)
     prefix = "" if storage is None else f"{run.resolve().name}-"
     study = _study(opened, f"{prefix}search")
     if study is None:
         raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
     control = _study(opened, f"{prefix}control")
-    objectives, limits = parse_objectives(",".join(manifest["objectives"])), [parse_limit(text) for text in manifest["constraints"]]
+    objectives, limits = (
+        parse_objectives(",".join(manifest["objectives"])),
+        [parse_limit(text) for text in manifest["constraints"]],
+    )
     attrs = study.user_attrs
     return Run(
         run,
@@ -131,7 +136,9 @@ def _study(storage: Any, name: str) -> optuna.Study | None:
     except KeyError:
         return None
     except ValueError as error:
-        raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
+        raise UserError(
+            f"{name}: the storage cannot be read ({error}); is the search writing right now? try again"
+        ) from None
 
 
 def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:

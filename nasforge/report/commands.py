@@ -16,16 +16,33 @@ def go_on(run: Run) -> list[tuple[str, str]]:
     out = []
     if best is not None:
         out += [
-            ("Take the winner away as one readable Python file (or onnx, torch)", ["export", folder, "--to", "python", "--out", "exported"]),
-            (f"Train {best['name']} once more, with another seed", ["train", f"{folder}:{best['name']}", *_data(run), "--seed", "100"]),
+            (
+                "Take the winner away as one readable Python file (or onnx, torch)",
+                ["export", folder, "--to", "python", "--out", "exported"],
+            ),
+            (
+                f"Train {best['name']} once more, with another seed",
+                ["train", f"{folder}:{best['name']}", *_data(run), "--seed", "100"],
+            ),
         ]
     leader = run.leader()
     if leader is not None:
-        out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"]))
+        out.append(
+            (f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"])
+        )
     more = run.asked if run.summary is None else 2 * run.asked
-    why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
+    why = (
+        "Go on where the search stopped"
+        if run.summary is None
+        else "Search on with twice as many trials; what is done is kept"
+    )
     out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
-    out.append(("Do the whole search again, from the same space, data and seed", [*_search(run), "--trials", str(run.asked), "--run", f"{folder}-again"]))
+    out.append(
+        (
+            "Do the whole search again, from the same space, data and seed",
+            [*_search(run), "--trials", str(run.asked), "--run", f"{folder}-again"],
+        )
+    )
     return [(words, shlex.join(["nasforge", *parts])) for words, parts in out]
 
 

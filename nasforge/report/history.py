@@ -1,4 +1,4 @@
-"""How a search got better with its trials: the best value so far, and the share of the seen box that its front covers."""
+"""How a search got better with its trials: the best value so far, and the share of the seen box its front covers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def counted(ledger: Ledger) -> list[Record]:
 
 
 def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
-    """(trials done, best value of the main objective among networks that keep all limits), from the first such network on."""
+    """(trials done, best value of the main objective among networks that keep all limits), from the first on."""
     better = max if run.first.maximise else min
     out: list[tuple[int, float]] = []
     for done, record in enumerate(counted(ledger), 1):
@@ -34,13 +34,17 @@ def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
 def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Point:
     """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
     values = losses(metrics, objectives)
-    return tuple(math.log10(max(v, 1e-9)) if is_cost(o.metric) and not o.maximise else v for v, o in zip(values, objectives, strict=True))
+    return tuple(
+        math.log10(max(v, 1e-9)) if is_cost(o.metric) and not o.maximise else v
+        for v, o in zip(values, objectives, strict=True)
+    )
 
 
 def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """For search and control (trials done, share of the box between the best and the worst seen that the front covers)."""
+    """For search and control (trials done, share of the box from the worst to the best seen that the front covers)."""
     points = {
-        name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()} for name, ledger in run.ledgers.items()
+        name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()}
+        for name, ledger in run.ledgers.items()
     }
     everything = [p for some in points.values() for p in some.values()]
     if len(run.objectives) < 2 or not everything:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nasforge.arch import Arch, Node, chain, split
@@ -16,6 +17,7 @@ from nasforge.report.graph import graph
 from nasforge.report.insights import layer_word
 from nasforge.report.svg import picture
 
+WIDE = ("conv", "deconv", "linear")  # layers whose width is worth saying also where it is derived
 TALLEST = 2400.0  # pixels; a taller diagram is drawn again with its blocks closed
 Shapes = tuple[Shape, ...]
 
@@ -34,8 +36,8 @@ def shape_words(shape: Shape) -> str:
 
 
 def _arch(arch: Arch, walk: Walk) -> Box:
-    boxes = [leaf(f"{name}: {shape_words(shape)}" if name != "input" else f"input {shape_words(shape)}", cls="end") for name, shape in input_shapes(arch).items()]
-    notes = [""] * len(boxes)
+    inputs = ", ".join(f"{name} {shape_words(shape)}" for name, shape in input_shapes(arch).items())
+    boxes, notes = [leaf(inputs, cls="end")], [""]
     sections: dict[str, list[Step]] = {}
     for step in steps(arch):
         sections.setdefault(step.where.split(".")[0], []).append(step)
@@ -44,7 +46,7 @@ def _arch(arch: Arch, walk: Walk) -> Box:
             inner = beside([group(line.where, walk.chain(line.node, line.shapes)[0]) for line in lines], "outputs")
         else:
             parts, shapes = zip(*[(_line(line, walk), line.shapes[0]) for line in lines], strict=True)
-            inner = stack(parts, ["", *(_change(a, b) for a, b in zip(shapes, shapes[1:], strict=False))])
+            inner = stack(parts, ["", *(_change(a, b) for a, b in pairwise(shapes))])
         boxes.append(group(name, inner, "section"))
         notes.append(shape_words(lines[0].shapes[0]) if len(boxes) > 2 else "")
     last = sections.get("heads") or list(sections.values())[-1]
@@ -54,7 +56,9 @@ def _arch(arch: Arch, walk: Walk) -> Box:
 
 def _line(line: Step, walk: Walk) -> Box:
     box = walk.chain(line.node, line.shapes)[0]
-    wires = [f"reads {', '.join(line.reads)}"] * (line.reads != ("last",)) + [f"gives {', '.join(line.writes)}"] * bool(line.writes)
+    wires = [f"reads {', '.join(line.reads)}"] * (line.reads != ("last",)) + [f"gives {', '.join(line.writes)}"] * bool(
+        line.writes
+    )
     return group("; ".join(wires), box) if wires else box
 
 
@@ -80,12 +84,11 @@ class Walk:
             else:
                 runs.append((text, shapes, after, 1))
             shapes = (after, *shapes[1:])
-        boxes, notes = [], []
+        boxes = []
         for text, before, after, count in runs:
             box = self.block(json.loads(text), before, after)
             boxes.append(group(f"× {count}", box, "repeat") if count > 1 else box)
-            notes.append("" if not notes else _change(before[0], runs[len(notes) - 1][1][0]))
-        return stack(boxes, notes), shapes[0]
+        return stack(boxes, ["", *(_change(a[1][0], b[1][0]) for a, b in pairwise(runs))]), shapes[0]
 
     def block(self, node: Node, shapes: Shapes, after: Shape) -> Box:
         """The drawing of one block that is no chain."""
@@ -96,7 +99,13 @@ class Walk:
             if len(inner) == 1 and BLOCKS[split(inner[0])[0]].kind == "layer":
                 return self.block(inner[0], shapes, after)
             return group(name, self.chain(inner, shapes)[0])
-        draw = {"residual": self.residual, "residual_unit": self.unit, "parallel": self.parallel, "dense": self.dense, "cell": self.cell}
+        draw = {
+            "residual": self.residual,
+            "residual_unit": self.unit,
+            "parallel": self.parallel,
+            "dense": self.dense,
+            "cell": self.cell,
+        }
         if name in draw and block.kind == "combinator":
             return draw[name](args, shapes, after)
         return _leaf(name, args, shapes[0], after)
@@ -109,7 +118,11 @@ class Walk:
         elif shortcut == "none" or (shortcut == "match" and not same):
             return body
         else:
-            way = None if shortcut == "identity" or (same and shortcut != "projection") else leaf("1×1" if shortcut == "auto" else shortcut)
+            way = (
+                None
+                if shortcut == "identity" or (same and shortcut != "projection")
+                else leaf("1×1" if shortcut == "auto" else shortcut)
+            )
         act = args.get("act", "none")
         return skip(body, way, "+" if act == "none" else f"+ {act}")
 
@@ -119,13 +132,17 @@ class Walk:
         if tuple(shapes[0]) == tuple(after) or not before:
             return self.residual(inner, shapes, after)
         first, middle = self.chain(before, shapes)
-        return stack([first, self.residual({**args, "shortcut": args.get("shortcut", "auto")}, (middle, *shapes[1:]), after)])
+        return stack(
+            [first, self.residual({**args, "shortcut": args.get("shortcut", "auto")}, (middle, *shapes[1:]), after)]
+        )
 
     def parallel(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         if args.get("split"):
             return _leaf("parallel", {"split": True, "branches": len(args["branches"])}, shapes[0], after)
         join = args.get("join", "concat")
-        return beside([self.chain(branch, shapes)[0] for branch in args["branches"]], {"add": "+", "mul": "×"}.get(join, join))
+        return beside(
+            [self.chain(branch, shapes)[0] for branch in args["branches"]], {"add": "+", "mul": "×"}.get(join, join)
+        )
 
     def dense(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         boxes, now = [], shapes[0]
@@ -137,12 +154,20 @@ class Walk:
 
     def cell(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         inputs, axes = args.get("inputs", 1), max(1, len(shapes[0]) - 1)
-        edges = [(int(e["from"]) % (inputs + i), inputs + i, _brief(e.get("op"), axes)) for i, node in enumerate(args["nodes"]) for e in node]
+        edges = [
+            (int(e["from"]) % (inputs + i), inputs + i, _brief(e.get("op"), axes))
+            for i, node in enumerate(args["nodes"])
+            for e in node
+        ]
         edges = [(a, b, words) for a, b, words in edges if words != "zero"]
         last = inputs + len(args["nodes"]) - 1
         read = {a for a, _, _ in edges}
-        outputs = [last] if args.get("output", "last") == "last" else [i for i in range(inputs, last + 1) if i not in read]
-        names = ["in" if inputs == 1 else f"in{i}" for i in range(inputs)] + [{"add": "+", "concat": "cat"}.get(args.get("join", "add"), args.get("join", "add"))] * len(args["nodes"])
+        outputs = (
+            [last] if args.get("output", "last") == "last" else [i for i in range(inputs, last + 1) if i not in read]
+        )
+        names = ["in" if inputs == 1 else f"in{i}" for i in range(inputs)] + [
+            {"add": "+", "concat": "cat"}.get(args.get("join", "add"), args.get("join", "add"))
+        ] * len(args["nodes"])
         return group("cell", graph(edges, names, outputs))
 
 
@@ -162,13 +187,18 @@ def _parts(node: Node) -> Iterator[Node]:
 def _leaf(name: str, args: dict[str, Any], before: Shape, after: Shape) -> Box:
     words = layer_word(name, args, max(1, len(before) - 1))
     width = after[0] if len(after) > 2 else after[-1]
-    if "out" in args:
+    if "out" in args or name in WIDE:
         words += f", {width}"
     said = ("out", "kernel", "kind", "groups" if args.get("groups") == "depthwise" else "")
     rest = [f"{k} {_plain(v)}" for k, v in args.items() if k not in said and _differs(name, k, v)]
     below = ", ".join(rest)
     hint = f"{name} {json.dumps(args)}: {shape_words(before)} to {shape_words(after)}"
-    return leaf(words, below if len(below) <= 44 else below[:42] + " …", hint, "layer" if BLOCKS[name].kind == "layer" else "block")
+    return leaf(
+        words,
+        below if len(below) <= 44 else below[:42] + " …",
+        hint,
+        "layer" if BLOCKS[name].kind == "layer" else "block",
+    )
 
 
 def _differs(name: str, key: str, value: Any) -> bool:

@@ -15,7 +15,7 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """An element; `_` in a name of an attribute is `-`, `cls` is class, numbers are rounded, what is None is left out."""
+    """An element; `_` in the name of an attribute is `-`, `cls` is class, numbers are rounded, None is left out."""
     parts = []
     for key, value in attributes.items():
         if value is not None:
@@ -26,7 +26,9 @@ def tag(name: str, *children: str, **attributes: object) -> str:
 
 def text(x: float, y: float, words: str, anchor: str = "start", cls: str | None = None) -> str:
     """Text with its baseline at y."""
-    return tag("text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls)
+    return tag(
+        "text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls
+    )
 
 
 def tip(words: str) -> str:
@@ -42,7 +44,13 @@ def line(points: Sequence[tuple[float, float]], cls: str, words: str = "") -> st
 def picture(width: float, height: float, label: str, *children: str) -> str:
     """A drawing that shrinks with the page and never grows beyond its size; `label` says what it shows."""
     return tag(
-        "svg", *children, viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", height=f"{height:.0f}", role="img", aria_label=label
+        "svg",
+        *children,
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        width=f"{width:.0f}",
+        height=f"{height:.0f}",
+        role="img",
+        aria_label=label,
     )
 
 
@@ -103,7 +111,26 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
     return inside[:: max(1, len(inside) // most)] if inside else _ticks(low, high, most)
 
 
-def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]) -> str:
+def plot_height(width: float) -> float:
+    """The height of a plot of this width."""
+    return max(300.0, min(400.0, 0.64 * width))
+
+
+def plot_axes(
+    xs: Sequence[float],
+    ys: Sequence[float],
+    width: float,
+    log_x: bool = False,
+    log_y: bool = False,
+    right: float = 14.0,
+) -> tuple[Axis, Axis]:
+    """Axes over the values that leave room for ticks and names."""
+    return axis(xs, 64.0, width - right, log_x), axis(ys, plot_height(width) - 52.0, 34.0, log_y, 0.08)
+
+
+def frame(
+    x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]
+) -> str:
     """Grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
@@ -123,7 +150,13 @@ def inside(x: Axis, y: Axis, *children: str) -> str:
     """A drawing of which only what lies inside the frame is seen; it keeps the coordinates of the whole."""
     width, height = x.end - x.start, y.start - y.end
     return tag(
-        "svg", *children, x=x.start, y=y.end, width=width, height=height, viewBox=f"{x.start:.1f} {y.end:.1f} {width:.1f} {height:.1f}"
+        "svg",
+        *children,
+        x=x.start,
+        y=y.end,
+        width=width,
+        height=height,
+        viewBox=f"{x.start:.1f} {y.end:.1f} {width:.1f} {height:.1f}",
     )
 
 
@@ -131,20 +164,18 @@ def inside(x: Axis, y: Axis, *children: str) -> str:
 
 
 def mark(kind: str, x: float, y: float, words: str, cls: str, r: float = 4.5) -> str:
-    """A mark whose shape tells its kind even without colour: dot, hollow, square, cross, diamond, ring, down."""
-    hint = tip(words)
-    match kind:
-        case "dot" | "hollow" | "ring":
-            return tag("circle", hint, cx=x, cy=y, r=r + (3.5 if kind == "ring" else 0), cls=f"{cls} {kind}")
-        case "square":
-            return tag("rect", hint, x=x - r, y=y - r, width=2 * r, height=2 * r, cls=f"{cls} dot")
-        case "diamond":
-            return tag("path", hint, d=f"M{x:.1f} {y - r - 1.5:.1f}l{r + 1.5} {r + 1.5}l{-r - 1.5} {r + 1.5}l{-r - 1.5} {-r - 1.5}z", cls=f"{cls} dot")
-        case "down":
-            return tag("path", hint, d=f"M{x - r:.1f} {y - r:.1f}h{2 * r}l{-r} {1.6 * r:.1f}z", cls=f"{cls} dot")
-        case "cross":
-            return tag("path", hint, d=f"M{x - r + 1:.1f} {y - r + 1:.1f}l{2 * r - 2} {2 * r - 2}m0 {2 - 2 * r}l{2 - 2 * r} {2 * r - 2}", cls=f"{cls} cross")
-    raise AssertionError(kind)
+    """A mark whose shape tells its kind even without colour: dot, hollow, ring, square, diamond, down or cross."""
+    hint, name = tip(words), f"{cls} {kind}"
+    if kind in ("dot", "hollow", "ring"):
+        return tag("circle", hint, cx=x, cy=y, r=r + (3.5 if kind == "ring" else 0), cls=name)
+    wide = r + 1.5
+    path = {
+        "square": f"M{-r} {-r}h{2 * r}v{2 * r}h{-2 * r}z",
+        "diamond": f"M0 {-wide}l{wide} {wide}l{-wide} {wide}l{-wide} {-wide}z",
+        "down": f"M{-r} {-r}h{2 * r}l{-r} {1.6 * r:.1f}z",
+        "cross": f"M{1 - r} {1 - r}L{r - 1} {r - 1}M{1 - r} {r - 1}L{r - 1} {1 - r}",
+    }[kind]
+    return tag("path", hint, d=path, transform=f"translate({x:.1f} {y:.1f})", cls=name)
 
 
 def labels(wanted: Sequence[tuple[float, float, str, str]], bounds: Rect, taken: Sequence[Rect] = ()) -> str:
@@ -157,7 +188,12 @@ def labels(wanted: Sequence[tuple[float, float, str, str]], bounds: Rect, taken:
         (left, top, _, bottom), reach, _ = best[0], best[1], best[2]
         full.append(best[0])
         if reach:
-            parts.append(line([(x, y), (left if left > x else left + width if left + width < x else x, (top + bottom) / 2)], "leader"))
+            parts.append(
+                line(
+                    [(x, y), (left if left > x else left + width if left + width < x else x, (top + bottom) / 2)],
+                    "leader",
+                )
+            )
         parts.append(text(left, bottom - 4, words, cls=f"label {cls}"))
     return "".join(parts)
 
@@ -176,7 +212,10 @@ def _spots(x: float, y: float, width: float) -> list[tuple[Rect, bool, int]]:
 
 def _cost(box: Rect, bounds: Rect, full: Sequence[Rect]) -> float:
     """The area of a box that lies outside the bounds (counted more) or over something else."""
-    width, height = max(0.0, min(box[2], bounds[2]) - max(box[0], bounds[0])), max(0.0, min(box[3], bounds[3]) - max(box[1], bounds[1]))
+    width, height = (
+        max(0.0, min(box[2], bounds[2]) - max(box[0], bounds[0])),
+        max(0.0, min(box[3], bounds[3]) - max(box[1], bounds[1])),
+    )
     outside = (box[2] - box[0]) * (box[3] - box[1]) - width * height
     over = 0.0
     for other in full:

@@ -43,7 +43,12 @@ def _test(row: Row) -> str:
 
 
 def compare(a: Row, b: Row) -> str:
-    """'better', 'worse' or 'alike': a against b on test, alike where they are no further apart than their spread over seeds."""
+    """'better', 'worse', 'alike' or 'unknown': a against b on test.
+
+    They are alike where they are no further apart than their spread over seeds, which one seed does not show.
+    """
+    if min(len(a["test_seeds"]), len(b["test_seeds"])) < 2:
+        return "unknown"
     difference = a["test_mean"] - b["test_mean"]
     if abs(difference) <= _spread(a, b):
         return "alike"
@@ -64,26 +69,33 @@ def verdict(run: Run) -> list[str]:
 
 
 def _against_control(run: Run, best: Row) -> list[str]:
-    control = run.best_control()
+    control, strategy = run.best_control(), run.manifest["strategy"]
     if control is None:
-        if run.manifest["strategy"] == "random":
-            return ["The strategy is random search itself, so it has no control."]
-        if run.control is not None:
-            return ["The control, a random search with the same budget, gave no network that could be trained to the end."]
-        return ["No control was run: whether the strategy is better than random search is not known from this run."]
-    strategy = run.manifest["strategy"]
+        return [_no_control(run)]
     if control["key"] == best["key"]:
-        return [f"Random search with the same budget found the same network: here {strategy} was no better.", *_fronts(run)]
-    gap, limit = points(round(best["test_mean"], 3) - round(control["test_mean"], 3)), points(_spread(best, control))
-    sizes = _sizes(best, control)
+        same = f"Random search with the same budget found the same network: here {strategy} was no better."
+        return [same, *_fronts(run)]
+    gap = points(round(best["test_mean"], 3) - round(control["test_mean"], 3))
+    limit = f"the spread over seeds ({points(_spread(best, control))})"
+    sizes, random = _sizes(best, control), "random search with the same budget"
+    not_shown = f"That {strategy} finds more accurate networks than random search is not shown by this run."
     verdicts = {
-        "better": f"The search is ahead of random search with the same budget by {gap} on test, more than the spread over seeds ({limit}){sizes}.",
-        "alike": f"On test, random search with the same budget is as good: {gap} apart, within the spread over seeds ({limit}){sizes}. "
-        f"That {strategy} finds more accurate networks than random search is not shown by this run.",
-        "worse": f"Random search with the same budget found a better network: {gap} ahead on test, more than the spread over seeds "
-        f"({limit}){sizes}. Consider {control['name']}.",
+        "better": f"The search is ahead of {random} by {gap} on test, more than {limit}{sizes}.",
+        "alike": f"On test, {random} is as good: {gap} apart, within {limit}{sizes}. {not_shown}",
+        "worse": f"R{random[1:]} found a better network: {gap} ahead on test, more than {limit}{sizes}. "
+        f"Consider {control['name']}. {not_shown}",
+        "unknown": f"On test, the search and {random} are {gap} apart; with one training of each network nobody knows "
+        f"whether that is more than chance{sizes}. {not_shown}",
     }
     return [verdicts[compare(best, control)], *_fronts(run)]
+
+
+def _no_control(run: Run) -> str:
+    if run.manifest["strategy"] == "random":
+        return "The strategy is random search itself, so it has no control."
+    if run.control is not None:
+        return "The control, a random search with the same budget, gave no network that could be trained to the end."
+    return "No control was run: whether the strategy is better than random search is not known from this run."
 
 
 def _sizes(best: Row, other: Row) -> str:
@@ -91,7 +103,8 @@ def _sizes(best: Row, other: Row) -> str:
     a, b = best["params"], other["params"]
     if not a or not b or max(a, b) / min(a, b) < 1.05:
         return "; both networks are about equally large"
-    return f"; {best['name']} has {times(max(a, b) / min(a, b))} times {'fewer' if a < b else 'more'} parameters than {other['name']}"
+    ratio = f"{times(max(a, b) / min(a, b))} times {'fewer' if a < b else 'more'}"
+    return f"; {best['name']} has {ratio} parameters than {other['name']}"
 
 
 def _fronts(run: Run) -> list[str]:
@@ -99,18 +112,25 @@ def _fronts(run: Run) -> list[str]:
     search, control = volumes.get("search"), volumes.get("control")
     if len(run.objectives) < 2 or search is None or control is None:
         return []
-    words = f"the front of the search covers {percent(search)} of the box spanned by all that was seen, the control's {percent(control)}"
-    return [f"Over all objectives together, {words} (validation, one run of each, so without a spread)."]
+    words = f"the front of the search covers {percent(search)} of the box spanned by all that was seen"
+    note = "validation, one run of each, so without a spread"
+    return [f"Over all objectives together, {words}, the control's {percent(control)} ({note})."]
 
 
 def _against_baselines(run: Run, best: Row) -> list[str]:
+    hows = {
+        "better": "is better than",
+        "alike": "is as good within the spread as",
+        "worse": "does not reach",
+        "unknown": "stands beside",
+    }
     out = []
     for row in run.rows("baseline"):
         if row["test_mean"] is None:
             out.append(f"The baseline {row['name']} could not be trained.")
-            continue
-        how = {"better": "is better than", "alike": "is as good within the spread as", "worse": "does not reach"}[compare(best, row)]
-        out.append(f"{best['name']} {how} {row['name']} ({_test(best)} against {_test(row)}){_sizes(best, row)}.")
+        else:
+            against = f"{hows[compare(best, row)]} {row['name']} ({_test(best)} against {_test(row)})"
+            out.append(f"{best['name']} {against}{_sizes(best, row)}.")
     return out
 
 
@@ -126,14 +146,18 @@ def _warnings(run: Run, best: Row) -> list[str]:
 
 
 def _open_ends(run: Run) -> list[str]:
+    """What is still missing of a run without a winner."""
     if run.summary is not None:
-        return ["No finalist came through its final training; see the messages below."]
-    out = ["Scores are on validation data and of short trainings; test data are read at the end, for the finalists only."]
+        return ["No finalist came through its final training and keeps all limits; see the messages below."]
+    out = ["Scores are of short trainings, on validation data; test data are read at the end, for the finalists only."]
     done = run.trained(run.search)
     if done >= run.asked and run.control is not None and run.trained(run.control) < run.asked:
-        out.append(f"The control, a random search with the same budget, has done {run.trained(run.control)} of {run.asked} trials.")
+        out.append(
+            f"The control, random search with the same budget, has done {run.trained(run.control)} of its trials."
+        )
     if run.finals:
         out.append(f"Of the final trainings {sum(map(len, run.finals.values()))} are done.")
     if run.running:
-        out.append(f"{many(run.running, 'trial was', 'trials were')} running when this page was written, or cut off with the search.")
+        running = many(run.running, "trial was", "trials were")
+        out.append(f"{running} running when this was written, or cut off with the search.")
     return out

@@ -33,16 +33,18 @@ def _networks(run: Run) -> str:
         front = sorted(run.search.front(), key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximise)[:6]
         cells = [[f"trial {r.number}", *(value(o.metric, r.metrics[o.metric]) for o in run.objectives)] for r in front]
         return _table(["front so far", *(word(o.metric) for o in run.objectives)], cells) if cells else ""
-    latency = any(r["latency_ms"] is not None for r in rows)
-    head = ["network", "parameters", "multiply-adds", *(["latency"] if latency else []), "val", "test", ""]
+    latency = ["latency_ms"] * any(r["latency_ms"] is not None for r in rows)
+    costs = ["params", "macs", *latency]
     cells = []
     for r in rows:
-        mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
-        cells.append([
-            r["name"], value("params", r["params"]), value("macs", r["macs"]), *([value("latency_ms", r["latency_ms"])] if latency else []),
-            value(r["metric"], r["val"]), spread(r["test_mean"], r["test_std"], len(r["test_seeds"])), mark,
-        ])  # fmt: skip
-    return _table(head, cells)
+        mark = (
+            "winner"
+            if best is not None and r["name"] == best["name"]
+            else "; ".join(f"breaks {x}" for x in r["refused"])
+        )
+        scores = [value(r["metric"], r["val"]), spread(r["test_mean"], r["test_std"], len(r["test_seeds"]))]
+        cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
+    return _table(["network", *map(word, costs), "val", "test", ""], cells)
 
 
 def _learnt(run: Run) -> str:
@@ -59,7 +61,10 @@ def _learnt(run: Run) -> str:
 def _account(run: Run) -> str:
     lines = []
     for name, numbers in counts(run):
-        lines.append(f"{name}: " + ", ".join(f"{n} {kind}" for kind, n in numbers.items() if n or kind in ("finished", "duplicate")))
+        lines.append(
+            f"{name}: "
+            + ", ".join(f"{n} {kind}" for kind, n in numbers.items() if n or kind in ("finished", "duplicate"))
+        )
     lines.append(_wrap("spent: " + ", ".join(f"{long} {what}" for what, long in spent(run)), "  "))
     lines += [f"saved about {clock(seconds)}: {n} {what}" for what, n, seconds in savings(run) if n]
     return "\n".join(lines)
@@ -67,7 +72,10 @@ def _account(run: Run) -> str:
 
 def _failed(run: Run) -> str:
     groups = failures(run)
-    lines = [_wrap(f"{len(who)} x {message} ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''})", "    ") for message, who in groups[:5]]
+    lines = [
+        _wrap(f"{len(who)} x {message} ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''})", "    ")
+        for message, who in groups[:5]
+    ]
     return "\n".join(["failed:", *(f"  {line}" for line in lines)]) if lines else ""
 
 
@@ -83,4 +91,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, all but the first and last to the right."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     last = len(head) - 1 if head[-1] == "" else len(head)
-    return "\n".join("  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in (head, *rows))
+    return "\n".join(
+        "  ".join(
+            c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    )

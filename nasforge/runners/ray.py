@@ -62,7 +62,7 @@ class RayRunner:
         if workers < 1:
             raise UserError(f"--workers: must be at least 1, got {workers}")
         self.threads, self.evaluator, self.gpus = threads or 1, evaluator, gpus
-        self._ray = _import_ray(address)
+        self._ray = _import_ray()
         self._owner = not self._ray.is_initialized()
         if self._owner:
             _connect(self._ray, address, workers * self.threads)
@@ -125,7 +125,8 @@ class RayRunner:
         if lost.job is None:
             self._failed_starts += 1
             if self._failed_starts >= MOST_FAILED_STARTS:
-                raise UserError(f"--ray: {self._failed_starts} workers in a row could not start ({_reason(error)}); are nasforge and torch on all nodes?")
+                raise UserError(f"--ray: {self._failed_starts} workers in a row could not start ({_reason(error)}); "
+                                "install the same nasforge and torch on all nodes")  # fmt: skip
         with contextlib.suppress(self._ray.exceptions.RayError):
             self._ray.kill(lost.actor)  # a node that is only cut off must not go on with it
         self._workers[place] = self._start()
@@ -193,13 +194,11 @@ class _Actor:
 # ---------------------------------------------------------------- the cluster
 
 
-def _import_ray(address: str) -> Any:
+def _import_ray() -> Any:
     """The Ray package, imported after its switches are set: it reads them only then."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to Ray's makers
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its notes on dead workers would go to stdout; they come as errors of jobs
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions do; without it, a warning
-    if address == "local":
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # its ports are open to the network: strangers must not send it code
     try:
         import ray
     except ImportError:
@@ -208,25 +207,21 @@ def _import_ray(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str, cpus: int) -> None:
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    """Join the cluster, or start one: without a dashboard, its ports guarded by a token (Ray's default since 2.59)."""
+    here = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == "local" else {}
+    if address not in ("local", "auto"):
+        _check_reachable(address)
     try:
-        if address == "local":
-            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
-        else:
-            _check_reachable(address)
-            ray.init(address, **quiet)
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **here)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"--ray {address}: no cluster can be joined there ({_reason(error)}); start one with `ray start --head`, or give "
-                        "no address to start one here")  from None  # fmt: skip
+        hint = "is there memory and disk for one? its logs lie in the `ray` folder of the temporary folder" if here else (
+            "start one with `ray start --head`, or give no address to start one here")  # fmt: skip
+        raise UserError(f"--ray {address}: no cluster can be {'started here' if here else 'joined there'} ({_reason(error)}); {hint}") from None
 
 
 def _check_reachable(address: str) -> None:
     """Raises UserError where nobody listens: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
     if not host or not port.isdigit():
         raise UserError(f"--ray {address}: must be HOST:PORT, ray://HOST:PORT, auto, or nothing for a cluster here")
     try:

@@ -64,7 +64,12 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "shift": [((11, 6, 6), {}), ((4, 5, 5), {}), ((27, 6, 5), {"kernel": 5, "dilation": 2})],
     "space_to_depth": [(SMALL, {}), ((2, 6, 9), {"block": 3})],
     "depth_to_space": [(SMALL, {}), ((9, 2, 3), {"block": 3})],
-    "upsample": [(SMALL, {}), (SMALL, {"mode": "bilinear", "size": [9, 7]}), ((5, 4), {"scale": 3, "mode": "bilinear"}), ((2, 3, 4, 4), {"size": 5})],
+    "upsample": [
+        (SMALL, {}),
+        (SMALL, {"mode": "bilinear", "size": [9, 7]}),
+        ((5, 4), {"scale": 3, "mode": "bilinear"}),
+        ((2, 3, 4, 4), {"size": 5}),
+    ],
     "depthwise": [(SMALL, {"kernel": 5, "stride": 2, "multiplier": 2}), ((9, 4), {})],
     "separable": [(SMALL, {"out": 6, "dilation": 2}), (SMALL, {"between": True}), ((9, 4), {"out": 6})],
     "asymmetric": [(SMALL, {"out": 6, "kernel": 5, "mid": 3, "stride": 2})],
@@ -98,7 +103,11 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "dropout": [(SMALL, {}), (SMALL, {"channels": True}), ((5, 4), {"channels": True, "p": 0.2}), ((6,), {"p": 0})],
     "drop_block": [(SMALL, {"size": 3}), (SMALL, {"p": 0.0})],
     # gating
-    "se": [(SMALL, {"ratio": 0.25}), ((5, 8), {"width": 3, "gate": "hard_sigmoid", "act": "swish"}), ((8, 3, 4, 4), {"divisor": 4, "bias": False})],
+    "se": [
+        (SMALL, {"ratio": 0.25}),
+        ((5, 8), {"width": 3, "gate": "hard_sigmoid", "act": "swish"}),
+        ((8, 3, 4, 4), {"divisor": 4, "bias": False}),
+    ],
     "eca": [(SMALL, {}), ((5, 8), {"kernel": 5})],
     "cbam": [(SMALL, {"ratio": 0.5, "kernel": 3})],
     "scse": [(SMALL, {}), (SMALL, {"join": "max"})],

@@ -60,7 +60,10 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "encoder_layer": [((5, 8), {"heads": 2}), ((5, 8), {"heads": 2, "hidden": 12, "order": "pre", "dropout": 0.1})],
     "decoder_layer": [(((5, 8), (7, 8)), {"heads": 2}), (((5, 8), (7, 6)), {"heads": 2, "order": "pre"})],
     "swin_pair": [((16, 8), {"heads": 2, "window": 2})],
-    "bot": [((16, 6, 6), {"out": 16, "heads": 2}), ((8, 5, 6), {"out": 16, "heads": 2, "stride": 2, "relative": False})],
+    "bot": [
+        ((16, 6, 6), {"out": 16, "heads": 2}),
+        ((8, 5, 6), {"out": 16, "heads": 2, "stride": 2, "relative": False}),
+    ],
     # recurrent
     "rnn": [((5, 6), {"hidden": 4}), ((5, 6), {"hidden": 4, "act": "relu", "layers": 2, "output": "last"})],
     "gru": [
@@ -86,7 +89,10 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "stacked": [((5, 6), {"cell": "gru", "widths": [4, 3], "dropout": 0.1, "output": "last"})],
     "residual_recurrent": [((5, 4), {"cell": "lstm", "hidden": 4, "layers": 2})],
     "pyramidal": [((9, 6), {"cell": "lstm", "hidden": 4, "layers": 3})],
-    "tcn_block": [((9, 4), {"out": 4}), ((9, 4), {"out": 6, "dilation": 2, "convs": 1, "dropout": 0.1, "weight": "plain"})],
+    "tcn_block": [
+        ((9, 4), {"out": 4}),
+        ((9, 4), {"out": 6, "dilation": 2, "convs": 1, "dropout": 0.1, "weight": "plain"}),
+    ],
     "tcn": [((9, 4), {"out": 6, "levels": 2})],
     # necks
     "concat": [
@@ -119,5 +125,8 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     ],
     "aspp": [((4, 7, 7), {"out": 5, "rates": [2, 3]}), ((4, 7, 7), {"out": 5, "image": False, "dropout": 0.1})],
     "pyramid_pooling": [((8, 6, 6), {}), ((8, 6, 6), {"bins": [1, 2]})],
-    "extra_level": [((6, 8, 8), {"squeeze": 3, "out": 5}), ((6, 3, 3), {"squeeze": 3, "out": 5, "stride": 1, "pad": "valid"})],
+    "extra_level": [
+        ((6, 8, 8), {"squeeze": 3, "out": 5}),
+        ((6, 3, 3), {"squeeze": 3, "out": 5, "stride": 1, "pad": "valid"}),
+    ],
 }

@@ -156,7 +156,7 @@ def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
     dynamic = ShapesCollection()
     for x in xs:
         dynamic[x] = {0: Dim.DYNAMIC}
-    program = export(module, tuple(xs), dynamic_shapes=dynamic).module()
+    program = export(module, tuple(xs), dynamic_shapes=dynamic).module()  # type: ignore[arg-type]
     for batch in (2, 5):
         ys = inputs(shapes, batch)[: len(xs)]
         for a, b in zip(outputs(module, ys), _tuple(program(*ys)), strict=True):
@@ -183,7 +183,8 @@ def test_a_wrong_argument_name_is_named_with_its_path_and_the_nearest(name: str)
         assert f"did you mean {known!r}?" in str(error.value) or known in str(error.value)
 
 
-TYPED = [(n, k) for n, block in sorted(BLOCKS.items()) for k, p in block.params.items() if p.hint is not Any and "Annotated" not in str(p.hint)]
+PARAMS = [(name, key, param.hint) for name, block in sorted(BLOCKS.items()) for key, param in block.params.items()]
+TYPED = [(name, key) for name, key, hint in PARAMS if hint is not Any and "Annotated" not in str(hint)]  # Annotated: nested blocks
 
 
 @pytest.mark.parametrize(("name", "key"), TYPED, ids=[f"{n}.{k}" for n, k in TYPED])

@@ -1,15 +1,19 @@
-"""Searches on a Ray cluster started here."""
+"""Searches and jobs on a Ray cluster started here."""
 
 from __future__ import annotations
 
+import gc
 import socket
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
+from nasforge.build import build
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, Result
 from nasforge.files import find_space, read
@@ -18,23 +22,114 @@ from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
 
-pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)] if False else [pytest.mark.slow]
+ray = pytest.importorskip("ray")
+# Ray leaves the log files of its processes, and these when it has killed them, to the collector.
+LEFTOVERS = ("unclosed", "subprocess .* is still running")
+pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(f"ignore:{text}:ResourceWarning") for text in LEFTOVERS)]
 
 ARCH = {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 4, "stride": 2}}], "head": [{"pool": {"kind": "avg"}}, "linear"]}
 JOB = Job(ARCH, DataSpec("digits"), recipe={"epochs": 3})
 
 
-def plan(**changes: Any) -> Plan:
+@pytest.fixture(scope="module")
+def runner() -> Iterator[RayRunner]:
+    with warnings.catch_warnings():  # a fixture of a module has no marks
+        for text in LEFTOVERS:
+            warnings.filterwarnings("ignore", text, ResourceWarning)
+        made = RayRunner("local", 2, 1)
+        yield made
+        made.close()
+        gc.collect()
+    assert not ray.is_initialized()
+
+
+def carry(runner: RayRunner, jobs: list[Job], on_epoch: Callable[[int, dict[str, float]], bool]) -> dict[int, Result]:
+    """The results of jobs by number."""
+    left, results = list(enumerate(jobs)), {}
+    runner.run(lambda: left.pop(0) if left else None, on_epoch, results.__setitem__)
+    return results
+
+
+def plan() -> Plan:
     """A search of six trials on the digits."""
-    base = Plan(
+    return Plan(
         read(find_space("digits")), DataSpec("digits"), tuple(parse_objectives("accuracy,-params")), strategy="random", trials=6,
         recipe={"epochs": 2}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
     )  # fmt: skip
-    return replace(base, **changes)
 
 
-def jobs(*given: Job) -> Callable[[], tuple[int, Job] | None]:
-    """What a runner asks for its next job."""
-    left = list(enumerate(given))
-    return lambda: left.pop(0) if left else None
+def test_jobs_report_each_epoch_and_are_stopped_by_the_driver(runner: RayRunner) -> None:
+    seen: list[tuple[int, float]] = []
+
+    def on_epoch(number: int, row: dict[str, float]) -> bool:
+        seen.append((number, row["epoch"]))
+        return number == 1 and row["epoch"] == 2
+
+    results = carry(runner, [JOB, JOB, JOB], on_epoch)
+    assert {n: [e for m, e in seen if m == n] for n in range(3)} == {0: [1, 2, 3], 1: [1, 2], 2: [1, 2, 3]}
+    assert [results[n].stopped for n in range(3)] == [None, "pruned", None]
+    assert results[0].metrics == results[2].metrics  # the same job gives the same network on any worker
+
+
+def test_what_fails_is_a_result_and_the_worker_goes_on(runner: RayRunner) -> None:
+    broken = Job({**ARCH, "body": [{"conv": {"out": 4, "kernel": 31, "pad": "valid"}}]}, DataSpec("digits"))
+    results = carry(runner, [broken, JOB], lambda number, row: False)
+    assert "kernel" in (results[0].error or "")
+    assert results[1].error is None
+
+
+def test_weights_arrive_where_the_driver_wants_them(runner: RayRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
+    files = {"weights": "run/weights/a.safetensors", "checkpoint": "run/checkpoints/a.pt"}
+    job = replace(JOB, recipe={"epochs": 1}, test=True, **files)
+    (tmp_path / "run").mkdir()
+    result = carry(runner, [job], lambda number, row: False)[0]
+    assert result.error is None and 0 < result.test["accuracy"] <= 1
+    build(ARCH).load_state_dict(load_file(tmp_path / files["weights"]))
+    assert (tmp_path / files["checkpoint"]).is_file()
+
+
+def test_a_killed_actor_fails_its_job_and_is_replaced(runner: RayRunner) -> None:
+    killed: list[int] = []
+
+    def on_epoch(number: int, row: dict[str, float]) -> bool:
+        if not killed:
+            killed.append(number)
+            ray.kill(next(w.actor for w in runner._workers if w.job is not None and w.job[0] == number))
+        return False
+
+    results = carry(runner, [JOB] * 4, on_epoch)
+    assert sorted(results) == [0, 1, 2, 3]
+    assert [n for n, r in results.items() if r.error] == killed
+    assert "worker was lost" in (results[killed[0]].error or "")
+
+
+class Killing(RayRunner):
+    """Kills the actor of the third trial, in the middle of its training."""
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        def deadly(number: int, row: dict[str, float]) -> bool:
+            if number == 2 and row["epoch"] == 1:
+                ray.kill(next(w.actor for w in self._workers if w.job is not None and w.job[0] == number))
+            return on_epoch(number, row)
+
+        super().run(next_job, deadly, on_end)
+
+
+@pytest.mark.parametrize(("kind", "failed"), [(RayRunner, 0), (Killing, 1)])
+def test_a_search_on_ray_ends_with_all_its_trials(runner: RayRunner, tmp_path: Path, kind: type[RayRunner], failed: int) -> None:
+    summary = search(plan(), tmp_path / "run", lambda: kind("local", 2, 1), lambda status: None)
+    assert summary["finished"] + summary["pruned"] == 6 - failed
+    assert summary["failed"] == failed
+    assert summary["best"]["test_mean"] > 0.1  # better than guessing
+    assert ray.is_initialized()  # the cluster was there before, and stays
+
+
+def test_an_address_where_nobody_listens_is_said_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: nobody answers"):
+            RayRunner(f"127.0.0.1:{port}", 1)
+    with pytest.raises(UserError, match="must be HOST:PORT"):
+        RayRunner("somewhere", 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasforge.data import load
 from nasforge.errors import UserError
-from nasforge.initialise import initialise, weights
+from nasforge.train.initialise import initialise, weights
 
 
 def test_xavier_of_784_x_256_has_the_printed_deviation() -> None:

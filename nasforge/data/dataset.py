@@ -11,7 +11,7 @@
 * `FILE.txt`: characters as tokens, the next character as the target;
 * `module:function` or `FILE.py:function` of the user's own, which returns `(x, y)` or a dict of arrays.
 
-`nasforge.readers` says what each format must hold.
+`nasforge.data.readers` says what each format must hold.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasforge.arrays import Arrays
+from nasforge.data.arrays import Arrays
+from nasforge.data.readers import Raw, read
+from nasforge.data.splits import divide
 from nasforge.errors import UserError
-from nasforge.readers import Raw, read
-from nasforge.splits import divide
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nasforge.arrays import Arrays, lay_out, parts_of
+from nasforge.data.arrays import Arrays, lay_out, parts_of
+from nasforge.data.images import PACKED, find_idx, read_digits, read_folder, read_idx, read_packed
 from nasforge.errors import UserError
-from nasforge.images import PACKED, find_idx, read_digits, read_folder, read_idx, read_packed
 
 WINDOW = 64  # characters of a text that make one sample
 LABEL_COLUMNS = ("label", "y", "target", "class")

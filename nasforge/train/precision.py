@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasforge.recipe import Recipe
+from nasforge.train.recipe import Recipe
 
 WORTH_MEASURING_S = 20.0  # below, a wrong choice costs less than results that depend on timing
 GAIN = 0.9  # a candidate must take at most this share of the time of plain fp32

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nasforge.arrays import IGNORE
-from nasforge.augment import Mix
 from nasforge.data import Part
+from nasforge.data.arrays import IGNORE
 from nasforge.errors import UserError
+from nasforge.train.augment import Mix
 
 BATCH_NUMBERS = 2**22  # numbers of the samples scored at once, 16 MiB
 

@@ -25,7 +25,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from nasforge.arrays import IGNORE
+from nasforge.data.arrays import IGNORE
 from nasforge.errors import UserError
 
 STRENGTHS: Mapping[str, tuple[float, float]] = {  # name: its default, its largest

@@ -13,13 +13,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from nasforge.augment import Augment, Mix
 from nasforge.data import Part
 from nasforge.errors import UserError
-from nasforge.optimise import Average, lr_factor
-from nasforge.precision import Setting
-from nasforge.recipe import Recipe
-from nasforge.scoring import score, training_loss
+from nasforge.train.augment import Augment, Mix
+from nasforge.train.optimise import Average, lr_factor
+from nasforge.train.precision import Setting
+from nasforge.train.recipe import Recipe
+from nasforge.train.scoring import score, training_loss
 
 CHUNK_NUMBERS = 2**22  # numbers augmented at once, 16 MiB: one call for many batches, yet little memory
 CHECK_EVERY_STEPS = 64

@@ -9,8 +9,8 @@ import torch
 from sklearn.datasets import load_sample_image
 from torch import Generator, Tensor
 
-from nasforge.augment import STRENGTHS, colour_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
 from nasforge.errors import UserError
+from nasforge.train.augment import STRENGTHS, colour_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
 
 
 def rng(seed: int = 0) -> Generator:

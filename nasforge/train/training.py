@@ -16,19 +16,17 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from nasforge.augment import make_augment
-from nasforge.checkpoint import read_checkpoint, write_checkpoint
 from nasforge.data import Data, Part
+from nasforge.data.splits import stratified_order
 from nasforge.errors import UserError
-from nasforge.initialise import initialise
-from nasforge.loop import Training, TrainingFailed, has_batch_norm, is_stuck, resume, run_epoch, state_of
-from nasforge.optimise import Average, make_optimizer
-from nasforge.precision import Setting, choose
-from nasforge.recipe import Recipe
-from nasforge.scoring import check_logits, score, training_loss
-from nasforge.splits import stratified_order
-
-__all__ = ["Fitted", "OutOfMemory", "TrainingFailed", "fit", "score", "use_threads"]
+from nasforge.train.augment import make_augment
+from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
+from nasforge.train.initialise import initialise
+from nasforge.train.loop import Training, TrainingFailed, has_batch_norm, is_stuck, resume, run_epoch, state_of
+from nasforge.train.optimise import Average, make_optimizer
+from nasforge.train.precision import Setting, choose
+from nasforge.train.recipe import Recipe
+from nasforge.train.scoring import check_logits, score, training_loss
 
 CHECKPOINT_EVERY_S = 10.0
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasforge.augment import STRENGTHS
 from nasforge.data import Data
 from nasforge.errors import UserError, nearest
+from nasforge.train.augment import STRENGTHS
 
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "step", "linear", "constant", "onecycle")
@@ -40,12 +40,12 @@ class Recipe:
             at 3/4, `onecycle` rises over 30 % and falls to 0. `warmup_epochs` rises linearly before any but onecycle.
         label_smoothing: eps; the targets are 1 - eps + eps/K and eps/K.
         aux_weight: of the loss of each auxiliary head.
-        augment: names, or strength by name; see `nasforge.augment`.
+        augment: names, or strength by name; see `nasforge.train.augment`.
         init: of the weights before training; `default` leaves them as they are.
         early_stopping: epochs without a better validation result before the training stops; the best weights stay.
         ema: decay by step of the averaged weights, which then are the result.
         grad_clip: largest norm of the gradient.
-        precision: `auto` measures whether bf16 is faster, see `nasforge.precision`.
+        precision: `auto` measures whether bf16 is faster, see `nasforge.train.precision`.
         channels_last: true, false or `auto`, measured likewise.
         data_fraction: share of the training samples used, a stratified one.
     """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nasforge.errors import UserError
-from nasforge.recipe import Recipe
+from nasforge.train.recipe import Recipe
 
 FUSED_DEVICES = ("cpu", "cuda")
 

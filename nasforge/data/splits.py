@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nasforge.arrays import Arrays
+from nasforge.data.arrays import Arrays
 from nasforge.errors import UserError
 
 MIN_HELD_OUT = 1000  # val and test stay at least this large where there are as many

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nasforge.data import load
+from nasforge.data.splits import divide, stratified_order
 from nasforge.errors import UserError
-from nasforge.splits import divide, stratified_order
 from tests.conftest import shared_data
 
 RNG = np.random.default_rng(0)

@@ -1,0 +1,85 @@
+"""How many architectures a second can be drawn, named and counted, beside building and counting each network.
+
+    python benchmarks/screening.py [--space mobile] [--seconds 5]
+
+Both rates are of one core and of this run: the first with the memo warm, the second by building every network on the meta device and
+running torch's FlopCounterMode over it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from nasforge.arch import Arch
+from nasforge.blocks.shapes import example
+from nasforge.build import build, input_shapes, key
+from nasforge.choosers import random_chooser
+from nasforge.cost import count
+from nasforge.files import find_space, read
+from nasforge.space import Space
+
+BURST = 100  # architectures between two looks at the clock
+
+
+def screen(space: Space, rng: random.Random) -> tuple[str, int, int]:
+    """The key, parameters and multiply-adds of one random architecture."""
+    arch, _ = space.draw(random_chooser(rng))
+    cost = count(arch)
+    return key(arch), cost.params, cost.macs
+
+
+def count_whole(arch: Arch) -> tuple[int, int]:
+    """Parameters and multiply-adds of the network built as a whole."""
+    network = build(arch, "meta").eval()
+    inputs = [example(shape, 1, "meta") for shape in input_shapes(arch).values()]
+    with torch.no_grad(), FlopCounterMode(display=False) as flops:
+        network(*inputs)
+    return sum(p.numel() for p in network.parameters()), flops.get_total_flops() // 2
+
+
+def rate(work: Callable[[], object], seconds: float, burst: int) -> float:
+    """Calls of `work` per second."""
+    done, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        for _ in range(burst):
+            work()
+        done += burst
+    return done / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Print both rates and their ratio; fail where the two counts of a network differ."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--space", default="mobile", help="name or file of a space")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each measurement")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    space, rng = Space(read(find_space(args.space))), random.Random(0)
+
+    began, seen = time.perf_counter(), set()
+    while time.perf_counter() - began < 2 * args.seconds:  # warm the memo
+        seen.update(screen(space, rng)[0] for _ in range(BURST))
+    screening = rate(lambda: screen(space, rng), args.seconds, BURST)
+
+    def whole() -> None:
+        arch, _ = space.draw(random_chooser(rng))
+        key(arch)
+        found, cost = count_whole(arch), count(arch)
+        if found != (cost.params, cost.macs):
+            raise SystemExit(f"the counts differ: whole network {found}, sum of blocks {(cost.params, cost.macs)} for {arch}")
+
+    building = rate(whole, args.seconds, 1)
+    print(f"{args.space}: {space.size():,.0f} architectures, one core, {len(seen):,} different ones seen while warming up")
+    print(f"drawn, named and counted from the memo: {screening:8,.0f} a second")
+    print(f"drawn, named, built and counted whole:  {building:8,.1f} a second (the counts agree)")
+    print(f"ratio: {screening / building:,.0f}")
+
+
+if __name__ == "__main__":
+    main()

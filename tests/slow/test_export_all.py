@@ -1,0 +1,133 @@
+"""Every example of every block, and one network of each documented family, taken through the exports."""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from nasforge import zoo
+from nasforge.blocks.network import Network
+from nasforge.blocks.shapes import Tokens
+from nasforge.build import build
+from nasforge.export import EXPORTERS, Exporter, export
+from nasforge.export.check import compare, run_fresh
+from nasforge.export.to_onnx import write_onnx
+from nasforge.export.to_python import write_python
+
+pytestmark = pytest.mark.slow
+RUN_ALL = """
+import pathlib, runpy
+for one in sorted(pathlib.Path(file).glob("*.py")):
+    runpy.run_path(str(one), run_name="__main__")
+"""
+EXAMPLES = Path(__file__).resolve().parent.parent / "blocks"
+
+
+def examples() -> dict[str, dict[str, Any]]:
+    """A network of one block for each example of the block contracts."""
+    out = {}
+    for path in sorted(EXAMPLES.glob("examples_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for name, cases in module.EXAMPLES.items():
+            for i, (given, args) in enumerate(cases):
+                out[f"{name}_{i}"] = network_of(name, args, given if isinstance(given[0], tuple) else (given,))
+    return out
+
+
+def network_of(name: str, args: dict[str, Any], shapes: tuple[Any, ...]) -> dict[str, Any]:
+    inputs = {f"x{i}": {"tokens": s.vocab, "length": s.length} if isinstance(s, Tokens) else list(s) for i, s in enumerate(shapes)}
+    return {"input": inputs, "classes": 5, "body": [{name: args, "from": list(inputs)}]}
+
+
+CASES = examples()
+every_example = pytest.mark.parametrize("case", CASES)
+
+
+def inputs(arch: dict[str, Any], batch: int) -> list[Tensor]:
+    """Random inputs: the first around 0, further ones from 0 to 1, for some blocks read them as positions."""
+    generator = torch.Generator().manual_seed(batch)
+    out = []
+    for i, spec in enumerate(arch["input"].values()):
+        if isinstance(spec, dict):
+            out.append(torch.randint(spec["tokens"], (batch, spec["length"]), generator=generator))
+        else:
+            out.append((torch.rand if i else torch.randn)(batch, *spec, generator=generator))
+    return out
+
+
+def built(case: str) -> Network:
+    torch.manual_seed(0)
+    return build(CASES[case]).eval()
+
+
+# ---------------------------------------------------------------- python
+
+
+@every_example
+def test_the_python_file_of_every_block_gives_the_same(case: str, tmp_path: Path) -> None:
+    network, arch = built(case), CASES[case]
+    file = write_python(arch, network, tmp_path, "net")[0]
+    model = runpy.run_path(str(file))["load"]()
+    for batch in (1, 5):
+        xs = inputs(arch, batch)
+        with torch.no_grad():
+            assert compare(case, batch, {"y": network(*xs)}, {"y": model(*xs)}) <= 1e-6
+
+
+def test_the_python_files_of_all_blocks_run_with_torch_alone_and_have_no_unused_names(tmp_path: Path) -> None:
+    for case, arch in CASES.items():
+        write_python(arch, built(case), tmp_path, f"net_{case}")
+    modules = run_fresh(Exporter(write_python, RUN_ALL, ("torch",), 1e-5), tmp_path, tmp_path)
+    assert "torch" in modules and not {"nasforge", "numpy", "safetensors"} & modules
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F,I", str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+# ---------------------------------------------------------------- onnx
+
+
+@every_example
+def test_the_onnx_file_of_every_block_gives_the_same(case: str, tmp_path: Path) -> None:
+    network, arch = built(case), CASES[case]
+    file = write_onnx(arch, network, tmp_path, "net")[0]
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    read = {one.name for one in session.get_inputs()}
+    for batch in (1, 5):
+        xs = inputs(arch, batch)
+        with torch.no_grad():
+            y = network(*xs)
+        (found,) = session.run(None, {name: x.numpy() for name, x in zip(network.inputs, xs, strict=True) if name in read})
+        assert compare(case, batch, {"y": y}, {"y": torch.from_numpy(found)}) <= 1e-4
+
+
+# ---------------------------------------------------------------- documented networks
+
+
+def smallest() -> list[str]:
+    """The member of each family with the fewest parameters."""
+    best: dict[str, dict[str, Any]] = {}
+    for row in zoo.entries():
+        if row["family"] not in best or row["params"] < best[row["family"]]["params"]:
+            best[row["family"]] = row
+    return [row["name"] for row in best.values()]
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("name", smallest())
+def test_documented_networks(name: str, to: str, tmp_path: Path) -> None:
+    done = export(zoo.load(name), None, to, tmp_path)
+    print(f"{name} {to}: {done.largest_difference:.2g}, {done.seconds:.1f} s")
+    assert done.largest_difference <= EXPORTERS[to].tolerance
