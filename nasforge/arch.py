@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +79,19 @@ def chain(node: Node) -> list[Node]:
     return list(node) if isinstance(node, list | tuple) else [node]
 
 
+def lines(arch: Arch, section: str) -> Iterator[tuple[str, Node]]:
+    """(path, block) of each line of a section; a list among them (from an option, say) stands for its own lines."""
+
+    def walk(node: Node, where: str) -> Iterator[tuple[str, Node]]:
+        for i, part in enumerate(chain(node)):
+            if isinstance(part, list | tuple):
+                yield from walk(part, f"{where}.{i}")
+            else:
+                yield f"{where}.{i}", part
+
+    yield from walk(arch.get(section), section)
+
+
 # ---------------------------------------------------------------- canonical form and key
 
 
@@ -109,13 +122,15 @@ def canonical(arch: Arch, opened: Callable[[Node], list[Node]]) -> dict[str, Any
     """
     steps = []
     for section in SECTIONS:
-        for node in chain(arch.get(section)):
-            wires = {} if isinstance(node, str | list) or node is None else split(node)[2]
+        for _, node in lines(arch, section):
+            wires = split(node)[2] if isinstance(node, Mapping) else {}
             bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, Mapping) else node
             steps.append((opened(bare), _names(wires.get("from")), _names(wires.get("as"))))
     branches = {kind: {name: opened(node) for name, node in (arch.get(kind) or {}).items()} for kind in ("heads", "aux")}
     form = {k: v for k, v in arch.items() if k not in NOT_FUNCTION and k not in SECTIONS and k not in branches}
-    return {**form, "steps": _live(steps, set(branches["aux"])), **{k: v for k, v in branches.items() if v}}
+    live, names = _live(steps, set(branches["aux"]))
+    aux = sorted(([names.get(name, name), node] for name, node in branches["aux"].items()), key=repr)
+    return {**form, "steps": live, "heads": branches["heads"], "aux": aux}
 
 
 def key(arch: Arch, opened: Callable[[Node], list[Node]]) -> str:
@@ -128,24 +143,28 @@ def digest(data: Any) -> str:
     return hashlib.blake2b(json.dumps(data, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def _live(steps: list[tuple[list[Node], list[str], list[str]]], needed: set[str]) -> list[Any]:
-    """Steps whose output is read, names of outputs replaced by step numbers, chains without names joined."""
-    kept: list[tuple[list[Node], list[str], list[str]]] = []
+def _live(steps: list[tuple[list[Node], list[str], list[str]]], needed: set[str]) -> tuple[list[Any], dict[str, str]]:
+    """Steps whose output is read, chains without names joined; and for each name of an output its step and place, used instead."""
+    kept: list[tuple[list[Node], list[str], list[tuple[str, int]]]] = []
     last_needed = True
     for nodes, reads, writes in reversed(steps):
-        if last_needed or needed & set(writes):
-            kept.append((nodes, reads, [w for w in writes if w in needed]))
+        read = [(name, place) for place, name in enumerate(writes) if name in needed]
+        if last_needed or read:
+            kept.append((nodes, reads, read))
             needed = (needed - set(writes)) | {r for r in reads if r != "last"}
             last_needed = not reads or "last" in reads
-    number = {name: i for i, (_, _, writes) in enumerate(reversed(kept)) for name in writes}
+    names: dict[str, str] = {}
     out: list[Any] = []
-    for nodes, reads, writes in reversed(kept):
+    for i, (nodes, reads, read) in enumerate(reversed(kept)):
+        sources = [names.get(r, r) for r in reads]  # a name may be given again later
+        names.update({name: f"{i}.{place}" for name, place in read})
+        made = [names[name] for name, _ in read]
         if not reads and out and not out[-1]["as"]:
             out[-1]["do"] = out[-1]["do"] + nodes
-            out[-1]["as"] = [number[w] for w in writes]
+            out[-1]["as"] = made
         else:
-            out.append({"do": nodes, "from": [number.get(r, r) for r in reads], "as": [number[w] for w in writes]})
-    return out
+            out.append({"do": nodes, "from": sources, "as": made})
+    return out, names
 
 
 def _names(value: Any) -> list[str]:

@@ -60,7 +60,9 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
             modules.append(make(part, shapes, classes, f"{where}.{i}"))
             shapes = (*output(part, shapes, classes, f"{where}.{i}")[-1:], *shapes[1:])
         return modules[0] if len(modules) == 1 else Chain(modules)
-    name, args, _ = split(node, where)
+    name, args, wires = split(node, where)
+    if wires:
+        raise UserError(f"{where}: `as` and `from` stand on the lines of stem, body, neck and head, not inside other blocks")
     check_node(node, BLOCKS, where)
     args = {k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()}
     block, path = BLOCKS[name], f"{where}.{name}"
@@ -200,8 +202,8 @@ def steps(arch: Arch) -> Iterator[Step]:
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
     classes = int(arch.get("classes", 0))
     for section in SECTIONS:
-        for i, node in enumerate(plain.chain(arch.get(section))):
-            yield _step(node, f"{section}.{i}", shapes, classes)
+        for where, node in plain.lines(arch, section):
+            yield _step(node, where, shapes, classes)
     for kind in ("heads", "aux"):
         for name, node in (arch.get(kind) or {}).items():
             source = "last" if kind == "heads" else name
@@ -246,7 +248,7 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
             kind, name = step.where.split(".", 1)
             module = make(step.node, step.shapes, classes, step.where)
             if kind in SECTIONS:
-                parts["steps"][f"{kind}{name}"] = module
+                parts["steps"][f"{kind}{name.replace('.', '_')}"] = module
                 reads.append(list(step.reads))
                 writes.append(list(step.writes))
             else:

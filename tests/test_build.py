@@ -7,7 +7,7 @@ import torch
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.combine import Residual
-from nasforge.build import build, probe, steps
+from nasforge.build import build, key, probe, steps
 from nasforge.check import check_arch
 from nasforge.errors import UserError
 from nasforge.files import parse
@@ -60,6 +60,18 @@ def test_a_branch_of_a_network_is_read_by_name() -> None:
     assert [s.shapes[0] for s in steps(data)] == [(3, 16, 16), (8, 16, 16), (8, 16, 16)]
     with pytest.raises(UserError, match=r"body\.0\.from: no output above is called 'b'; there are input, last"):
         build(parse("input: [3, 16, 16]\nbody: [{relu: {}, from: b}]"))
+
+
+def test_lines_of_an_option_keep_their_wires_and_inner_wires_are_refused() -> None:
+    data = parse("input: [3, 16, 16]\nclasses: 4\nbody: [[{conv: {out: 8}, as: a}, {conv: {out: 5}}], {concat: {}, from: [last, a]}]")
+    assert build(data)(torch.zeros(1, 3, 16, 16)).shape == (1, 13, 16, 16)
+    with pytest.raises(UserError, match=r"body\.0\.residual\.body\.0: `as` and `from` stand on the lines"):
+        build(parse("input: [3, 16, 16]\nbody: [residual: {body: [{conv: {out: 8}, as: a}]}]"))
+
+
+def test_outputs_of_a_neck_are_told_apart() -> None:
+    text = "input: [3, 16, 16]\nbody: [{{conv: {{out: 8}}, as: a}}, {{conv: {{out: 8, stride: 2}}, as: b}}, {{fpn: {{out: 8}}, from: [a, b], as: [p, q]}}, {{relu: {{}}, from: {which}}}]"
+    assert key(parse(text.format(which="p"))) != key(parse(text.format(which="q")))
 
 
 def test_several_inputs() -> None:

@@ -235,7 +235,7 @@ def identity() -> list:
     return []
 
 
-def stage(block: Node = None, depth: int = 1, stride: int = 1, out: int | None = None, blocks: Nodes | None = None) -> list:
+def stage(block: Node = None, depth: int = 1, stride: int = 1, out: int | None = None, blocks: Nodes = None) -> list:  # type: ignore[assignment]
     """`depth` times a block; the first has the stride, all have the width `out` where it is given.
 
     `blocks` lists the repeats one by one (what `draw: each` of a space gives).

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from nasforge.report.collect import Row, Run
-from nasforge.report.figures import brief, tick, value, word
+from nasforge.report.figures import brief, cap, tick, value, word
 from nasforge.report.history import best_so_far, volume_so_far
 from nasforge.report.svg import CHAR, Axis, axis, frame, inside, line, mark, picture, plot_axes, plot_height, tag, text
 from nasforge.search.objectives import TRAINED
@@ -34,7 +34,7 @@ def volume_plot(run: Run, width: float) -> str:
 def _against_trials(lines: Lines, span: Sequence[float], width: float, metric: str, words: str) -> str:
     if not lines:
         return ""
-    x, y = plot_axes([1, *(points[-1][0] for points in lines.values())], span, width)
+    x, y = plot_axes([1, *(points[-1][0] for points in lines.values())], span, width, cap=cap(metric))
     shapes, ends = [], []
     for name, points in lines.items():
         path = [(x(points[0][0]), y(points[0][1]))]
@@ -75,7 +75,7 @@ def curve_plot(run: Run, width: float) -> str:
     span = _span(
         curves, [c[-1] for n, r, c in thin if r.kind == "finished"] + [c[-1] for _, c in bold], metric == "loss"
     )
-    x, y = plot_axes([1, max(map(len, curves))], span, width, right=margin)
+    x, y = plot_axes([1, max(map(len, curves))], span, width, cap=cap(metric), right=margin)
     lines = [line(_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in thin]
     lines += [line(_path(c, x, y), f"curve bold {row['role']}", row["name"]) for row, c in bold]
     named = _beside([(x(len(c)), y(c[-1]), brief(r["name"]), r["role"]) for r, c in bold if r["name"] in heads], x, y)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from nasforge.search.objectives import COSTS, MEASURED
 
 SHARES = ("accuracy", "miou")
@@ -73,6 +75,11 @@ def tick(metric: str, number: float) -> str:
     if metric in SHARES:
         return f"{100 * number:.6g} %"
     return short(number) if is_cost(metric) else f"{number:.4g}"
+
+
+def cap(metric: str) -> float:
+    """The largest value that a metric can have."""
+    return 1.0 if metric in SHARES else math.inf
 
 
 def is_cost(metric: str) -> bool:

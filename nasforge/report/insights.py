@@ -40,7 +40,9 @@ def importances(run: Run) -> tuple[list[Importance], str]:
 
     Source: Watanabe et al. 2023 (PED-ANOVA), with its extension to conditional parameters, as in Optuna.
     """
-    trials = [t for t in run.search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.params]
+    finished = {r.number for r in run.search.records.values() if r.kind == "finished"}  # a duplicate is complete too
+    complete = run.search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = [t for t in complete if t.number in finished and t.params]
     if len(trials) < FEWEST:
         return [], f"needs at least {FEWEST} finished trials, there are {len(trials)}"
     sign = -1.0 if run.first.maximise else 1.0
@@ -48,7 +50,7 @@ def importances(run: Run) -> tuple[list[Importance], str]:
         return [], "all finished trials have the same score"
 
     def loss(trial: FrozenTrial) -> float:
-        return sign * trial.values[0]
+        return sign * trial.values[0] if trial.number in finished else math.nan  # optuna leaves out what is not finite
 
     evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, 5 / len(trials))))
     with warnings.catch_warnings():

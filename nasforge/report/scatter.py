@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from nasforge.report.collect import Row, Run
-from nasforge.report.figures import brief, is_cost, spread, tick, value, word
+from nasforge.report.figures import brief, cap, is_cost, spread, tick, value, word
 from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
 from nasforge.search.ledger import Ledger, Record
 from nasforge.search.objectives import Objective, front, losses
@@ -71,7 +71,9 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     scores = [r.metrics[run.first.metric] for r in done]
     focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
     ys = _in_focus(scores, focus or scores, run.first.maximise)
-    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, is_cost(cost), is_cost(run.first.metric))
+    axes = plot_axes(
+        [r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric)
+    )
     plane = Plane(objective, run.first, *axes)
     lines = [
         line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1
@@ -137,6 +139,10 @@ def _in_focus(values: Sequence[float], focus: Sequence[float], maximise: bool) -
     return [v for v in values if (v >= low - room if maximise else v <= high + room)] + list(focus)
 
 
+def _logs(cost: str, score: str) -> tuple[bool, bool]:
+    return is_cost(cost), is_cost(score)
+
+
 def _around(x: float, y: float, r: float) -> Rect:
     return x - r, y - r, x + r, y + r
 
@@ -150,7 +156,9 @@ def final_plot(run: Run, cost: str, width: float) -> str:
     if not rows:
         return ""
     ends = [end for r in rows for end in _interval(r)]
-    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, is_cost(cost))
+    axes = plot_axes(
+        [_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, rows[0]["metric"]), cap(rows[0]["metric"])
+    )
     plane = Plane(Objective(cost, False), Objective(rows[0]["metric"], True), *axes)
     marks, places = [], []
     for row in rows:

@@ -59,13 +59,17 @@ def picture(width: float, height: float, label: str, *children: str) -> str:
 
 @dataclass(frozen=True)
 class Axis:
-    """Values from low to high over pixels from start to end, in equal steps or (log) in equal ratios."""
+    """Values from low to high over pixels from start to end, in equal steps or (log) in equal ratios.
+
+    No tick stands above `cap`: 1 for shares, so that no axis promises more than 100 %.
+    """
 
     low: float
     high: float
     start: float
     end: float
     log: bool = False
+    cap: float = math.inf
 
     def __call__(self, value: float) -> float:
         """The pixel of a value; values outside are put on the edge."""
@@ -78,19 +82,22 @@ class Axis:
 
     def ticks(self, most: int = 6) -> list[float]:
         """Round values inside, at most so many."""
-        return _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most)
+        found = _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most)
+        return [value for value in found if value <= self.cap]
 
 
-def axis(values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05) -> Axis:
+def axis(
+    values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05, cap: float = math.inf
+) -> Axis:
     """An axis over the values, with some room at both ends."""
     low, high = min(values), max(values)
     if log:
         low = max(low, 1e-9)
         ratio = max(high / low, 1.2) ** pad
         middle = math.sqrt(1.2) if high / low < 1.2 else 1.0
-        return Axis(low / ratio / middle, high * ratio * middle, start, end, True)
-    room = (high - low) * pad or abs(high) * pad or 1.0
-    return Axis(low - room, high + room, start, end)
+        return Axis(low / ratio / middle, high * ratio * middle, start, end, True, cap)
+    room = (high - low) * pad if high > low else abs(high) * 0.05 or 1.0
+    return Axis(low - room, high + room, start, end, cap=cap)
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
@@ -120,12 +127,13 @@ def plot_axes(
     xs: Sequence[float],
     ys: Sequence[float],
     width: float,
-    log_x: bool = False,
-    log_y: bool = False,
+    log: tuple[bool, bool] = (False, False),
+    cap: float = math.inf,
     right: float = 14.0,
 ) -> tuple[Axis, Axis]:
-    """Axes over the values that leave room for ticks and names."""
-    return axis(xs, 64.0, width - right, log_x), axis(ys, plot_height(width) - 52.0, 34.0, log_y, 0.08)
+    """Axes over the values that leave room for ticks and names; `right` is the margin there, `cap` that of y."""
+    x = axis(xs, 64.0, width - right, log[0])
+    return x, axis(ys, plot_height(width) - 52.0, 34.0, log[1], 0.08, cap)
 
 
 def frame(

@@ -208,15 +208,17 @@ def _import_ray() -> Any:
 
 def _connect(ray: Any, address: str, cpus: int) -> None:
     """Join the cluster, or start one: without a dashboard, its ports guarded by a token (Ray's default since 2.59)."""
-    here = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES} if address == "local" else {}
-    if address not in ("local", "auto"):
+    wanted: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    failure, hint = "joined there", "start one with `ray start --head`, or give no address to start one here"
+    if address == "local":
+        wanted |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        failure, hint = "started here", "is there memory and disk for one? its logs lie in the folder `ray` of the temporary folder"
+    elif address != "auto":
         _check_reachable(address)
     try:
-        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **here)
+        ray.init(address, **wanted)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        hint = "is there memory and disk for one? its logs lie in the `ray` folder of the temporary folder" if here else (
-            "start one with `ray start --head`, or give no address to start one here")  # fmt: skip
-        raise UserError(f"--ray {address}: no cluster can be {'started here' if here else 'joined there'} ({_reason(error)}); {hint}") from None
+        raise UserError(f"--ray {address}: no cluster can be {failure} ({_reason(error)}); {hint}") from None
 
 
 def _check_reachable(address: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from examples_conv import EXAMPLES as CONV
 from examples_sequence import EXAMPLES as SEQUENCE
+from onnxruntime import InferenceSession
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection, export
 
@@ -161,6 +162,25 @@ def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
         ys = inputs(shapes, batch)[: len(xs)]
         for a, b in zip(outputs(module, ys), _tuple(program(*ys)), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+@every_case
+def test_onnx_gives_the_same(name: str, number: int) -> None:
+    module, shapes = built(name, number)
+    module.eval()
+    xs = inputs(shapes, 3)[: None if getattr(module, "many", False) else 1]
+    dynamic = ShapesCollection()
+    for x in xs:
+        dynamic[x] = {0: Dim.DYNAMIC}
+    program = torch.onnx.export(export(module, tuple(xs), dynamic_shapes=dynamic), dynamo=True, opset_version=18, verbose=False)  # type: ignore[arg-type]
+    assert program is not None
+    session = InferenceSession(program.model_proto.SerializeToString())
+    ys = inputs(shapes, 2)[: len(xs)]
+    found = session.run(None, {given.name: y.numpy() for given, y in zip(session.get_inputs(), ys, strict=True)})
+    for a, b in zip(outputs(module, ys), found, strict=True):
+        torch.testing.assert_close(a, torch.from_numpy(b), rtol=1e-3, atol=1e-4)
 
 
 def _tuple(out: Any) -> tuple[Tensor, ...]:

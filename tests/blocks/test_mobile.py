@@ -55,8 +55,8 @@ def mobilenet_v1() -> dict[str, Any]:
 def mobilenet_v3_large() -> dict[str, Any]:
     """Source: Howard et al. 2019, table 1: kernel, expanded, out, squeeze-excite, activation, stride."""
     rows = [(3, 16, 16, 0, 0, 1), (3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1), (5, 72, 40, 1, 0, 2), (5, 120, 40, 1, 0, 1),
-            (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 480, 112, 1, 1, 1),
-            (3, 672, 112, 1, 1, 1), (5, 672, 160, 1, 1, 2), (5, 960, 160, 1, 1, 1), (5, 960, 160, 1, 1, 1)]  # fmt: skip
+            (5, 120, 40, 1, 0, 1), (3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1),
+            (3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1), (5, 672, 160, 1, 1, 2), *[(5, 960, 160, 1, 1, 1)] * 2]  # fmt: skip
     gate = {"se_of": "expanded", "se_divisor": 8, "se_act": "relu", "se_gate": "hard_sigmoid"}
     body, before = [], 16
     for kernel, wide, out, se, hard, stride in rows:

@@ -32,15 +32,26 @@ JOB = Job(ARCH, DataSpec("digits"), recipe={"epochs": 3})
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[RayRunner]:
+def cluster() -> Iterator[None]:
+    """A cluster of two CPUs that the runners of this file join, and leave as it is."""
     with warnings.catch_warnings():  # a fixture of a module has no marks
         for text in LEFTOVERS:
             warnings.filterwarnings("ignore", text, ResourceWarning)
-        made = RayRunner("local", 2, 1)
-        yield made
-        made.close()
+        owner = RayRunner("local", 2, 1)
+        for worker in owner._workers:
+            ray.kill(worker.actor)  # room for others
+        yield
+        owner.close()
         gc.collect()
     assert not ray.is_initialized()
+
+
+@pytest.fixture
+def runner(cluster: None) -> Iterator[RayRunner]:
+    made = RayRunner("local", 2, 1)
+    yield made
+    made.close()
+    assert ray.is_initialized()
 
 
 def carry(runner: RayRunner, jobs: list[Job], on_epoch: Callable[[int, dict[str, float]], bool]) -> dict[int, Result]:
@@ -56,6 +67,17 @@ def plan() -> Plan:
         read(find_space("digits")), DataSpec("digits"), tuple(parse_objectives("accuracy,-params")), strategy="random", trials=6,
         recipe={"epochs": 2}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
     )  # fmt: skip
+
+
+def test_an_address_where_nobody_listens_is_said_at_once() -> None:
+    assert not ray.is_initialized(), "this test comes before those that have a cluster"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        with pytest.raises(UserError, match=f"127.0.0.1:{port}: nobody answers"):
+            RayRunner(f"127.0.0.1:{port}", 1)
+    with pytest.raises(UserError, match="must be HOST:PORT"):
+        RayRunner("somewhere", 1)
 
 
 def test_jobs_report_each_epoch_and_are_stopped_by_the_driver(runner: RayRunner) -> None:
@@ -117,19 +139,23 @@ class Killing(RayRunner):
 
 
 @pytest.mark.parametrize(("kind", "failed"), [(RayRunner, 0), (Killing, 1)])
-def test_a_search_on_ray_ends_with_all_its_trials(runner: RayRunner, tmp_path: Path, kind: type[RayRunner], failed: int) -> None:
+def test_a_search_on_ray_ends_with_all_its_trials(cluster: None, tmp_path: Path, kind: type[RayRunner], failed: int) -> None:
     summary = search(plan(), tmp_path / "run", lambda: kind("local", 2, 1), lambda status: None)
     assert summary["finished"] + summary["pruned"] == 6 - failed
     assert summary["failed"] == failed
     assert summary["best"]["test_mean"] > 0.1  # better than guessing
-    assert ray.is_initialized()  # the cluster was there before, and stays
 
 
-def test_an_address_where_nobody_listens_is_said_at_once() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        with pytest.raises(UserError, match=f"127.0.0.1:{port}: nobody answers"):
-            RayRunner(f"127.0.0.1:{port}", 1)
-    with pytest.raises(UserError, match="must be HOST:PORT"):
-        RayRunner("somewhere", 1)
+def test_a_cluster_without_room_is_said(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasforge.runners.ray.START_TIMEOUT_S", 2.0)
+    runner = RayRunner("local", 1, threads=50)
+    with pytest.raises(UserError, match=r"each needs 50 CPUs.*'CPU': 2.0"):
+        carry(runner, [JOB], lambda number, row: False)
+    runner.close()
+
+
+def test_workers_that_cannot_start_are_not_tried_for_ever(cluster: None) -> None:
+    runner = RayRunner("local", 1, evaluator="no such evaluator")
+    with pytest.raises(UserError, match="3 workers in a row could not start .*KeyError"):
+        carry(runner, [JOB], lambda number, row: False)
+    runner.close()
