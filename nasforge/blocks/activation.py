@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -80,6 +80,10 @@ class Activation(nn.Module):
         channels(shape)  # text has none
         self.kind = kind
         self.act = activation(kind, -1 if len(shape) <= 2 else 1)
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(x)

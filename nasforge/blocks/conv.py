@@ -54,7 +54,7 @@ class Conv(nn.Module):
         act: Act = "relu",
         bias: bool | None = None,
         preact: bool = False,
-        norm_groups: int = 32,
+        norm_groups: int | None = None,
         weight: Literal["plain", "norm", "standard"] = "plain",
         drop_connect: float = 0.0,
     ) -> None:
@@ -157,7 +157,7 @@ class Deconv(nn.Module):
         norm: NormKind = "batch",
         act: Act = "relu",
         bias: bool | None = None,
-        norm_groups: int = 32,
+        norm_groups: int | None = None,
     ) -> None:
         super().__init__()
         need_rank(shape, (2, 3, 4), "deconv")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,10 @@ from nasforge.blocks.shapes import Shape, channels, need_rank
 NormKind = Literal["none", "batch", "layer", "group", "instance"]
 
 
-def normalisation(kind: str, shape: Shape, groups: int = 32, affine: bool = True, eps: float = 1e-5) -> nn.Module:
+def normalisation(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
     """The module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
 
+    `groups` of group norm: 32 where the channels can be divided by that, else the largest common divisor of both.
     Sources: batch Ioffe & Szegedy 2015; layer Ba et al. 2016; instance Ulyanov et al. 2016; group Wu & He 2018.
     """
     count = channels(shape)
@@ -25,8 +27,8 @@ def normalisation(kind: str, shape: Shape, groups: int = 32, affine: bool = True
     if kind == "batch":
         dims = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
         return dims[len(shape)](count, eps, affine=affine)
-    groups = {"layer": 1, "instance": count}.get(kind, groups)
-    if count % groups:
+    groups = {"layer": 1, "instance": count}.get(kind, math.gcd(count, 32) if groups is None else groups)
+    if groups < 1 or count % groups:
         raise ValueError(f"group norm needs channels divisible by groups, got {count} channels and {groups} groups")
     return nn.GroupNorm(groups, count, eps, affine=affine)
 
@@ -39,10 +41,16 @@ class Norm(nn.Module):
 
     free = True
 
-    def __init__(self, shape: Shape, kind: NormKind = "batch", groups: int = 32, affine: bool = True, eps: float = 1e-5) -> None:
+    def __init__(
+        self, shape: Shape, kind: NormKind = "batch", groups: int | None = None, affine: bool = True, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         self.norm = normalisation(kind, shape, groups, affine, eps)
         self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x.transpose(1, 2)).transpose(1, 2) if self.swap else self.norm(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,10 @@ class Shuffle(nn.Module):
         if groups < 1 or shape[0] % groups:
             raise ValueError(f"shuffle needs channels divisible by groups, got {shape[0]} channels and {groups} groups")
         self.groups = groups
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("groups") == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)  # (B, C, ..) -> (B, g, C/g, ..) -> (B, C, ..)
@@ -66,6 +70,10 @@ class SpaceToDepth(nn.Module):
             raise ValueError(f"space_to_depth needs a height and width divisible by block={block}, got {shape[1]} x {shape[2]}")
         self.block = block
 
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("block") == 1 else None
+
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_unshuffle(x, self.block)
 
@@ -81,6 +89,10 @@ class DepthToSpace(nn.Module):
         if block < 1 or shape[0] % block**2:
             raise ValueError(f"depth_to_space needs channels divisible by block^2={block**2}, got {shape[0]}")
         self.block = block
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("block") == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.block)
@@ -106,6 +118,10 @@ class Upsample(nn.Module):
         if len(self.size) != len(now) or min(self.size) < 1:
             raise ValueError(f"size must be a number >= 1 or {len(now)} of them and scale >= 1, got size={size}, scale={scale}")
         self.mode = mode if mode == "nearest" else {1: "linear", 2: "bilinear", 3: "trilinear"}[len(now)]
+
+    @staticmethod
+    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+        return [] if args.get("scale") == 1 and args.get("size") is None else None
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2) if self.swap else x

@@ -21,7 +21,9 @@ def failures(run: Run) -> list[Group]:
         for r in ledger.records.values()
         if r.kind == "failed"
     ]
-    said += [(f"final training of {row['name']}", error) for row in run.rows() for error in row["errors"]]
+    names = {row["key"]: row["name"] for row in reversed(run.rows())}
+    for key, results in run.finals.items():
+        said += [(f"{names.get(key, key)} with seed {s}", r["error"]) for s, r in sorted(results.items()) if r["error"]]
     return _grouped(said)
 
 

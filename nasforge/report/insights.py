@@ -52,7 +52,7 @@ def importances(run: Run) -> tuple[list[Importance], str]:
     def loss(trial: FrozenTrial) -> float:
         return sign * trial.values[0] if trial.number in finished else math.nan  # optuna leaves out what is not finite
 
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, 5 / len(trials))))
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.4, max(0.1, 10 / len(trials))))
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"

@@ -243,7 +243,8 @@ def _absolute(path: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """The telling line of Ray's long messages."""
+    """The telling line of Ray's long messages: why an actor is dead, the last line of a traceback, or the first one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    dead = [line for line in lines if line.startswith(("The actor is dead because", "ModuleNotFoundError", "ImportError"))]
-    return (dead or lines)[-1 if dead else 0][:300]
+    dead = [line for line in lines if line.startswith("The actor is dead because")]
+    traced = len(lines) > 1 and "error raised in its creation task" in lines[0]
+    return (dead or (lines[-1:] if traced else lines))[0][:300]

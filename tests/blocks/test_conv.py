@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nasforge.blocks.conv import Conv, Deconv
 from nasforge.blocks.rearrange import DepthToSpace, Shift, Shuffle, SpaceToDepth, Upsample
-from nasforge.build import make, probe
+from nasforge.build import make, opened, probe
 from nasforge.errors import UserError
 
 BARE = {"norm": "none", "act": "none", "bias": False}
@@ -237,3 +237,15 @@ def test_mlpconv_is_a_perceptron_at_each_place() -> None:
     for layer in layers:
         y = F.relu(F.linear(y, layer.conv.weight[:, :, 0, 0], layer.conv.bias))
     torch.testing.assert_close(block(x), y.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "block", [{"shuffle": {"groups": 1}}, {"space_to_depth": {"block": 1}}, {"depth_to_space": {"block": 1}}, {"upsample": {"scale": 1}},
+              {"norm": {"kind": "none"}}, {"act": {"kind": "none"}}],
+)  # fmt: skip
+def test_a_layer_that_does_nothing_is_no_part_of_the_canonical_form(block: Any) -> None:
+    assert opened([block, {"conv": {"out": 4}}]) == opened({"conv": {"out": 4}})
+    x = torch.randn(2, 8, 6, 6)
+    torch.testing.assert_close(make(block, ((8, 6, 6),), 1, "block")(x), x)
+    name = next(iter(block))
+    assert opened(name) != []

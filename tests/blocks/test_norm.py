@@ -10,6 +10,7 @@ from nasforge.blocks.conv import Conv, Deconv
 from nasforge.blocks.fold import fold_batch_norm
 from nasforge.blocks.norm import LocalResponseNorm, Norm, standardise, weight_norm
 from nasforge.build import build, make
+from nasforge.errors import UserError
 
 EPS = 1e-5
 
@@ -54,6 +55,14 @@ def test_group_norm_between_instance_and_layer() -> None:
     torch.testing.assert_close(Norm((6, 4, 5), "layer")(x), normed(x, [1, 2, 3]), rtol=1e-4, atol=1e-5)
     by_three = normed(x.view(2, 3, 2, 4, 5), [2, 3, 4]).view_as(x)
     torch.testing.assert_close(Norm((6, 4, 5), "group", groups=3)(x), by_three, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 32), (48, 16), (7, 1)])
+def test_group_norm_finds_groups_for_any_width(channels: int, groups: int) -> None:
+    layer = Norm((channels, 2, 2), "group")
+    assert isinstance(layer.norm, nn.GroupNorm) and layer.norm.num_groups == groups
+    with pytest.raises(UserError, match="group norm needs channels divisible by groups, got 48 channels and 32 groups"):
+        make({"norm": {"kind": "group", "groups": 32}}, ((48, 2, 2),), 1, "block")
 
 
 @pytest.mark.parametrize("shape", [(6,), (5, 6)])

@@ -156,6 +156,6 @@ def test_a_cluster_without_room_is_said(cluster: None, monkeypatch: pytest.Monke
 
 def test_workers_that_cannot_start_are_not_tried_for_ever(cluster: None) -> None:
     runner = RayRunner("local", 1, evaluator="no such evaluator")
-    with pytest.raises(UserError, match="3 workers in a row could not start .*KeyError"):
+    with pytest.raises(UserError, match=r"3 workers in a row could not start .*KeyError"):
         carry(runner, [JOB], lambda number, row: False)
     runner.close()
