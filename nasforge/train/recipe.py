@@ -179,9 +179,12 @@ def _small_images(data: Data, full: bool) -> Recipe:
 
 
 def _images(data: Data, full: bool) -> Recipe:
-    """Larger images: flips and crops where they are in colour, small shifts where they are drawings or letters."""
+    """Larger images: flips and crops where they are in colour, small shifts where they are drawings or letters.
+
+    Budgets for a search within an hour on two cores; --epochs and --final-epochs give more where there is more time.
+    """
     share = 1.0 if full else min(1.0, 10_000 / len(data.train))
-    epochs = _epochs(data, 600_000, 10, 60) if full else _epochs(data, round(30_000 / share), 3, 15)
+    epochs = _epochs(data, 160_000, 3, 60) if full else _epochs(data, round(30_000 / share), 3, 15)
     augment: dict[str, float] = {"flip": 0.5, "crop": min(64.0, data.shape[-1] / 8)} if data.shape[0] >= 3 else {"shift": 0.08}
     if full and data.shape[0] >= 3:
         augment["cutout"] = 0.5

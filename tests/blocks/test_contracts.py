@@ -187,6 +187,23 @@ def _tuple(out: Any) -> tuple[Tensor, ...]:
     return tuple(out) if isinstance(out, tuple | list) else (out,)
 
 
+STAGES: dict[str, dict[str, Any]] = {  # what a block needs besides out and stride to be built with 12, then 24 channels
+    **{name: {} for name in ("asymmetric", "basic", "bottleneck", "conv", "csc", "depthwise_separable", "inverted_residual", "mbconv", "mlpconv",
+                             "preact_basic", "preact_bottleneck", "separable", "shuffle_unit_v1", "shuffle_unit_v2", "wide_basic",
+                             "xception_block")},
+    "resnext": {"groups": 2, "base_width": 32},
+    "sk": {"groups": 4},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_a_stage_gives_a_block_its_width_and_its_first_repeat_the_stride(name: str) -> None:
+    stage = {"stage": {"block": {name: STAGES[name]}, "out": 24, "depth": 2, "stride": 2}}
+    check_node(stage, BLOCKS, "body", deep=True)
+    assert probe(stage, ((12, 8, 8),), CLASSES).shapes == ((24, 4, 4),)
+    assert make(stage, ((12, 8, 8),), CLASSES, "body")(torch.randn(2, 12, 8, 8)).shape == (2, 24, 4, 4)
+
+
 # ---------------------------------------------------------------- mistakes
 
 
