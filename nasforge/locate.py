@@ -142,7 +142,7 @@ def _structural(node: Tree, wanted: Any, path: str, found: Found, search: _Searc
         case Branch(parts) if isinstance(parts, Mapping):
             yield from _match_mapping(parts, wanted, path, found, search)
         case Branch(parts):
-            items = [(t, f"{path}.{i}") for i, t in enumerate(parts)]  # type: ignore[arg-type]
+            items: list[tuple[Tree, str]] = [(t, f"{path}.{i}") for i, t in enumerate(parts)]  # type: ignore[misc]
             yield from _match_list(items, chain(wanted), found, search)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from nasforge.build import key
 from nasforge.cost import count
 from nasforge.evaluate import DataSpec, Job, Result
+from nasforge.report import Run
+from nasforge.report.page import page
 from nasforge.search.objectives import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
@@ -145,3 +150,49 @@ def made_up_run(folder: Path, runner: MadeUpRunner | None = None, **changes: Any
     """The folder of a run whose scores are made up; ends with what the runner raises, if it does."""
     search(made_up_plan(**changes), folder, lambda: runner or MadeUpRunner(fail_every=9), lambda status: None)
     return folder
+
+
+# ---------------------------------------------------------------- reading the page
+
+VOID = {"meta", "link", "wbr", "br"}
+
+
+class Balanced(HTMLParser):
+    """Fails where an element is not closed in order; keeps the text and the tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data
+
+
+def text_of(run: Run) -> str:
+    """The text of the page, with plain spaces."""
+    return " ".join(Balanced(page(run)).words.replace("\u00a0", " ").split())
+
+
+def changed(run: Run, **rows: dict[str, Any]) -> Run:
+    """The run with other values in the rows of its summary, by name."""
+    summary = json.loads(json.dumps(run.summary))
+    for group in ("finalists", "control_finalists", "baselines"):
+        for row in summary[group]:
+            row.update(rows.get(row["name"], {}))
+    for group in ("best", "control"):
+        summary[group].update(rows.get(summary[group]["name"], {}))
+    return replace(run, summary=summary)

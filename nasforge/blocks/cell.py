@@ -69,7 +69,8 @@ class Cell(nn.Module):
         live, outputs = _live(graph, inputs, output, lambda op: op in ("zero", {"zero": None}, {"zero": {}}))
         sizes: dict[int, Shape] = dict(enumerate(shapes[:inputs]))
         number = {i: i for i in range(inputs)}
-        built, sources = [], []
+        built: list[list[nn.Module]] = []
+        sources: list[list[int]] = []
         for node, edges in live.items():
             made = [(s, *make(op, sizes[s], f"nodes.{node - inputs}.{j}.op")) for j, (s, op) in enumerate(edges)]
             if len({tuple(shape) for _, _, shape in made}) > 1 and join != "concat":
@@ -102,7 +103,7 @@ class Cell(nn.Module):
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         values = [x, *context][: self.inputs]
         for edges, sources in zip(self.nodes, self.sources, strict=True):
-            values.append(self._joined([run(op, values[s], ()) for op, s in zip(edges, sources, strict=True)]))
+            values.append(self._joined([run(op, values[s], ()) for op, s in zip(edges, sources, strict=True)]))  # type: ignore[call-overload]
         outs = [values[i] for i in self.outputs]
         return outs[0] if len(outs) == 1 else torch.cat(outs, self.axis)
 
@@ -132,7 +133,8 @@ Graph = dict[int, list[tuple[int, Any]]]  # node -> (source, operation) of its e
 
 def _live(graph: list[list[tuple[int, Any]]], inputs: int, output: str, is_zero: Any) -> tuple[Graph, list[int]]:
     """The nodes that lie between an input and an output, and the output nodes; no outputs where all is zero."""
-    alive, edges = set(range(inputs)), {}
+    alive = set(range(inputs))
+    edges: Graph = {}
     for i, node in enumerate(graph):
         edges[i + inputs] = [(s, op) for s, op in node if s in alive and not is_zero(op)]
         if edges[i + inputs]:
@@ -142,9 +144,9 @@ def _live(graph: list[list[tuple[int, Any]]], inputs: int, output: str, is_zero:
     ends = [last] if output == "last" else [n for n in edges if n not in read]
     outputs = [n for n in ends if n in alive]
     needed = set(outputs)
-    for node in sorted(edges, reverse=True):
-        if node in needed:
-            needed |= {s for s, _ in edges[node]}
+    for number in sorted(edges, reverse=True):
+        if number in needed:
+            needed |= {s for s, _ in edges[number]}
     return {n: edges[n] for n in sorted(edges) if n in needed}, outputs
 
 

@@ -258,10 +258,11 @@ def _with(node: Any, name: str, value: int, position: int) -> Any:
         copy = list(node)
         copy[position] = _with(copy[position], name, value, position)
         return copy
-    kind, args = (node, None) if isinstance(node, str) else next(iter(node.items()))
-    if name in (args or {}):
+    kind, args = (node, {}) if isinstance(node, str) else next(iter(node.items()))
+    args = args or {}
+    if name in args:
         raise ValueError(f"{name} stands both in the stage ({value}) and in its block {kind} ({args[name]}); keep one")
-    return {kind: {**(args or {}), name: value}}
+    return {kind: {**args, name: value}}
 
 
 LAYERS = {"zero_pad": ZeroPad}

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
 def spread(space: Space, wanted: int, seed: int) -> list[Arch]:
     """Different networks of a space, evenly spread from its cheapest to its dearest draws."""
-    rng, found = random.Random(seed), {}
+    rng = random.Random(seed)
+    found: dict[str, tuple[int, Arch]] = {}
     for _ in range(wanted * MOST_DRAWS):
         arch, _ = space.draw(random_chooser(rng))
         try:

@@ -112,5 +112,5 @@ def hypervolume(points: Sequence[Sequence[float]], reference: Sequence[float]) -
         return 0.0
     if len(reference) == 1:
         return reference[0] - min(p[0] for p in inside)
-    edges = sorted({p[-1] for p in inside}) + [reference[-1]]
+    edges = [*sorted({p[-1] for p in inside}), reference[-1]]
     return sum((high - low) * hypervolume([p[:-1] for p in inside if p[-1] <= low], reference[:-1]) for low, high in pairwise(edges))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +50,16 @@ class Screen:
         self.space, self.ledger = space, ledger
         self.running: dict[str, int] = {}
         self.tightest: dict[str, float] = {}
+        self.trouble = ""  # why the last one could not be built
         self.memory = any(limit.metric == "activation_bytes" for limit in ledger.limits) or any(
             o.metric == "activation_bytes" for o in ledger.objectives
         )
 
-    def next(self, stop: Callable[[], bool] = lambda: False) -> Candidate | None:
+    def next(self) -> Candidate | None:
         """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
-        repeats = 0
-        for asked in range(1, MOST_MISSES + 1):
-            if stop():
-                return None
+        repeats = asked = 0
+        while asked < MOST_MISSES:
+            asked += 1
             candidate, record = self._ask()
             if candidate is not None:
                 self.running[candidate.key] = candidate.trial.number
@@ -71,8 +70,10 @@ class Screen:
         if not self.ledger.count("finished", "pruned", "failed") and not self.running:
             limits = ", ".join(map(str, self.ledger.limits))
             best = ", ".join(f"{name} {value:g}" for name, value in self.tightest.items())
-            raise UserError(f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
-                            f"the nearest seen: {best or 'none could be built'}; relax the limit or widen the space")  # fmt: skip
+            raise UserError(
+                f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
+                f"the nearest seen: {best or self.trouble or 'none'}; relax the limit or widen the space"
+            )
         return None
 
     def _ask(self) -> tuple[Candidate | None, Record | None]:
@@ -92,7 +93,7 @@ class Screen:
             check_arch(arch, BLOCKS)
             record.metrics = self._costs(arch)
         except UserError as error:
-            record.message = str(error)
+            record.message = self.trouble = str(error)
             self.ledger.close(trial, record)
             return None, record
         if not self.ledger.feasible(record.metrics):

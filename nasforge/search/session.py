@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from nasforge.arch import Arch
@@ -83,7 +84,7 @@ def _run(
 
 def _study(storage: Any, name: str, plan: Plan, strategy_name: str) -> optuna.Study:
     """The study by its name, with a sampler that does not repeat its first draws when a run goes on."""
-    directions = ["maximize" if o.maximise else "minimize" for o in plan.objectives]
+    directions = [StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE for o in plan.objectives]
     try:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     except (ValueError, KeyError) as error:

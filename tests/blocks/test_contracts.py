@@ -188,9 +188,9 @@ def _tuple(out: Any) -> tuple[Tensor, ...]:
 
 
 STAGES: dict[str, dict[str, Any]] = {  # what a block needs besides out and stride to be built with 12, then 24 channels
-    **{name: {} for name in ("asymmetric", "basic", "bottleneck", "conv", "csc", "depthwise_separable", "inverted_residual", "mbconv", "mlpconv",
-                             "preact_basic", "preact_bottleneck", "separable", "shuffle_unit_v1", "shuffle_unit_v2", "wide_basic",
-                             "xception_block")},
+    **{name: {} for name in ("asymmetric", "basic", "bottleneck", "conv", "csc", "depthwise_separable", "inverted_residual", "mbconv",
+                             "mlpconv", "preact_basic", "preact_bottleneck", "separable", "shuffle_unit_v1", "shuffle_unit_v2",
+                             "wide_basic", "xception_block")},
     "resnext": {"groups": 2, "base_width": 32},
     "sk": {"groups": 4},
 }  # fmt: skip

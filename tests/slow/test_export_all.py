@@ -126,9 +126,12 @@ def smallest() -> list[str]:
 
 
 def lively(arch: dict[str, Any]) -> dict[str, Tensor]:
-    """Fresh weights with running statistics of random images: without them the features of a deep fresh network vanish."""
+    """He's weights and running statistics of random images: with the fresh ones the features of a deep network vanish."""
     torch.manual_seed(0)
     network = build(arch)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the plain mean over all batches

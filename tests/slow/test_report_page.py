@@ -1,4 +1,4 @@
-"""The page of a made-up run in a real browser: nothing on its console, nothing asked of the network, nothing wider than the screen."""
+"""The page of a made-up run in a real browser: a silent console, and nothing wider than the screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from nasforge.report import report
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=3000")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-logging=stderr",
+    "--v=0",
+    "--virtual-time-budget=3000",
+)
 # Lays the page out in a frame of each width and says which parts stick out of it.
 RULER = """<!doctype html><title>ruler</title><body><script>
 const page = %s;
@@ -27,7 +34,8 @@ async function measure(width) {
   const inside = frame.contentDocument, wide = [];
   for (const part of inside.querySelectorAll("main *")) {
     const scrolls = part.closest(".scroll, .tall");
-    if (!scrolls && part.getBoundingClientRect().right > width + 0.5) wide.push(part.tagName + "." + part.getAttribute("class"));
+    const out = part.getBoundingClientRect().right > width + 0.5;
+    if (out && !scrolls) wide.push(part.tagName + "." + part.getAttribute("class"));
   }
   const plots = [...inside.querySelectorAll(".plot")].filter(p => p.getBoundingClientRect().height > 0);
   return {width, scroll: inside.documentElement.scrollWidth, wide, plots: plots.map(p => p.className),
@@ -35,8 +43,11 @@ async function measure(width) {
                 .map(t => t.getBoundingClientRect().height),
           ground: frame.contentWindow.getComputedStyle(inside.body).backgroundColor};
 }
-(async () => { const out = []; for (const w of [360, 400, 700, 1280, 2200]) out.push(await measure(w));
-  const pre = document.createElement("pre"); pre.textContent = JSON.stringify(out); document.body.replaceChildren(pre); })();
+(async () => {
+  const out = [], pre = document.createElement("pre");
+  for (const w of [360, 400, 700, 1280, 2200]) out.push(await measure(w));
+  pre.textContent = JSON.stringify(out); document.body.replaceChildren(pre);
+})();
 </script>"""
 
 
@@ -90,7 +101,9 @@ def test_nothing_on_the_console(pages: list[Path]) -> None:
 def test_fits_every_width_in_both_schemes(pages: list[Path]) -> None:
     for page in pages:
         light, dark = measured(page, 1), measured(page, 0)
-        assert {m["ground"] for m in light} == {"rgb(255, 255, 255)"} and {m["ground"] for m in dark} == {"rgb(20, 23, 27)"}
+        assert {m["ground"] for m in light} == {"rgb(255, 255, 255)"} and {m["ground"] for m in dark} == {
+            "rgb(20, 23, 27)"
+        }
         for m in light + dark:
             assert m["scroll"] <= m["width"] and m["wide"] == [], m
             assert m["plots"] and min(m["text"]) >= 12, m  # pixels of a line of the smallest text in a plot

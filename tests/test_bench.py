@@ -1,0 +1,231 @@
+"""Tabular benchmarks: tables are read right, strategies are charged right, and the command says what was measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import runpy
+import statistics
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, shared_data
+
+from nasforge.choosers import replay
+from nasforge.cli import main
+from nasforge.commands.bench import Trace, race, summary
+from nasforge.errors import UserError
+from nasforge.evaluate import DataSpec, Job, train
+from nasforge.search.strategies import STRATEGIES
+from nasforge.search.tables import OURS, Table, read_table
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")  # digits 0 to 4 of the column `ops`
+EDGES = ("01", "02", "12", "03", "13", "23")
+
+TOY_SPACE = """
+input: [1, 8, 8]
+classes: 10
+body:
+  - conv: {out: {choose: [4, 8, 12]}}
+  - {choose: {none: [], same: identity, pool: {pool: {kind: avg, kernel: {choose: [2, 3]}}}}}
+head: [pool: {kind: avg}, linear]
+recipe: {epochs: 1, batch_size: 256}
+"""
+
+
+@pytest.fixture(scope="module")
+def ours() -> Table:
+    return read_table()
+
+
+@pytest.fixture(scope="module")
+def nb201() -> Table:
+    return read_table(shared_data("nas/nb201.csv.gz"))
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A table of 12 sets of choices, 9 networks: `none` and `same` compute the same, but were measured differently."""
+    (tmp_path / "toy.yaml").write_text(TOY_SPACE)
+    lines = ["body.0.conv.out,body.1,body.1.pool.kernel,name,val,test"]
+    for out in (4, 8, 12):
+        lines += [f"{out},none,,a,{out},{100 - out}", f"{out},same,,b,{out + 0.5},0"]
+        lines += [f"{out},pool,2,c,{out + 1},1", f"{out},pool,3,d,{out + 2},2"]
+    path = tmp_path / "toy.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_packaged_table_holds_every_network_of_its_space(ours: Table) -> None:
+    assert len(ours.rows) == ours.space.size() == 1440
+    assert OURS.stat().st_size < 100_000
+    for name in ("val", "test", "params", "macs"):
+        assert all(math.isfinite(v) for v in ours.column(name))
+    scores: dict[str, set[float]] = {}
+    for row in ours.rows:
+        scores.setdefault(ours.key(dict(row)), set()).add(ours.evaluate(dict(row), "val"))
+    assert len(scores) == 1170  # 3 of 16 pairs of the first two slots are another pair with `none` moved: 1440 * 13 / 16
+    assert all(len(values) == 1 for values in scores.values())
+    assert 95 < ours.best("val") <= 100 and min(ours.column("val")) < 50  # there is something to find
+
+
+def test_packaged_table_was_measured(ours: Table) -> None:
+    """Its best network, trained anew, scores what the table says (a little off on another processor)."""
+    best = max(ours.rows, key=lambda row: ours.evaluate(dict(row), "val"))
+    arch, _ = ours.space.draw(replay(dict(best)))
+    results = [train(Job(arch, DataSpec("digits"), seed), lambda epoch, row: False) for seed in (0, 1)]
+    again = 100 * statistics.fmean(r.metrics["accuracy"] for r in results)
+    assert again == pytest.approx(ours.best("val"), abs=3)
+
+
+def test_nas_bench_201_is_read_as_choices_of_our_cell(nb201: Table) -> None:
+    assert len(nb201.rows) == nb201.space.size() == 15_625
+    assert nb201.best("c10_test_e200") == pytest.approx(94.373, abs=5e-4)  # row 6111; shared/data/README.md
+    assert nb201.best("c100_test_e200") == pytest.approx(73.513, abs=5e-4)  # row 9930
+    by_row = {number: dict(row) for row, number in nb201.rows.items()}
+    for number, digits in enumerate(nb201.column("ops")):  # told apart from `arch` by its makers
+        expected = {f"let.op{edge}": OPS[int(d)] for edge, d in zip(EDGES, f"{int(digits):06d}", strict=True)}
+        assert by_row[number] == expected
+
+
+def test_a_table_beside_its_space(toy: Path) -> None:
+    table = read_table(toy)
+    assert len(table.rows) == 12 and set(table.columns) == {"val", "test"}  # `name` has no numbers
+    assert table.evaluate({"body.0.conv.out": 8, "body.1": "pool", "body.1.pool.kernel": 3}, "val") == 10
+    assert math.isnan(table.evaluate({"body.0.conv.out": 8, "body.1": "pool"}, "val"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one network"),
+        ("arch,val\n|none~0|+|none~0|none~1|,1\n", r"t\.csv:2: arch must be like"),
+        ("arch,val\n|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|,1\n", r"t\.csv:2: 'conv' is no operation .*nor_conv_3x3"),
+        ("archs,val\nx,1\n", "cannot be read as text"),  # and no space lies beside it
+        ("\x1f\x8bbroken", "cannot be read as csv"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=message):
+        read_table(path)
+
+
+def test_a_value_outside_the_space_names_its_line(toy: Path) -> None:
+    toy.write_text(toy.read_text().replace("12,pool,3", "12,pool,5"))
+    with pytest.raises(UserError, match=r"toy\.csv:13: body\.1\.pool\.kernel must be one of 2, 3, got '5'"):
+        read_table(toy)
+
+
+def test_make_table_writes_what_read_table_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = tmp_path / "tiny.yaml"
+    space.write_text(TOY_SPACE.replace("[4, 8, 12]", "[4]"))
+    monkeypatch.setattr("sys.argv", ["make_table.py", str(space), "--seeds", "1"])
+    runpy.run_path(str(ROOT / "benchmarks" / "make_table.py"), run_name="__main__")
+    assert "3/3" in capsys.readouterr().err  # trained once where two sets of choices give one network
+    table = read_table(tmp_path / "tiny.csv.gz")
+    assert len(table.rows) == 4
+    assert len({table.evaluate({"body.0.conv.out": 4, "body.1": label}, "val") for label in ("none", "same")}) == 1
+    assert all(0 <= v <= 100 for v in table.column("test"))
+
+
+# ---------------------------------------------------------------- races
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_duplicates_cost_nothing(toy: Path, name: str) -> None:
+    """All nine networks are evaluated once each, however often they are drawn; then the race ends."""
+    trace = race(read_table(toy), name, seed=0, evals=50, select="val", report="test")
+    assert len(trace.best) == 9 and trace.duplicates > 0
+    assert trace.best == sorted(trace.best) and trace.best[-1] == 14
+    assert trace.reported[-1] == 2  # of the network selected, not the best of its column
+
+
+def test_the_same_seed_gives_the_same_race(ours: Table) -> None:
+    for name in STRATEGIES:
+        once, again, other = (race(ours, name, seed, 25, "val", "test") for seed in (3, 3, 4))
+        assert once == again != other
+
+
+def test_networks_that_the_table_lacks_cost_nothing(toy: Path) -> None:
+    toy.write_text("\n".join(line for line in toy.read_text().splitlines() if not line.startswith("12,pool")))
+    trace = race(read_table(toy), "random", 0, 50, "val", "test")
+    assert len(trace.best) == 7 and trace.absent > 0 and trace.best[-1] < 13
+
+
+def test_regret_is_counted_from_the_best_of_the_table() -> None:
+    traces = [Trace([90.0, 92.0], [80.0, 70.0], 1), Trace([91.0, 93.0], [60.0, 65.0], 2)]
+    out = summary(traces, [1, 2, 5], 94.0)
+    assert out["regret"] == {"1": 3.5, "2": 1.5, "5": 1.5}
+    assert out["report"] == {"1": 70.0, "2": 67.5, "5": 67.5}
+    assert out["duplicates"] == 1.5
+    assert out["ci"]["1"] == pytest.approx(12.7062 * math.sqrt(0.5) / math.sqrt(2), abs=1e-3)  # t(0.975, 1 degree of freedom) = 12.7062
+
+
+def test_random_search_on_nas_bench_201_matches_the_table_itself(nb201: Table) -> None:
+    """Random's regret after 50 evaluations, published as 1.70, is a property of the table: the mean best of 50 draws."""
+    values = sorted(nb201.column("c10_valid_e12"))
+    size, draws, seeds = len(values), 50, 30
+    chance = [((i + 1) / size) ** draws - (i / size) ** draws for i in range(size)]  # that the best of 50 is the i-th
+    expected = values[-1] - sum(c * v for c, v in zip(chance, values, strict=True))
+    spread = math.sqrt(sum(c * (values[-1] - v - expected) ** 2 for c, v in zip(chance, values, strict=True)))
+    assert expected == pytest.approx(1.70, abs=0.05)
+    regrets = [values[-1] - race(nb201, "random", seed, draws, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(seeds)]
+    # duplicates are drawn again, which is worth a little: 1.58 by simulation
+    assert abs(statistics.fmean(regrets) - expected) < 3 * spread / math.sqrt(seeds)
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_bench_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--json", "--seeds", "2", "--strategies", "random,tpe", "--evals", "20,10"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert list(out["strategies"]) == ["random", "tpe"] and out["evals"] == [10, 20]
+    for result in out["strategies"].values():
+        assert result["regret"]["10"] >= result["regret"]["20"] >= 0
+        assert 0 < result["report"]["20"] <= out["best"]["report"]
+        assert set(result["ci"]) == {"10", "20"} and result["duplicates"] >= 0
+
+
+def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str], toy: Path) -> None:
+    columns = ["--select", "val", "--report", "test"]
+    assert main(["bench", "--table", str(toy), *columns, "--seeds", "1", "--strategies", "nsga2", "--evals", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "regret@3" in out and "test@3" in out and "nsga2" in out and "12 sets of choices" in out
+
+
+def test_bench_takes_any_column_of_a_table_of_official_strings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    rows = [f"|{a}~0|+|{b}~0|none~1|+|skip_connect~0|{a}~1|{b}~2|,{i},{-i}" for i, (a, b) in enumerate((a, b) for a in OPS for b in OPS)]
+    table.write_text("\n".join(["arch,speed,heat", *rows]))
+    assert main(["bench", "--table", str(table), "--select", "speed", "--report", "heat", "--seeds", "1", "--strategies", "random",
+                 "--evals", "2", "--json"]) == 0  # fmt: skip
+    out = json.loads(capsys.readouterr().out)
+    assert out["networks"] == 25 and out["best"] == {"select": 24.0, "report": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strategies", "randon"], "did you mean 'random'"),
+        (["--strategies", ","], "at least one"),
+        (["--evals", "10,x"], "--evals 10,x"),
+        (["--evals", "0"], "whole numbers >= 1"),
+        (["--seeds", "0"], "--seeds"),
+        (["--select", "vall"], "--select vall: .* did you mean 'val'"),
+        (["--table", "nowhere.csv"], "nowhere.csv: cannot be read"),
+    ],
+)
+def test_mistakes_are_said(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert main(["bench", *words]) == 2
+    streams = capsys.readouterr()
+    assert not streams.out
+    assert re.search(message, streams.err), streams.err
