@@ -92,6 +92,14 @@ def lines(arch: Arch, section: str) -> Iterator[tuple[str, Node]]:
     yield from walk(arch.get(section), section)
 
 
+def head_lines(node: Node) -> tuple[list[Node], list[str]]:
+    """The blocks of a head, and the outputs that it reads: what `from` on its first line names, else the last one."""
+    first, *rest = chain(node) or [None]
+    if not isinstance(first, Mapping) or "from" not in first:
+        return chain(node), ["last"]
+    return [{k: v for k, v in first.items() if k != "from"}, *rest], _names(first["from"])
+
+
 # ---------------------------------------------------------------- canonical form and key
 
 
@@ -126,11 +134,14 @@ def canonical(arch: Arch, opened: Callable[[Node], list[Node]]) -> dict[str, Any
             wires = split(node)[2] if isinstance(node, Mapping) else {}
             bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, Mapping) else node
             steps.append((opened(bare), _names(wires.get("from")), _names(wires.get("as"))))
-    branches = {kind: {name: opened(node) for name, node in (arch.get(kind) or {}).items()} for kind in ("heads", "aux")}
-    form = {k: v for k, v in arch.items() if k not in NOT_FUNCTION and k not in SECTIONS and k not in branches}
-    live, names = _live(steps, set(branches["aux"]))
-    aux = sorted(([names.get(name, name), node] for name, node in branches["aux"].items()), key=repr)
-    return {**form, "steps": live, "heads": branches["heads"], "aux": aux}
+    heads = {name: head_lines(node) for name, node in (arch.get("heads") or {}).items()}
+    extra = arch.get("aux") or {}
+    form = {k: v for k, v in arch.items() if k not in (*NOT_FUNCTION, *SECTIONS, "heads", "aux")}
+    read = {name for _, reads in heads.values() for name in reads}
+    live, names = _live(steps, {*extra, *read} - {"last"}, not heads or "last" in read)
+    aux = sorted(([names.get(name, name), opened(node)] for name, node in extra.items()), key=repr)
+    ends = {name: [opened(nodes), [names.get(r, r) for r in reads]] for name, (nodes, reads) in heads.items()}
+    return {**form, "steps": live, "heads": ends, "aux": aux}
 
 
 def key(arch: Arch, opened: Callable[[Node], list[Node]]) -> str:
@@ -143,10 +154,9 @@ def digest(data: Any) -> str:
     return hashlib.blake2b(json.dumps(data, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def _live(steps: list[tuple[list[Node], list[str], list[str]]], needed: set[str]) -> tuple[list[Any], dict[str, str]]:
+def _live(steps: list[tuple[list[Node], list[str], list[str]]], needed: set[str], last_needed: bool) -> tuple[list[Any], dict[str, str]]:
     """Steps whose output is read, chains without names joined; and for each name of an output its step and place, used instead."""
     kept: list[tuple[list[Node], list[str], list[tuple[str, int]]]] = []
-    last_needed = True
     for nodes, reads, writes in reversed(steps):
         read = [(name, place) for place, name in enumerate(writes) if name in needed]
         if last_needed or read:

@@ -204,10 +204,11 @@ def steps(arch: Arch) -> Iterator[Step]:
     for section in SECTIONS:
         for where, node in plain.lines(arch, section):
             yield _step(node, where, shapes, classes)
-    for kind in ("heads", "aux"):
-        for name, node in (arch.get(kind) or {}).items():
-            source = "last" if kind == "heads" else name
-            yield _step({"chain": {"blocks": plain.chain(node)}, "from": source}, f"{kind}.{name}", dict(shapes), classes)
+    for name, node in (arch.get("heads") or {}).items():
+        nodes, reads = plain.head_lines(node)
+        yield _read(nodes, tuple(reads), (), f"heads.{name}", dict(shapes), classes)
+    for name, node in (arch.get("aux") or {}).items():
+        yield _read(plain.chain(node), (name,), (), f"aux.{name}", dict(shapes), classes)
 
 
 def _step(node: Node, where: str, shapes: dict[str, Shape], classes: int) -> Step:
@@ -218,8 +219,13 @@ def _step(node: Node, where: str, shapes: dict[str, Shape], classes: int) -> Ste
         reads = _words(wires.get("from", "last"), f"{where}.from")
         writes = _words(wires.get("as", []), f"{where}.as")
         node = {k: v for k, v in node.items() if k not in plain.WIRES}
-    if isinstance(node, dict) and set(node) == {"chain"}:
-        node = node["chain"]["blocks"]
+    return _read(node, reads, writes, where, shapes, classes)
+
+
+def _read(
+    node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int
+) -> Step:
+    """The step of a block that reads and writes named outputs; `shapes` is brought up to date."""
     missing = [r for r in reads if r not in shapes]
     if missing:
         raise UserError(f"{where}.from: no output above is called {missing[0]!r}; there are {', '.join(shapes)}")
@@ -241,7 +247,9 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
     """The network of an architecture, its weights drawn from torch's generator. Raises UserError with the path of a mistake."""
     check_arch(arch, BLOCKS)
     parts: dict[str, dict[str, nn.Module]] = {"steps": {}, "heads": {}, "aux": {}}
-    reads, writes = [], []
+    reads: list[list[str]] = []
+    writes: list[list[str]] = []
+    head_reads: dict[str, list[str]] = {}
     classes = int(arch.get("classes", 0))
     with torch.device(device):
         for step in steps(arch):
@@ -252,12 +260,19 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
                 reads.append(list(step.reads))
                 writes.append(list(step.writes))
             else:
-                parts[kind][name] = module
+                parts[kind][_head_name(name, step.where)] = module
+                head_reads |= {name: list(step.reads)} if kind == "heads" else {}
     if not parts["steps"]:
         raise UserError("body: an architecture needs at least one block in stem, body, neck or head")
-    network = Network(list(input_shapes(arch)), parts["steps"], reads, writes, parts["heads"], parts["aux"])
+    network = Network(list(input_shapes(arch)), parts["steps"], reads, writes, parts["heads"], parts["aux"], head_reads)
     _spread_drop_path(network, float(arch.get("drop_path", 0.0)))
     return network
+
+
+def _head_name(name: str, where: str) -> str:
+    if not isinstance(name, str) or not name or "." in name:
+        raise UserError(f"{where}: the name of a head is a word without dots, got {name!r}")
+    return name
 
 
 def _spread_drop_path(network: nn.Module, rate: float) -> None:

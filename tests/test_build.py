@@ -55,6 +55,24 @@ aux:
     assert set(network.eval()(torch.zeros(1, 3, 16, 16))) == {"kind", "mask"}
 
 
+def test_heads_read_what_their_first_line_names() -> None:
+    text = """
+input: [3, 16, 16]
+classes: 4
+body: [{conv: {out: 8}, as: fine}, {conv: {out: 8, stride: 2}, as: coarse}, conv: {out: 99}]
+heads:
+  fine: [{conv: {out: classes, kernel: 1}, from: fine}]
+  coarse: [{conv: {out: classes, kernel: 1}, from: coarse}]
+"""
+    data = parse(text)
+    out = build(data)(torch.zeros(2, 3, 16, 16))
+    assert out["fine"].shape == (2, 4, 16, 16) and out["coarse"].shape == (2, 4, 8, 8)
+    assert key(data) == key({**data, "body": data["body"][:2]})  # nothing reads the last convolution
+    assert key(data) != key({**data, "heads": {**data["heads"], "coarse": data["heads"]["fine"]}})
+    with pytest.raises(UserError, match=r"heads\.a\.b: the name of a head is a word without dots"):
+        build({**data, "heads": {"a.b": ["gap_head"]}})
+
+
 def test_a_branch_of_a_network_is_read_by_name() -> None:
     data = parse("input: [3, 16, 16]\nclasses: 4\nbody: [{conv: {out: 8}, as: a}, {conv: {out: 5}}, {conv: {out: 6}, from: a}]")
     assert [s.shapes[0] for s in steps(data)] == [(3, 16, 16), (8, 16, 16), (8, 16, 16)]

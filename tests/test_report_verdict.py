@@ -63,6 +63,20 @@ def test_verdict_without_a_control_or_with_the_same_network(ended: Run) -> None:
     assert "found the same network" in verdict(same)[0]
 
 
+@pytest.mark.parametrize(
+    ("search", "control", "said"),
+    [
+        (0.8, 0.7, "(validation, one run of each, so without a spread)."),
+        (0.7, 0.8, "random search is better."),
+        (0.7, 0.7, "random search is as good."),
+    ],
+)
+def test_verdict_on_the_fronts(ended: Run, search: float, control: float, said: str) -> None:
+    assert ended.summary is not None
+    run = replace(ended, summary={**ended.summary, "hypervolume": {"search": search, "control": control}})
+    assert verdict(run)[1].startswith("Over all objectives together") and verdict(run)[1].endswith(said)
+
+
 def test_verdict_names_better_baselines_and_broken_limits(ended: Run) -> None:
     best = ended.best()
     assert best is not None

@@ -82,7 +82,7 @@ class Cell(nn.Module):
             built.append([m for _, m, _ in made])
             sources.append([number[s] for s, _, _ in made])
         if not outputs:
-            return Zero(shapes[0])
+            return make("zero", shapes[0], "zero")[0]
         return cls(built, sources, [number[o] for o in outputs], inputs, join, _axis(shapes[0], 1))
 
     @staticmethod

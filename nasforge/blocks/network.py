@@ -23,9 +23,10 @@ class Network(nn.Module):
         writes: list[list[str]],
         heads: dict[str, nn.Module],
         aux: dict[str, nn.Module],
+        head_reads: dict[str, list[str]],
     ) -> None:
         super().__init__()
-        self.inputs, self.reads, self.writes = inputs, reads, writes
+        self.inputs, self.reads, self.writes, self.head_reads = inputs, reads, writes, head_reads
         self.steps = nn.ModuleDict(steps)
         self.heads = nn.ModuleDict(heads)
         self.aux = nn.ModuleDict(aux)
@@ -39,7 +40,10 @@ class Network(nn.Module):
             many = out if isinstance(out, tuple | list) else (out,)
             values.update(zip(writes, many, strict=False))
             values["last"] = many[-1]
-        main = {name: head(values["last"]) for name, head in self.heads.items()} if self.heads else values["last"]
+        main: Any = values["last"]
+        if self.heads:
+            read = {name: [values[word] for word in words] for name, words in self.head_reads.items()}
+            main = {name: run(head, read[name][0], tuple(read[name][1:])) for name, head in self.heads.items()}
         if self.training and self.aux:
             return main, [head(values[name]) for name, head in self.aux.items()]
         return main

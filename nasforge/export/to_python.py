@@ -124,7 +124,7 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
     classes = list(dict.fromkeys(p.opening for p in parts if isinstance(p.opening, type)))
     words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
-    model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines, list(heads))]
+    model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines)]
     top = ["", *imports(lifted.imports | OWN_IMPORTS), "", ""]
     return "\n".join([*top, *model, "", "", "# " + "-" * 64 + " blocks", "", "", lifted.code, ""])
 
@@ -179,15 +179,16 @@ def _init(body: Mapping[str, Spelled], heads: Mapping[str, Spelled], names: Mapp
     return text
 
 
-def _forward(straight: Straight, heads: list[str]) -> list[str]:
+def _forward(straight: Straight) -> list[str]:
     inputs = ", ".join(f"{name}: Tensor" for name in straight.inputs.values())
-    text = [f"    def forward(self, {inputs}) -> {'dict[str, Tensor]' if heads else 'Tensor'}:"]
+    text = [f"    def forward(self, {inputs}) -> {'dict[str, Tensor]' if straight.heads else 'Tensor'}:"]
     for line in straight.lines:
         text.append(f"        {', '.join(line.writes)} = self.{line.name}({', '.join(line.reads)})  # {_sizes(line.shape)}")
     last = straight.lines[-1].writes[-1]
-    if not heads:
+    if not straight.heads:
         return [*text, f"        return {last}"]
-    table = Spelled("{", tuple((f"{literal(name)}: ", Spelled(f"self.heads[{literal(name)}]({last})")) for name in heads), "}")
+    calls = {name: f"self.heads[{literal(name)}]({', '.join(reads)})" for name, reads in straight.heads.items()}
+    table = Spelled("{", tuple((f"{literal(name)}: ", Spelled(call)) for name, call in calls.items()), "}")
     return [*text, write(table, {}, "return ")]
 
 

@@ -28,11 +28,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Straight:
-    """The variable of each input by its name, the lines in order, and the steps that no output depends on."""
+    """The variable of each input by its name, the lines in order, the steps that no output depends on, what each head reads."""
 
     inputs: dict[str, str]
     lines: list[Line]
     dead: list[str]
+    heads: dict[str, tuple[str, ...]]
 
 
 def straight(arch: Arch, network: Network) -> Straight:
@@ -40,28 +41,29 @@ def straight(arch: Arch, network: Network) -> Straight:
     rows = [step for step in steps(arch) if step.where.partition(".")[0] in SECTIONS]
     modules = network.steps.items()
     reads = [row.reads if getattr(module, "many", False) else row.reads[:1] for row, (_, module) in zip(rows, modules, strict=True)]
+    ends = {word for words in network.head_reads.values() for word in words}
     variables = _variables([*network.inputs, *(word for row in rows for word in row.writes)])
     if len(network.inputs) == 1 and not any(network.inputs[0] in words for words in reads):
         variables[network.inputs[0]] = "x"
     now = variables[network.inputs[0]]
     lines = []
     for i, (row, (name, _)) in enumerate(zip(rows, modules, strict=True)):
-        later = {word for words in reads[i + 1 :] for word in words}
+        later = {word for words in reads[i + 1 :] for word in words} | ends
         named = [variables[w] if w in later and w != LAST else "_" for w in row.writes]
         count = len(row.probe.shapes)
         writes = (named + ["_"] * count)[:count]
         writes[-1] = "x" if writes[-1] == "_" else writes[-1]
         lines.append(Line(name, tuple(writes), tuple(now if r == LAST else variables[r] for r in reads[i]), row.probe.shapes[-1]))
         now = writes[-1]
-    kept = _live(lines)
+    heads = {name: tuple(now if r == LAST else variables[r] for r in words) for name, words in network.head_reads.items()}
+    kept = _live(lines, {v for words in heads.values() for v in words} or {now})
     names = {line.name for line in kept}
-    return Straight({name: variables[name] for name in network.inputs}, kept, [name for name, _ in modules if name not in names])
+    return Straight({name: variables[name] for name in network.inputs}, kept, [name for name, _ in modules if name not in names], heads)
 
 
-def _live(lines: list[Line]) -> list[Line]:
-    """The lines that the last one depends on."""
+def _live(lines: list[Line], needed: set[str]) -> list[Line]:
+    """The lines that the variables `needed` at the end depend on."""
     kept: list[Line] = []
-    needed = set(lines[-1].writes[-1:])
     for line in reversed(lines):
         if needed & set(line.writes):
             kept.append(line)

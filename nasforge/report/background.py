@@ -77,12 +77,13 @@ def account(run: Run) -> str:
     rows: list[list[Cell | str]] = [[KINDS[k], *(Cell.number(count[k]) for _, count in numbers)] for k in kinds]
     trials = table(["trials", *(name for name, _ in numbers)], rows)
     times = table(["spent", ""], [[what, Cell.number(long)] for what, long in spent(run)])
-    rows = [[what, Cell.number(n), Cell.number(clock(seconds))] for what, n, seconds in savings(run)]
+    rows = [[what, Cell.number(n), Cell.number(clock(seconds))] for what, n, seconds in savings(run) if n]
     note = (
         "Estimated: the mean time of a whole training of this run for a network that was not trained, the missing "
         "epochs for one that was stopped."
     )
-    right = tag("div", times, table(["saved, about", "", ""], rows), paragraph(note, "note"))
+    saved = table(["saved, about", "", ""], rows) + paragraph(note, "note") if rows else ""
+    right = tag("div", times, saved)
     return section("Spent and saved", tag("div", tag("div", trials), right, cls="pair"))
 
 

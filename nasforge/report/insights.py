@@ -114,7 +114,10 @@ def operator_shares(run: Run) -> list[Share]:
 
 
 def choice_shares(run: Run) -> list[Share]:
-    """The values that good networks draw more often than all that were asked; the most telling first."""
+    """The values that good networks draw more often than all do, of openings that most of them are asked.
+
+    Shares are of the networks where the opening was asked; the most telling first.
+    """
     best = {r.number for r in good(run)[0]}
     asked, drew = Counter[tuple[bool, str]](), Counter[tuple[bool, str, Any]]()
     for record in trained(run):
@@ -124,7 +127,7 @@ def choice_shares(run: Run) -> list[Share]:
     values = Counter(name for group, name, _ in drew if not group)
     out = []
     for (group, name, value), count in drew.items():
-        if not group and asked[True, name] and values[name] <= MOST_VALUES:
+        if not group and 2 * asked[True, name] >= len(best) > 0 and values[name] <= MOST_VALUES:
             out.append(
                 Share(f"{name} = {value}", drew[True, name, value] / asked[True, name], count / asked[False, name])
             )

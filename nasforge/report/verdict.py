@@ -114,7 +114,12 @@ def _fronts(run: Run) -> list[str]:
         return []
     words = f"the front of the search covers {percent(search)} of the box spanned by all that was seen"
     note = "validation, one run of each, so without a spread"
-    return [f"Over all objectives together, {words}, the control's {percent(control)} ({note})."]
+    ahead = (
+        ""
+        if search > control
+        else "; here the front of random search is " + ("as good" if search == control else "better")
+    )
+    return [f"Over all objectives together, {words}, the control's {percent(control)} ({note}){ahead}."]
 
 
 def _against_baselines(run: Run, best: Row) -> list[str]:

@@ -20,7 +20,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -30,10 +30,7 @@ import torch
 
 from nasforge.errors import UserError
 from nasforge.evaluate import EVALUATORS, Job, Result
-
-OnEpoch = Callable[[int, dict[str, float]], bool]
-OnEnd = Callable[[int, Result], None]
-NextJob = Callable[[], tuple[int, Job] | None]
+from nasforge.runners.local import NextJob, OnEnd, OnEpoch
 
 CONNECT_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 600.0  # an autoscaling cluster may need minutes for its first node
