@@ -136,13 +136,14 @@ def _export(commands: argparse._SubParsersAction) -> None:
 def _report(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
     c.add_argument("run", metavar="RUN", help="the folder of a search")
+    c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given")
 
 
 def _bench(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "bench", "compare strategies on tabular benchmarks: regret against evaluations")
     c.add_argument("--table", metavar="FILE", help="csv with `arch` strings of NAS-Bench-201 and accuracy columns")
-    c.add_argument("--select", default="c10_valid_e12", metavar="COLUMN")
-    c.add_argument("--report", default="c10_test_e200", metavar="COLUMN")
+    c.add_argument("--select", metavar="COLUMN", help="what a strategy sees (default: val; c10_valid_e12 of a --table)")
+    c.add_argument("--report", metavar="COLUMN", help="what is told of the same network (default: test; c10_test_e200 of a --table)")
     c.add_argument("--strategies", default="random,tpe,nsga2")
     c.add_argument("--seeds", type=int, default=10)
     c.add_argument("--evals", default="50,100,200")

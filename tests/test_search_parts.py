@@ -23,7 +23,7 @@ def test_objectives_and_limits_read_as_written() -> None:
     limit = parse_limit("latency_ms <= 5")
     assert str(limit) == "latency_ms<=5" and limit.excess(6) == pytest.approx(0.2) and limit.excess(4) < 0
     assert parse_limit("accuracy>=0.9").excess(0.8) > 0
-    assert [str(x) for x in limits_of({"params": 2e6, "accuracy": 0.5})] == ["params<=2e+06", "accuracy>=0.5"]
+    assert [str(x) for x in limits_of({"params": 2e6, "accuracy": 0.5})] == ["params<=2000000", "accuracy>=0.5"]
 
 
 @pytest.mark.parametrize("text", ["acuracy", "accuracy,accuracy", ""])

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from nasforge.blocks.shapes import Make, Shape, run
 
 Edges = Annotated[list[Any], "edges"]  # a list of nodes, each a list of {from: node, op: block}
-STATELESS = ("pool", "act", "shuffle", "zero_pad", "upsample")  # two copies of such an operation are one
+STATELESS = ("shuffle", "zero_pad", "upsample")  # two copies of such an operation are one
+STATELESS_KINDS = {"pool": ("max", "avg", "min"), "act": ("relu", "relu6", "swish", "sigmoid", "tanh", "elu", "gelu", "hard_swish", "leaky_relu")}
 MOST_ORDERS = 5040  # ties between alike nodes are settled by trying all orders, up to so many
 
 
@@ -161,7 +162,7 @@ def _merge(graph: Graph, outputs: list[int], inputs: int) -> tuple[Graph, list[i
             same[node] = moved[0][0]
             continue
         name = json.dumps(sorted((s, json.dumps(op)) for s, op in moved))
-        if name in names and all(set(block) <= set(STATELESS) for _, op in moved for block in op):
+        if name in names and all(_stateless(block) for _, op in moved for block in op):
             same[node] = names[name]
             continue
         names[name] = node
@@ -174,6 +175,13 @@ def _merge(graph: Graph, outputs: list[int], inputs: int) -> tuple[Graph, list[i
             return out, outputs
         ((source, before),) = out.pop(link)
         out = {n: [(source, before + op) if s == link else (s, op) for s, op in edges] for n, edges in out.items()}
+
+
+def _stateless(block: dict[str, Any]) -> bool:
+    """Whether a canonical block has neither weights nor chance."""
+    ((name, args),) = block.items()
+    defaults = {"pool": "max", "act": "relu"}
+    return name in STATELESS or (name in STATELESS_KINDS and args.get("kind", defaults[name]) in STATELESS_KINDS[name])
 
 
 def _canonical_order(graph: Graph, outputs: list[int], inputs: int) -> list[Any]:

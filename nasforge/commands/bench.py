@@ -26,7 +26,8 @@ from nasforge.search.screen import MOST_MISSES, SAME_AGAIN
 from nasforge.search.strategies import STRATEGIES, strategy, trial_chooser
 from nasforge.search.tables import OURS, Table, read_table
 
-OUR_COLUMNS = {"c10_valid_e12": "val", "c10_test_e200": "test"}  # the parser's columns are those of NAS-Bench-201
+OUR_COLUMNS = ("val", "test")  # selected, reported
+THEIR_COLUMNS = ("c10_valid_e12", "c10_test_e200")  # of a table of NAS-Bench-201
 
 
 @dataclass
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.seeds < 1:
         raise UserError(f"--seeds: must be at least 1, got {args.seeds}")
     of = read_table(Path(args.table) if args.table else OURS)
-    select, report = (c if args.table else OUR_COLUMNS.get(c, c) for c in (args.select, args.report))
+    usual = THEIR_COLUMNS if args.table else OUR_COLUMNS
+    select, report = args.select or usual[0], args.report or usual[1]
     of.column(select, "--select")
     of.column(report, "--report")
     out: dict[str, Any] = {

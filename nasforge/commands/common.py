@@ -60,23 +60,21 @@ def _of_run(run: Path, which: str) -> tuple[Arch, Path | None]:
 
 
 def _winner(run: Path) -> str:
-    summary = study_of(run).user_attrs.get("summary")
-    if not summary or not summary.get("best"):
-        raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER")
-    return str(summary["best"]["name"])
+    try:
+        best = json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]
+        return str(best["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
 
 
-def study_of(run: Path) -> Any:
-    """The study of a run, opened for reading."""
+def _trial(run: Path, number: int) -> Arch:
+    """The architecture of a trial, drawn again from the choices in the run's journal."""
     import optuna
 
     from nasforge.search.storage import open_storage
 
-    return optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
-
-
-def _trial(run: Path, number: int) -> Arch:
-    trials = study_of(run).get_trials(deepcopy=False)
+    study = optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
+    trials = study.get_trials(deepcopy=False)
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
     return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]

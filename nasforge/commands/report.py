@@ -7,18 +7,19 @@ from pathlib import Path
 
 import optuna
 
-from nasforge.commands.common import print_json, study_of
-from nasforge.report import report, words
+from nasforge.commands.common import print_json
+from nasforge.report import collect, report, words
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_folder = Path(args.run)
-    path = report(run_folder)
+    found = collect(run_folder, args.storage)
+    path = report(run_folder, args.storage)
     if args.json:
-        print_json({"report": str(path), "summary": study_of(run_folder).user_attrs.get("summary")})
+        print_json({"report": str(path), "summary": found.summary})
     else:
-        print(words(run_folder))
+        print(words(found))
         print(f"\nreport: {path}")
     return 0

@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.run or f"runs/{Path(args.space).stem}")
     with progress(quiet=args.json) as show:
         summary = search(plan, folder, lambda: _runner(args, plan), show)
-    report(folder)
+    report(folder, args.storage)
     exported = _export(args, folder, summary)
     if args.json:
         print_json({**summary, "report": str(folder / "report.html"), "exported": exported})
     else:
-        print(words(folder))
+        print(words(folder, args.storage))
         print(f"\nreport: {folder / 'report.html'}" + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else ""))
     return 0
 
@@ -76,7 +76,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         seed=args.seed,
         recipe={} if asked["epochs"] is None else {"epochs": asked["epochs"]},
         final_recipe={} if asked["final_epochs"] is None else {"epochs": asked["final_epochs"]},
-        baselines={name: _baseline(name, data) for name in asked["seed_arch"]},
+        baselines={_plain_name(name): _baseline(name, data) for name in asked["seed_arch"]},
         finalists=asked["finalists"],
         final_seeds=asked["final_seeds"],
         control=asked["control"],
@@ -101,11 +101,16 @@ def _baseline(name: str, data: Data) -> Arch:
     return for_data(arch, data)
 
 
+def _plain_name(name: str) -> str:
+    """A baseline's name as a file name: a path gives its stem, RUN:NAME its NAME."""
+    return Path(name.rpartition(":")[2]).stem
+
+
 def _runner(args: argparse.Namespace, plan: Plan) -> Runner:
     if args.ray:
         from nasforge.runners.ray import RayRunner  # heavy, and only here
 
-        return RayRunner(args.ray, args.workers, args.threads, plan.evaluator)
+        return RayRunner(args.ray, args.workers, args.threads, plan.evaluator, gpus=1.0 if plan.device.startswith("cuda") else 0.0)
     if args.workers < 1:
         raise UserError(f"--workers: must be at least 1, got {args.workers}")
     return LocalRunner(args.workers, args.threads, plan.evaluator)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
 from nasforge.report.collect import Run
-from nasforge.report.figures import is_cost
 from nasforge.search.ledger import COUNTED, Ledger, Record
-from nasforge.search.objectives import Objective, dominates, hypervolume, losses
+from nasforge.search.objectives import dominates, hypervolume, scaled
 
 Point = tuple[float, ...]
 
@@ -29,15 +27,6 @@ def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
         elif out:
             out.append((done, out[-1][1]))
     return out
-
-
-def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Point:
-    """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
-    values = losses(metrics, objectives)
-    return tuple(
-        math.log10(max(v, 1e-9)) if is_cost(o.metric) and not o.maximise else v
-        for v, o in zip(values, objectives, strict=True)
-    )
 
 
 def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:

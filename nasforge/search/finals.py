@@ -17,7 +17,7 @@ from nasforge.evaluate import Job, Result
 from nasforge.files import write
 from nasforge.search.clock import Clock
 from nasforge.search.ledger import Ledger, Record
-from nasforge.search.objectives import COSTS, MEASURED, hypervolume, losses
+from nasforge.search.objectives import hypervolume, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.screen import arch_key, costs
 from nasforge.search.status import Status
@@ -68,21 +68,13 @@ class Finals:
         front = ledger.front()
         if len(front) <= most:
             return front
-        points = {r.number: self.scaled(r.metrics) for r in front}
+        points = {r.number: scaled(r.metrics, self.plan.objectives) for r in front}
         worst = [max(p[i] for p in points.values()) + 1e-3 for i in range(len(self.plan.objectives))]
         chosen = [min(front, key=lambda r: points[r.number])]
         while len(chosen) < most:
             rest = [r for r in front if r not in chosen]
             chosen.append(max(rest, key=lambda r: hypervolume([points[c.number] for c in [*chosen, r]], worst)))
         return sorted(chosen, key=lambda r: points[r.number])
-
-    def scaled(self, metrics: dict[str, float]) -> tuple[float, ...]:
-        """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
-        values = losses(metrics, self.plan.objectives)
-        return tuple(
-            math.copysign(math.log10(max(abs(v), 1e-9)), -1 if o.maximise else 1) if o.metric in (*COSTS, *MEASURED) and not o.maximise else v
-            for v, o in zip(values, self.plan.objectives, strict=True)
-        )
 
     # ------------------------------------------------------------ training them
 
@@ -199,7 +191,7 @@ class Finals:
     def _hypervolumes(self) -> dict[str, Any]:
         """Share of the box between the best and the worst seen that each front dominates (val, costs as powers of ten)."""
         both = {"search": self.ledger, **({"control": self.control} if self.control else {})}
-        points = {name: [self.scaled(r.metrics) for r in ledger.finished()] for name, ledger in both.items()}
+        points = {name: [scaled(r.metrics, self.plan.objectives) for r in ledger.finished()] for name, ledger in both.items()}
         everything = [p for some in points.values() for p in some]
         if not everything:
             return dict.fromkeys(both)

@@ -41,7 +41,7 @@ class Limit:
         return gap / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        return f"{self.metric}{'<=' if self.upper else '>='}{self.bound:g}"
+        return f"{self.metric}{'<=' if self.upper else '>='}{self.bound:.15g}"
 
 
 def parse_objectives(text: str) -> list[Objective]:
@@ -89,6 +89,13 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
 def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
     """The objective values with the sign turned so that smaller is better."""
     return tuple(-metrics[o.metric] if o.maximise else metrics[o.metric] for o in objectives)
+
+
+def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
+    values = losses(metrics, objectives)
+    cost = [o.metric in (*COSTS, *MEASURED) and not o.maximise for o in objectives]
+    return tuple(math.log10(max(v, 1e-9)) if c else v for v, c in zip(values, cost, strict=True))
 
 
 def dominates(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -20,6 +20,7 @@ from nasforge.search.objectives import Limit, Objective
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
+SUMMARY = "summary.json"
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -77,6 +78,11 @@ def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
         "trials": plan.trials,
         "data_key": data_key,
         "baselines": sorted(plan.baselines),
+        "finalists": plan.finalists,
+        "final_seeds": plan.final_seeds,
+        "final_recipe": dict(plan.final_recipe),
+        "control": plan.control,
+        "device": plan.device,
         "storage": "journal" if plan.storage is None else plan.storage.split("://")[0],
         "versions": versions,
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},

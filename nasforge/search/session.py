@@ -5,6 +5,7 @@ Every step is written to the storage as it ends, so that a killed search goes on
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from nasforge.locate import Misfit, locate
 from nasforge.search.clock import Clock
 from nasforge.search.finals import Finals
 from nasforge.search.ledger import Ledger, Record, epoch_losses
-from nasforge.search.plan import Plan, write_manifest
+from nasforge.search.plan import SUMMARY, Plan, write_manifest
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.screen import Candidate, Screen
 from nasforge.search.status import Status
@@ -76,6 +77,7 @@ def _run(
         control = run_trials(plan, make_control(), runner, clock, show, "control", {})
     finals = Finals(plan, run, ledger, control, runner, clock, show)
     summary = finals.summary()
+    (run / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
     study.set_user_attr("summary", summary)
     for scratch in ("weights", "checkpoints"):
         shutil.rmtree(run / scratch, ignore_errors=True)
