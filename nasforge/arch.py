@@ -25,7 +25,17 @@ Node = Any  # a block: str | {name: args} | list of blocks | None
 
 SECTIONS = ("stem", "body", "neck", "head")
 WIRES = ("as", "from")
-NOT_FUNCTION = ("name", "source", "note", "recipe", "constraints", "search", "published", "family", "task")  # parts that do not change what it computes
+NOT_FUNCTION = (
+    "name",
+    "source",
+    "note",
+    "recipe",
+    "constraints",
+    "search",
+    "published",
+    "family",
+    "task",
+)  # parts that do not change what it computes
 
 
 @dataclass(frozen=True)

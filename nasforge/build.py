@@ -133,7 +133,9 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     if name in BLOCKS and BLOCKS[name].kind == "motif":
         check_node(node, BLOCKS, where)
         try:
-            inner = BLOCKS[name].make(**{k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()})
+            inner = BLOCKS[name].make(
+                **{k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()}
+            )
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}.{name}: {error}") from None
         return probe(inner, shapes, classes, f"{where}.{name}")
@@ -149,7 +151,9 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     outs = out if isinstance(out, tuple | list) else (out,)
     found = tuple(tuple(o.shape[1:]) for o in outs)
     if any(side < 1 for s in found for side in s):
-        raise UserError(f"{where}.{name}: its output would be empty, {_show(found)}, for the input {_show(shapes)}; use a smaller stride or kernel")
+        raise UserError(
+            f"{where}.{name}: its output would be empty, {_show(found)}, for the input {_show(shapes)}; use a smaller stride or kernel"
+        )
     params = sum(p.numel() for p in module.parameters())
     held = sum(size_bytes(s) for s in shapes)
     return Probe(found, params, flops.get_total_flops() // 2, live.peak_bytes + held)
@@ -191,9 +195,15 @@ def input_shapes(arch: Arch) -> dict[str, Shape]:
 def _shape(spec: Any, where: str) -> Shape:
     if isinstance(spec, dict) and set(spec) == {"tokens", "length"} and all(isinstance(v, int) and v > 0 for v in spec.values()):
         return Tokens(spec["length"], spec["tokens"])
-    if isinstance(spec, list | tuple) and 1 <= len(spec) <= 4 and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in spec):
+    if (
+        isinstance(spec, list | tuple)
+        and 1 <= len(spec) <= 4
+        and all(isinstance(v, int) and not isinstance(v, bool) and v > 0 for v in spec)
+    ):
         return tuple(spec)
-    raise UserError(f"{where}: must be [channels, height, width], [time, features], [features] or {{tokens: vocabulary, length: time}}, got {spec!r}")
+    raise UserError(
+        f"{where}: must be [channels, height, width], [time, features], [features] or {{tokens: vocabulary, length: time}}, got {spec!r}"
+    )
 
 
 def steps(arch: Arch) -> Iterator[Step]:
@@ -222,9 +232,7 @@ def _step(node: Node, where: str, shapes: dict[str, Shape], classes: int) -> Ste
     return _read(node, reads, writes, where, shapes, classes)
 
 
-def _read(
-    node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int
-) -> Step:
+def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int) -> Step:
     """The step of a block that reads and writes named outputs; `shapes` is brought up to date."""
     missing = [r for r in reads if r not in shapes]
     if missing:

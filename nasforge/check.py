@@ -10,7 +10,24 @@ from nasforge.arch import SECTIONS, WIRES, Blocks, Node
 from nasforge.errors import UserError, nearest
 from nasforge.space import KINDS
 
-TOP = (*SECTIONS, "name", "source", "note", "input", "classes", "heads", "aux", "drop_path", "recipe", "let", "constraints", "search", "published", "family", "task")
+TOP = (
+    *SECTIONS,
+    "name",
+    "source",
+    "note",
+    "input",
+    "classes",
+    "heads",
+    "aux",
+    "drop_path",
+    "recipe",
+    "let",
+    "constraints",
+    "search",
+    "published",
+    "family",
+    "task",
+)
 
 
 def check_arch(data: Mapping[str, Any], blocks: Blocks) -> None:
@@ -53,7 +70,9 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
         raise UserError(f"{where}: a block is a name, {{name: arguments}} or a list of blocks, got {node!r}")
     names = [node] if isinstance(node, str) else [k for k in node if k not in WIRES]
     if len(names) != 1:
-        raise UserError(f"{where}: a block has exactly one name (and optionally `as`, `from`), got the keys {list(node)}; indent its arguments below it")
+        raise UserError(
+            f"{where}: a block has exactly one name (and optionally `as`, `from`), got the keys {list(node)}; indent its arguments below it"
+        )
     name = names[0]
     if name not in blocks:
         raise UserError(f"{where}: there is no block {name!r}; {nearest(name, blocks)}")

@@ -78,7 +78,9 @@ def _zoo(commands: argparse._SubParsersAction) -> None:
 def _show(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "show", "show the layer table of an architecture, or the size of a space")
     c.add_argument("what", metavar="ARCH|SPACE", help=f"{ARCH}; or a space")
-    c.add_argument("--counting", choices=("macs", "textbook"), default="macs", help="textbook: the notes' operations and memory in elements")
+    c.add_argument(
+        "--counting", choices=("macs", "textbook"), default="macs", help="textbook: the notes' operations and memory in elements"
+    )
 
 
 def _train(commands: argparse._SubParsersAction) -> None:
@@ -165,7 +167,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        print(f"nasforge {args.command}: {error.strerror or error} ({error.filename or 'no file named'}); free space or choose another folder", file=sys.stderr)
+        print(
+            f"nasforge {args.command}: {error.strerror or error} ({error.filename or 'no file named'}); choose another folder",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -80,10 +80,14 @@ def fit_to_data(arch: Mapping[str, Any], data: Data) -> Arch:
     """The architecture or space with the input and the number of classes of the data. Raises UserError where they cannot fit."""
     spec = arch.get("input")
     if isinstance(spec, Mapping) and "tokens" not in spec:
-        raise UserError(f"input: {list(spec)} are several inputs; data sets of nasforge have one, so such a network can be shown but not trained")
+        raise UserError(
+            f"input: {list(spec)} are several inputs; data sets of nasforge have one, so such a network can be shown but not trained"
+        )
     wanted: Any = list(data.shape) if data.vocab is None else {"tokens": data.vocab, "length": data.shape[0]}
     have = next(iter(input_shapes({"input": spec}).values())) if spec is not None else None
-    if have is not None and (len(have) != len(data.shape) + isinstance(have, Tokens) or isinstance(have, Tokens) != (data.vocab is not None)):
+    if have is not None and (
+        len(have) != len(data.shape) + isinstance(have, Tokens) or isinstance(have, Tokens) != (data.vocab is not None)
+    ):
         raise UserError(f"input: made for {spec}, the data set {data.name} has {wanted}; take another space or other data")
     return {**arch, "input": wanted, "classes": data.classes}
 

@@ -113,7 +113,11 @@ def _elastic(line: Tree, blocks: Blocks) -> bool:
     """Whether a line may stand for other than one block: a motif, a choice, or a chain."""
     data = line.value if isinstance(line, Const) else line.parts if isinstance(line, Branch) else None
     names = [data] if isinstance(data, str) else data if isinstance(data, Mapping) else []
-    return isinstance(line, Each | Fork | Ref) or isinstance(data, tuple | list) or any(n in blocks and blocks[n].kind == "motif" for n in names)
+    return (
+        isinstance(line, Each | Fork | Ref)
+        or isinstance(data, tuple | list)
+        or any(n in blocks and blocks[n].kind == "motif" for n in names)
+    )
 
 
 def _match(node: Tree, wanted: Any, path: str, found: Found, search: _Search) -> Iterator[Found]:
@@ -242,7 +246,9 @@ def _match_mapping(parts: Mapping[str, Tree], wanted: Any, path: str, found: Fou
             yield from _match_args(name, args, given, f"{path}.{name}", now, search)
 
 
-def _match_args(name: str, parts: Mapping[str, Tree], given: Mapping[str, Any], path: str, found: Found, search: _Search) -> Iterator[Found]:
+def _match_args(
+    name: str, parts: Mapping[str, Tree], given: Mapping[str, Any], path: str, found: Found, search: _Search
+) -> Iterator[Found]:
     """Match arguments by name; what one side lacks must be, or be drawn as, the default."""
     params = search.blocks[name].params if name else {}
     extra = [k for k in given if k not in parts and not (k in params and given[k] == params[k].default)]

@@ -131,7 +131,11 @@ def test_numbers_and_words_mean_what_a_researcher_means() -> None:
         ("a: [1, 2", "text:1: not valid YAML"),
         ("a: 1\nb: 2\na: 3", "text:3: the key 'a' stands twice"),
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
-        ("a: &x [1]\nb: &y [*x, *x, *x, *x, *x, *x, *x, *x, *x, *x]\n" + "\n".join(f"c{i}: &z{i} [{', '.join([f'*z{i - 1}' if i else '*y'] * 10)}]" for i in range(8)), "at most"),
+        (
+            "a: &x [1]\nb: &y [*x, *x, *x, *x, *x, *x, *x, *x, *x, *x]\n"
+            + "\n".join(f"c{i}: &z{i} [{', '.join([f'*z{i - 1}' if i else '*y'] * 10)}]" for i in range(8)),
+            "at most",
+        ),
         ("[" * 3000, "text"),
         ("? {a: 1}\n: 2", "a key must be"),
     ],

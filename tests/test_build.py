@@ -88,7 +88,14 @@ def test_lines_of_an_option_keep_their_wires_and_inner_wires_are_refused() -> No
 
 
 def test_outputs_of_a_neck_are_told_apart() -> None:
-    text = "input: [3, 16, 16]\nbody: [{{conv: {{out: 8}}, as: a}}, {{conv: {{out: 8, stride: 2}}, as: b}}, {{fpn: {{out: 8}}, from: [a, b], as: [p, q]}}, {{relu: {{}}, from: {which}}}]"
+    text = """
+input: [3, 16, 16]
+body:
+  - {{conv: {{out: 8}}, as: a}}
+  - {{conv: {{out: 8, stride: 2}}, as: b}}
+  - {{fpn: {{out: 8}}, from: [a, b], as: [p, q]}}
+  - {{relu: {{}}, from: {which}}}
+"""
     assert key(parse(text.format(which="p"))) != key(parse(text.format(which="q")))
 
 
@@ -143,7 +150,9 @@ def test_impossible_shapes_name_the_path(body: str, message: str) -> None:
         build(arch(body))
 
 
-@pytest.mark.parametrize("top", ["inptu: [3, 8, 8]", "input: [3, -8, 8]", "input: 3", "input: [3, 8, 8]\nclasses: 0", "input: [3, 8, 8]\ndrop_path: 2"])
+@pytest.mark.parametrize(
+    "top", ["inptu: [3, 8, 8]", "input: [3, -8, 8]", "input: 3", "input: [3, 8, 8]\nclasses: 0", "input: [3, 8, 8]\ndrop_path: 2"]
+)
 def test_mistakes_at_the_top(top: str) -> None:
     with pytest.raises(UserError):
         build(parse(top + "\nbody: [conv]"))

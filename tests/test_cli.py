@@ -32,7 +32,8 @@ def mistake(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys; from nasforge.cli import parser; parser(); sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'optuna', 'yaml')))"
+    heavy = "('torch', 'numpy', 'optuna', 'yaml')"
+    code = f"import sys; from nasforge.cli import parser; parser(); sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -40,7 +41,19 @@ def test_show_an_architecture(capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, "show", "resnet18")
     assert found["params"] == 11689512 and found["macs"] == 1814073344  # torchvision's resnet18
     assert sum(row["params"] for row in found["layers"]) == found["params"]
-    wanted = {"type", "inputs", "outputs", "kernel", "stride", "params", "macs", "input_bytes", "parameter_bytes", "output_bytes", "receptive_field"}
+    wanted = {
+        "type",
+        "inputs",
+        "outputs",
+        "kernel",
+        "stride",
+        "params",
+        "macs",
+        "input_bytes",
+        "parameter_bytes",
+        "output_bytes",
+        "receptive_field",
+    }
     assert wanted <= set(found["layers"][0])
     assert call("show", "resnet18") == 0
     assert "11,689,512 parameters" in capsys.readouterr().out
@@ -60,7 +73,8 @@ def test_zoo_lists_and_filters(capsys: pytest.CaptureFixture[str]) -> None:
 def test_locate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text(
-        "input: [1, 8, 8]\nclasses: 10\nstem: [conv: {out: 12}]\nbody: [conv: {out: 24, stride: 2}]\nhead: [pool: {kind: max}, linear]", encoding="utf-8"
+        "input: [1, 8, 8]\nclasses: 10\nstem: [conv: {out: 12}]\nbody: [conv: {out: 24, stride: 2}]\nhead: [pool: {kind: max}, linear]",
+        encoding="utf-8",
     )
     found = said(capsys, "locate", str(path), "digits")
     assert found["located"] and found["choices"]["body.0.stage.depth"] == 0
@@ -86,7 +100,17 @@ def test_train_and_export_a_network(capsys: pytest.CaptureFixture[str], tmp_path
     found = said(capsys, "train", "lenet5", "--epochs", "2", "--data-limit", "400", "--out", str(out))
     assert found["test"]["accuracy"] > 0.3 and len(found["curve"]) == 2
     assert {p.name for p in out.iterdir()} >= {"arch.yaml", "model.safetensors", "result.json"}
-    done = said(capsys, "export", str(out / "arch.yaml"), "--weights", str(out / "model.safetensors"), "--to", "python", "--out", str(tmp_path / "away"))
+    done = said(
+        capsys,
+        "export",
+        str(out / "arch.yaml"),
+        "--weights",
+        str(out / "model.safetensors"),
+        "--to",
+        "python",
+        "--out",
+        str(tmp_path / "away"),
+    )
     assert done["trained"] and done["largest_difference"] <= 1e-5 and Path(done["path"]).exists()
 
 
@@ -110,7 +134,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("words", "part"), MISTAKES, ids=[" ".join(m[0]) for m in MISTAKES])
-def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], part: str) -> None:
+def test_mistakes_are_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], part: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert part in mistake(capsys, *words)
 
@@ -123,7 +149,8 @@ def test_a_mistake_in_a_space_file_names_its_path(capsys: pytest.CaptureFixture[
 
 def test_a_search_with_json_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ("search", "digits", "--trials", "3", "--epochs", "1", "--final-epochs", "1", "--final-seeds", "1", "--finalists", "1", "--data-limit", "300",
+    words = ("search", "digits", "--trials", "3", "--epochs", "1", "--final-epochs", "1", "--final-seeds", "1", "--finalists", "1",
+             "--data-limit", "300",
              "--no-control", "--run", "r", "--export", "onnx", "--seed-arch", "lenet5")  # fmt: skip
     found = said(capsys, *words)
     assert {"run", "asked", "finished", "pruned", "failed", "duplicates", "best", "control", "baselines", "seconds"} <= set(found)

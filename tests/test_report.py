@@ -160,9 +160,7 @@ def test_interrupted_before_the_first_trial_ended(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         made_up_run(tmp_path / "run", MadeUpRunner(end_after=0, end=KeyboardInterrupt))
     run = collect(tmp_path / "run")
-    assert (
-        run.leader() is None and "no network yet" in text_of(run) and "no network yet" in " ".join(words(run).split())
-    )
+    assert run.leader() is None and "no network yet" in text_of(run) and "no network yet" in " ".join(words(run).split())
 
 
 class Failing(MadeUpRunner):
@@ -200,9 +198,7 @@ def test_failures_are_grouped_and_counted(ended: Run) -> None:
     assert groups[0][0].startswith("TrainingFailed: the loss became nan in epoch ") and groups[0][0] in text_of(ended)
 
 
-@pytest.mark.parametrize(
-    "objective", ["accuracy", "accuracy,-params,-macs", "loss,-params", "-params,accuracy", "accuracy,-peak_bytes"]
-)
+@pytest.mark.parametrize("objective", ["accuracy", "accuracy,-params,-macs", "loss,-params", "-params,accuracy", "accuracy,-peak_bytes"])
 def test_other_objectives(tmp_path: Path, objective: str) -> None:
     run = collect(made_up_run(tmp_path / "run", objectives=tuple(parse_objectives(objective)), trials=12))
     text = page(run)
@@ -210,9 +206,7 @@ def test_other_objectives(tmp_path: Path, objective: str) -> None:
     wide = text.count('class="plot wide"')
     several = len(run.objectives) > 1
     costs = max(1, len(run.objectives) - 1)
-    finals = (
-        sum(o.metric in ("params", "macs") for o in run.objectives[1:]) or not several
-    )  # the finals know no peak bytes
+    finals = sum(o.metric in ("params", "macs") for o in run.objectives[1:]) or not several  # the finals know no peak bytes
     assert wide == costs + finals + 2 + several  # trials, finals; best, curves, volume
     assert "NaN" not in text and "nan," not in text and "inf" not in re.findall(r'(?:points|d|x|y|cx)="[^"]*inf', text)
 
@@ -233,9 +227,7 @@ def test_no_run(tmp_path: Path) -> None:
 
 def test_run_in_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
-    folder = made_up_run(
-        tmp_path / "run", MadeUpRunner(), storage=url, trials=3, finalists=1, final_seeds=1, baselines={}
-    )
+    folder = made_up_run(tmp_path / "run", MadeUpRunner(), storage=url, trials=3, finalists=1, final_seeds=1, baselines={})
     with pytest.raises(UserError, match="sqlite database"):
         collect(folder)
     run = collect(folder, url)

@@ -86,14 +86,10 @@ def test_deep_networks_are_drawn_closed() -> None:
     body = [{"bottleneck": {"out": 8 * (1 + i % 3)}} for i in range(30)]
     arch = {"input": [3, 16, 16], "classes": 2, "body": body, "head": ["gap_head"]}
     said = [e.text for e in elements(arch_picture(arch, "deep"), "text")]
-    assert sum(s is not None and s.startswith("bottleneck") for s in said) == 30 and not any(
-        s == "+ relu" for s in said
-    )
+    assert sum(s is not None and s.startswith("bottleneck") for s in said) == 30 and not any(s == "+ relu" for s in said)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "log"), [(0.91, 0.994, False), (0, 1, False), (1, 40, False), (1500, 21000, True), (3, 4.1, True)]
-)
+@pytest.mark.parametrize(("low", "high", "log"), [(0.91, 0.994, False), (0, 1, False), (1, 40, False), (1500, 21000, True), (3, 4.1, True)])
 def test_ticks_are_inside_and_neither_few_nor_many(low: float, high: float, log: bool) -> None:
     made = axis([low, high], 0, 100, log)
     ticks = made.ticks(7)

@@ -70,11 +70,7 @@ class OnlyPool(MadeUpRunner):
 
 def test_what_mattered_is_found(tmp_path: Path) -> None:
     objectives = tuple(parse_objectives("accuracy"))
-    run = collect(
-        made_up_run(
-            tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", pruner="none", limits=()
-        )
-    )
+    run = collect(made_up_run(tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", pruner="none", limits=()))
     found, why_not = importances(run)
     assert why_not == "" and found[0].name == "head.0.pool.kind"
     assert found[0].share > 2 * found[1].share
@@ -109,6 +105,4 @@ def test_operators_by_hand() -> None:
     assert found.count("conv 3×3") == 4 and found.count("shortcut") == 2  # two basic blocks of two convolutions each
     assert found.count("conv 5×5") == 1 and found.count("depthwise conv 3×3") == 1
     assert found[-2:] == ["avg pool", "linear"]
-    assert list(operators({"input": [16, 4], "body": [{"conv": {"kernel": 3}}]})) == [
-        "conv 3"
-    ]  # a sequence has one axis
+    assert list(operators({"input": [16, 4], "body": [{"conv": {"kernel": 3}}]})) == ["conv 3"]  # a sequence has one axis

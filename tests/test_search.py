@@ -16,12 +16,12 @@ from typing import Any
 import optuna
 import pytest
 
+from nasforge.blocks import BLOCKS
 from nasforge.build import build, key
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data, train
 from nasforge.files import parse, read
 from nasforge.locate import locate
-from nasforge.blocks import BLOCKS
 from nasforge.runners.local import LocalRunner
 from nasforge.search.objectives import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
@@ -150,7 +150,11 @@ def test_pruned_trials_are_stopped_in_studies_with_several_objectives(plan: Plan
 
 def test_failures_are_results_with_their_message(plan: Plan, tmp_path: Path) -> None:
     def sometimes(job: Job, on_epoch: Any) -> Result:
-        return Result(error="the loss became nan in epoch 1") if job.arch["body"][0]["conv"]["kernel"] == 5 and not job.test else quick(job, on_epoch)
+        return (
+            Result(error="the loss became nan in epoch 1")
+            if job.arch["body"][0]["conv"]["kernel"] == 5 and not job.test
+            else quick(job, on_epoch)
+        )
 
     summary = run_quick(plan, tmp_path, sometimes)
     failed = [r for r in records(tmp_path) if r.get("kind") == "failed"]
@@ -184,7 +188,7 @@ def test_more_trials_go_on_from_what_is_there(plan: Plan, tmp_path: Path) -> Non
 
 def test_another_search_in_the_same_folder_is_refused(plan: Plan, tmp_path: Path) -> None:
     run_quick(plan, tmp_path)
-    with pytest.raises(UserError, match="holds another search .*seed was 0, is 1.*another --run"):
+    with pytest.raises(UserError, match=r"holds another search .*seed was 0, is 1.*another --run"):
         run_quick(replace(plan, seed=1), tmp_path)
 
 

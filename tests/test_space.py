@@ -66,7 +66,7 @@ def test_size_of_a_let_counts_once_and_only_where_used() -> None:
 def test_a_float_is_infinite_and_cannot_be_enumerated() -> None:
     space = Space(parse("input: [1, 8, 8]\nbody: [dropout: {p: {float: [0.1, 0.5]}}]"))
     assert space.size() == math.inf
-    with pytest.raises(UserError, match="body.0.dropout.p: a float"):
+    with pytest.raises(UserError, match=r"body\.0\.dropout\.p: a float"):
         list(enumerate_space(space))
 
 

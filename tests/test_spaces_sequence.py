@@ -48,10 +48,7 @@ def drawn(name: str, count: int) -> list[dict[str, Any]]:
 
 def inputs(arch: dict[str, Any], batch: int = 2) -> list[Tensor]:
     shapes = input_shapes(arch).values()
-    return [
-        torch.randint(0, s.vocab, (batch, s.length)) if isinstance(s, Tokens) else torch.randn(batch, *s)
-        for s in shapes
-    ]
+    return [torch.randint(0, s.vocab, (batch, s.length)) if isinstance(s, Tokens) else torch.randn(batch, *s) for s in shapes]
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -31,9 +31,7 @@ def head_sizes(width: int, heads: int, head_width: int | None, value_width: int 
     Raises ValueError if the heads do not share `width` evenly.
     """
     if heads < 1 or (head_width is None and width % heads):
-        raise ValueError(
-            f"attention needs features divisible by heads, got {width} and {heads}; change heads or give head_width"
-        )
+        raise ValueError(f"attention needs features divisible by heads, got {width} and {heads}; change heads or give head_width")
     key = width // heads if head_width is None else head_width
     return key, key if value_width is None else value_width
 
@@ -72,9 +70,7 @@ class Attention(nn.Module):
         self.register_buffer("mask", None if window is None else near(length, window, causal), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            heads_of(part, self.heads) for part in self.read(x).split(self.widths, 2)
-        )  # (B, heads, T, P)
+        query, key, value = (heads_of(part, self.heads) for part in self.read(x).split(self.widths, 2))  # (B, heads, T, P)
         rate = self.dropout if self.training else 0.0
         causal = self.causal and self.mask is None
         y = F.scaled_dot_product_attention(query, key, value, self.mask, rate, causal)
@@ -120,9 +116,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: Tensor, *rest: Tensor) -> Tensor:
         query = heads_of(self.ask(x), self.heads)  # (B, heads, T, P)
-        key, value = (
-            heads_of(part, self.heads) for part in self.read(memory).split(self.widths, 2)
-        )  # (B, heads, S, P)
+        key, value = (heads_of(part, self.heads) for part in self.read(memory).split(self.widths, 2))  # (B, heads, S, P)
         y = F.scaled_dot_product_attention(query, key, value, None, self.dropout if self.training else 0.0)
         return self.project(y.transpose(1, 2).flatten(2))
 
@@ -130,9 +124,7 @@ class CrossAttention(nn.Module):
 def two_sequences(shapes: tuple[Shape, ...], what: str) -> tuple[int, int]:
     """The features of the first two inputs. Raises ValueError unless both are sequences."""
     if len(shapes) < 2:
-        raise ValueError(
-            f"{what} reads two inputs, got one; name one with `as: memory` and write `from: [last, memory]`"
-        )
+        raise ValueError(f"{what} reads two inputs, got one; name one with `as: memory` and write `from: [last, memory]`")
     for shape in shapes[:2]:
         need_rank(shape, (2,), what)
     return channels(shapes[0]), channels(shapes[1])
@@ -164,9 +156,7 @@ class Attend(nn.Module):
         need_rank(memory, (2,), "the memory of attend")
         width, (places, other) = channels(shapes[0]), memory
         if score in ("dot", "scaled") and width != other:
-            raise ValueError(
-                f"score {score} needs queries and keys of one width, got {width} and {other}; use general or additive"
-            )
+            raise ValueError(f"score {score} needs queries and keys of one width, got {width} and {other}; use general or additive")
         self.score, self.join = score, join
         self.ask = self.read = self.value = None
         if score == "additive":

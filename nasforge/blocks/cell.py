@@ -23,7 +23,10 @@ from nasforge.blocks.shapes import Make, Shape, run
 
 Edges = Annotated[list[Any], "edges"]  # a list of nodes, each a list of {from: node, op: block}
 STATELESS = ("shuffle", "zero_pad", "upsample")  # two copies of such an operation are one
-STATELESS_KINDS = {"pool": ("max", "avg", "min"), "act": ("relu", "relu6", "swish", "sigmoid", "tanh", "elu", "gelu", "hard_swish", "leaky_relu")}
+STATELESS_KINDS = {
+    "pool": ("max", "avg", "min"),
+    "act": ("relu", "relu6", "swish", "sigmoid", "tanh", "elu", "gelu", "hard_swish", "leaky_relu"),
+}
 MOST_ORDERS = 5040  # ties between alike nodes are settled by trying all orders, up to so many
 
 
@@ -49,7 +52,9 @@ class Cell(nn.Module):
     free = True
     reads_all = True
 
-    def __init__(self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int) -> None:
+    def __init__(
+        self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int
+    ) -> None:
         super().__init__()
         self.nodes = nn.ModuleList(nn.ModuleList(edges) for edges in nodes)
         self.sources, self.outputs, self.inputs, self.join, self.axis = sources, outputs, inputs, join, axis
@@ -75,7 +80,9 @@ class Cell(nn.Module):
         for node, edges in live.items():
             made = [(s, *make(op, sizes[s], f"nodes.{node - inputs}.{j}.op")) for j, (s, op) in enumerate(edges)]
             if len({tuple(shape) for _, _, shape in made}) > 1 and join != "concat":
-                raise ValueError(f"the edges into node {node} must end in one shape to be joined by {join}, got {[tuple(s) for *_, s in made]}")
+                raise ValueError(
+                    f"the edges into node {node} must end in one shape to be joined by {join}, got {[tuple(s) for *_, s in made]}"
+                )
             first = made[0][2]
             wide = sum(s[_axis(first, 0)] for *_, s in made)
             sizes[node] = first if join != "concat" else (*first[:-1], wide) if len(first) <= 2 else (wide, *first[1:])

@@ -16,9 +16,7 @@ class FeedForward(nn.Module):
     Parameters 2*F*hidden + hidden + F; hidden = expand * F by default. Source: Vaswani et al. 2017, equation 2.
     """
 
-    def __init__(
-        self, shape: Shape, hidden: int | None = None, expand: float = 4.0, act: Act = "relu", dropout: float = 0.0
-    ) -> None:
+    def __init__(self, shape: Shape, hidden: int | None = None, expand: float = 4.0, act: Act = "relu", dropout: float = 0.0) -> None:
         super().__init__()
         need_rank(shape, (1, 2), "ffn")
         inner = max(1, round(shape[-1] * expand)) if hidden is None else hidden

@@ -52,9 +52,7 @@ class ImageAttention(nn.Module):
         query, key, value = parts.unbind(1)
         bias = None if self.rows is None else self.bias(query * self.scale)
         y = F.scaled_dot_product_attention(query, key, value, bias, scale=self.scale)
-        return self.project(
-            y.transpose(2, 3).flatten(1, 2).unflatten(2, self.size)
-        )  # (B, heads, H*W, P) -> (B, C, H, W)
+        return self.project(y.transpose(2, 3).flatten(1, 2).unflatten(2, self.size))  # (B, heads, H*W, P) -> (B, C, H, W)
 
     def bias(self, query: Tensor) -> Tensor:
         """(B, heads, H*W, P) -> (B, heads, H*W, H*W): what distance alone adds to the scores."""

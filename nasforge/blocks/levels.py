@@ -30,9 +30,7 @@ class Fused(nn.Module):
             for _ in range(1 + both):
                 shapes = [(gates * hidden, inputs), (gates * hidden, hidden), (gates * hidden,), (gates * hidden,)]
                 self.weights.extend(uniform(hidden, *shape) for shape in shapes[: 3 if self.single else 4])
-        self.register_buffer(
-            "second", torch.zeros(gates * hidden), persistent=False
-        )  # stands in for torch's second bias
+        self.register_buffer("second", torch.zeros(gates * hidden), persistent=False)  # stands in for torch's second bias
 
     def forward(self, x: Tensor) -> Tensor:
         flat = list(self.weights)
@@ -51,9 +49,7 @@ class Levels(nn.Module):
     Shapes: (B, T, K) -> (B, T, N), last (B, N); 2*N where two directions are concatenated.
     """
 
-    def __init__(
-        self, levels: list[nn.Module], hidden: int, both: bool, merge: str, dropout: float, output: str
-    ) -> None:
+    def __init__(self, levels: list[nn.Module], hidden: int, both: bool, merge: str, dropout: float, output: str) -> None:
         super().__init__()
         self.levels = nn.ModuleList(levels)
         self.hidden, self.both, self.merge, self.dropout, self.output = hidden, both, merge, dropout, output
@@ -74,9 +70,7 @@ class Levels(nn.Module):
         return x[..., : self.hidden] + x[..., self.hidden :]
 
 
-def fused_levels(
-    kind: str, before: int, hidden: int, layers: int, both: bool, merge: str, dropout: float, bias: str
-) -> list[nn.Module]:
+def fused_levels(kind: str, before: int, hidden: int, layers: int, both: bool, merge: str, dropout: float, bias: str) -> list[nn.Module]:
     """One kernel for all levels, or one for each where directions are added in between."""
     if both and merge == "add" and layers > 1:
         return [Fused(kind, before if i == 0 else hidden, hidden, 1, both, bias, 0.0) for i in range(layers)]

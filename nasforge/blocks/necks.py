@@ -34,9 +34,7 @@ class Concat(nn.Module):
         self.axis = -1 if len(shapes[0]) <= 2 else 1
         sizes = [shape[:-1] if self.axis < 0 else shape[1:] for shape in shapes]
         if len({len(shape) for shape in shapes}) > 1 or (len(set(sizes)) > 1 and not crop):
-            raise ValueError(
-                f"concat needs inputs of one size, got {list(shapes)}; put resize_to before it, or give crop: true"
-            )
+            raise ValueError(f"concat needs inputs of one size, got {list(shapes)}; put resize_to before it, or give crop: true")
         if crop and (len(shapes[0]) != 3 or any(a > b for size in sizes for a, b in zip(sizes[0], size, strict=True))):
             raise ValueError(f"crop needs images, the first of them the smallest, got {list(shapes)}")
         self.size = sizes[0] if crop else None
@@ -62,9 +60,7 @@ class Add(nn.Module):
         super().__init__()
         several(shapes, "add")
         if len(set(shapes)) > 1:
-            raise ValueError(
-                f"add needs inputs of one shape, got {list(shapes)}; use fuse_maps, which projects and resizes"
-            )
+            raise ValueError(f"add needs inputs of one shape, got {list(shapes)}; use fuse_maps, which projects and resizes")
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         for y in context:
@@ -75,9 +71,7 @@ class Add(nn.Module):
 def several(shapes: tuple[Shape, ...], what: str) -> None:
     """Raise ValueError unless there are two inputs of numbers at least."""
     if len(shapes) < 2:
-        raise ValueError(
-            f"{what} reads several inputs, got one; name an output with `as: NAME` and write `from: [last, NAME]`"
-        )
+        raise ValueError(f"{what} reads several inputs, got one; name an output with `as: NAME` and write `from: [last, NAME]`")
     for shape in shapes:
         channels(shape)
 
@@ -117,9 +111,7 @@ class Up(nn.Module):
         self.kind, self.size = kind, (shape[1] * factor, shape[2] * factor)
         span = factor if kernel is None else kernel
         if factor < 1 or (kind == "transposed" and (span < factor or (span - factor) % 2)):
-            raise ValueError(
-                f"up needs factor >= 1 and a kernel of factor + 0, 2, 4, ..., got factor={factor}, kernel={kernel}"
-            )
+            raise ValueError(f"up needs factor >= 1 and a kernel of factor + 0, 2, 4, ..., got factor={factor}, kernel={kernel}")
         self.project: nn.Module = nn.Identity()
         if kind == "transposed":
             self.project = nn.ConvTranspose2d(shape[0], after, span, factor, (span - factor) // 2, bias=bias)
@@ -169,9 +161,7 @@ class PooledMap(nn.Module):
 # ---------------------------------------------------------------- blocks of segmentation and detection networks
 
 
-def double_conv(
-    out: int, kernel: int = 3, convs: int = 2, residual: bool = False, norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+def double_conv(out: int, kernel: int = 3, convs: int = 2, residual: bool = False, norm: NormKind = "batch", act: Act = "relu") -> list:
     """Two 3x3 convolutions; `residual`: with a skip around them.
 
     Source: Ronneberger et al. 2015, figure 1 (there without norm).
@@ -180,9 +170,7 @@ def double_conv(
     return [{"residual": {"body": body}}] if residual else body
 
 
-def unet_down(
-    out: int, kernel: int = 3, convs: int = 2, residual: bool = False, norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+def unet_down(out: int, kernel: int = 3, convs: int = 2, residual: bool = False, norm: NormKind = "batch", act: Act = "relu") -> list:
     """One level down the contracting path: 2x2 max pool, two convolutions.
 
     Source: Ronneberger et al. 2015, section 2.
@@ -234,9 +222,7 @@ def pyramid_pooling(bins: list[int] | None = None) -> dict:
     return {"parallel": {"branches": [[], *({"pooled_map": {"bins": n, "expand": 1 / len(counts)}} for n in counts)]}}
 
 
-def extra_level(
-    squeeze: int, out: int, stride: int = 2, pad: Literal["same", "valid"] = "same", norm: NormKind = "none"
-) -> list:
+def extra_level(squeeze: int, out: int, stride: int = 2, pad: Literal["same", "valid"] = "same", norm: NormKind = "none") -> list:
     """One more, smaller map at the end of a backbone: 1x1, then 3x3. Source: Liu et al. 2016 (SSD), figure 2."""
     return [
         {"conv": {"out": squeeze, "kernel": 1, "norm": norm}},

@@ -41,9 +41,7 @@ class Norm(nn.Module):
 
     free = True
 
-    def __init__(
-        self, shape: Shape, kind: NormKind = "batch", groups: int | None = None, affine: bool = True, eps: float = 1e-5
-    ) -> None:
+    def __init__(self, shape: Shape, kind: NormKind = "batch", groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
         self.norm = normalisation(kind, shape, groups, affine, eps)
         self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)

@@ -39,9 +39,7 @@ def fine_to_coarse(shapes: tuple[Shape, ...], what: str) -> list[tuple[int, ...]
     maps_of(shapes, what)
     sizes = [tuple(shape[1:]) for shape in shapes]
     if any(a < b for fine, coarse in pairwise(sizes) for a, b in zip(fine, coarse, strict=True)):
-        raise ValueError(
-            f"{what} reads maps from fine to coarse, got the sizes {sizes}; turn round the names in `from`"
-        )
+        raise ValueError(f"{what} reads maps from fine to coarse, got the sizes {sizes}; turn round the names in `from`")
     return sizes
 
 
@@ -66,15 +64,11 @@ class FuseMaps(nn.Module):
         super().__init__()
         maps_of(shapes, "fuse_maps")
         if join == "concat" and out is not None:
-            raise ValueError(
-                "fuse_maps with join: concat keeps all channels; leave out `out`, or put a 1x1 conv after it"
-            )
+            raise ValueError("fuse_maps with join: concat keeps all channels; leave out `out`, or put a 1x1 conv after it")
         after = shapes[0][0] if out is None else int(out)
         self.size, self.join, self.kind = shapes[0][1:], join, kind
         keep = [join == "concat" or shape[0] == after for shape in shapes]
-        self.laterals = nn.ModuleList(
-            nn.Identity() if k else nn.Conv2d(s[0], after, 1) for k, s in zip(keep, shapes, strict=True)
-        )
+        self.laterals = nn.ModuleList(nn.Identity() if k else nn.Conv2d(s[0], after, 1) for k, s in zip(keep, shapes, strict=True))
 
     def forward(self, *maps: Tensor) -> Tensor:
         same = [resize(lateral(x), self.size, self.kind) for lateral, x in zip(self.laterals, maps, strict=True)]

@@ -33,9 +33,7 @@ def _check(shape: Shape, hidden: int, layers: int, dropout: float, what: str) ->
     """The features of the input. Raises ValueError if the layer cannot be."""
     need_rank(shape, (2,), what)
     if hidden < 1 or layers < 1 or not 0 <= dropout < 1:
-        raise ValueError(
-            f"{what} needs hidden >= 1, layers >= 1, dropout from 0 to below 1, got {hidden}, {layers}, {dropout}"
-        )
+        raise ValueError(f"{what} needs hidden >= 1, layers >= 1, dropout from 0 to below 1, got {hidden}, {layers}, {dropout}")
     return shape[1]
 
 
@@ -146,9 +144,7 @@ class Lstm(nn.Module):
             levels = fused_levels("lstm", before, hidden, layers, bidirectional, merge, dropout, bias)
         else:
             forget, peephole = cell != "no_forget", cell == "peephole"
-            levels = step_levels(
-                lambda n: LstmSteps(n, hidden, forget, peephole), before, hidden, layers, bidirectional, merge
-            )
+            levels = step_levels(lambda n: LstmSteps(n, hidden, forget, peephole), before, hidden, layers, bidirectional, merge)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
 
     @staticmethod
@@ -201,9 +197,7 @@ class TimeDistributed(nn.Module):
         need_rank(shape, (2, 4), "time_distributed")
         module, out = make(block, shape[1:] if len(shape) == 2 else (shape[0], *shape[2:]), "block")
         if len(out) not in (1, 3):
-            raise ValueError(
-                f"the block of time_distributed must give a vector or an image for each step, got {tuple(out)}"
-            )
+            raise ValueError(f"the block of time_distributed must give a vector or an image for each step, got {tuple(out)}")
         return cls(module, shape[0] if len(shape) == 2 else shape[1])
 
     @staticmethod
@@ -220,16 +214,12 @@ class TimeDistributed(nn.Module):
 # ---------------------------------------------------------------- stacks
 
 
-def stacked(
-    cell: Cell, widths: list[int], bidirectional: bool = False, dropout: float = 0.0, output: Output = "sequence"
-) -> list:
+def stacked(cell: Cell, widths: list[int], bidirectional: bool = False, dropout: float = 0.0, output: Output = "sequence") -> list:
     """Recurrent layers of these widths, dropout between them, the output of the last."""
     layers: list = []
     for i, width in enumerate(widths):
         final = i == len(widths) - 1
-        layers.append(
-            {cell: {"hidden": width, "bidirectional": bidirectional, "output": output if final else "sequence"}}
-        )
+        layers.append({cell: {"hidden": width, "bidirectional": bidirectional, "output": output if final else "sequence"}})
         layers += [{"dropout": {"p": dropout}}] if dropout and not final else []
     return layers
 
@@ -264,9 +254,7 @@ def tcn_block(
     weight: Literal["plain", "norm"] = "norm",
 ) -> dict:
     """Dilated causal convolutions with a skip, 1x1 where the width changes. Source: Bai et al. 2018, figure 1b."""
-    conv = {
-        "conv": {"out": out, "kernel": kernel, "dilation": dilation, "pad": "causal", "norm": "none", "weight": weight}
-    }
+    conv = {"conv": {"out": out, "kernel": kernel, "dilation": dilation, "pad": "causal", "norm": "none", "weight": weight}}
     layer: list = [conv, {"dropout": {"p": dropout, "channels": True}}] if dropout else [conv]
     return {"residual": {"body": layer * convs, "act": "relu"}}
 

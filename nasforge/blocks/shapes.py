@@ -1,8 +1,8 @@
 """Shapes of tensors without the batch, and the helpers that every layer shares.
 
-    (F,)          vector            (T, F)        sequence, features last
-    (C, H, W)     image             (C, T, H, W)  video or volume, channels first
-    Tokens(T, V)  whole numbers below V
+(F,)          vector            (T, F)        sequence, features last
+(C, H, W)     image             (C, T, H, W)  video or volume, channels first
+Tokens(T, V)  whole numbers below V
 """
 
 from __future__ import annotations

@@ -23,9 +23,7 @@ def grid(length: int, size: list[int] | None) -> tuple[int, int]:
     if size is not None and len(size) != 2:
         raise ValueError(f"size must be [height, width], got {size}")
     if height * width != length:
-        raise ValueError(
-            f"{length} tokens do not fill a grid of {height} x {width}; give `size: [height, width]` with that product"
-        )
+        raise ValueError(f"{length} tokens do not fill a grid of {height} x {width}; give `size: [height, width]` with that product")
     return height, width
 
 
@@ -40,9 +38,7 @@ class Embedding(nn.Module):
     def __init__(self, shape: Shape, out: int, scale: bool = False) -> None:
         super().__init__()
         if not isinstance(shape, Tokens):
-            raise ValueError(
-                f"embedding reads tokens, got numbers {tuple(shape)}; write `input: {{tokens: V, length: T}}`"
-            )
+            raise ValueError(f"embedding reads tokens, got numbers {tuple(shape)}; write `input: {{tokens: V, length: T}}`")
         self.table = nn.Embedding(shape.vocab, out)
         self.gain = math.sqrt(out) if scale else 1.0
         nn.init.normal_(self.table.weight, std=1 / self.gain)
@@ -95,17 +91,13 @@ class Patches(nn.Module):
     `stride` below `size`: patches overlap; `pad`: zeros on every side. Source: Dosovitskiy et al. 2021, equation 1.
     """
 
-    def __init__(
-        self, shape: Shape, size: int, out: int, stride: int | None = None, pad: int = 0, bias: bool = True
-    ) -> None:
+    def __init__(self, shape: Shape, size: int, out: int, stride: int | None = None, pad: int = 0, bias: bool = True) -> None:
         super().__init__()
         need_rank(shape, (3,), "patches")
         step = size if stride is None else stride
         rests = [(side + 2 * pad - size) % step for side in shape[1:]]
         if any(side + 2 * pad < size for side in shape[1:]) or (stride is None and any(rests)):
-            raise ValueError(
-                f"patches of {size} do not tile {shape[1]} x {shape[2]} (pad {pad}); use a divisor, or give stride"
-            )
+            raise ValueError(f"patches of {size} do not tile {shape[1]} x {shape[2]} (pad {pad}); use a divisor, or give stride")
         self.project = nn.Conv2d(shape[0], out, size, step, pad, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -225,9 +217,7 @@ class PatchMerging(nn.Module):
         height, width = self.size
         x = F.pad(x.unflatten(1, self.size), (0, 0, 0, width % 2, 0, height % 2))  # (B, H, W, F), both even
         x = x.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, F)
-        return self.project(
-            self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2))
-        )  # (B, T/4, 4F) -> (B, T/4, out)
+        return self.project(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)))  # (B, T/4, 4F) -> (B, T/4, out)
 
 
 LAYERS = {

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         e = profile.error
         print(f"{path}: {profile.networks} networks of {args.space}, {profile.runtime} on {profile.device}, {profile.threads} thread(s); "
-              f"each predicted from the others: median error {e['median']:.1%}, worst {e['worst']:.1%}, rank correlation {e['rank_correlation']:.3f}")  # fmt: skip
+              f"each predicted from the others: median error {e['median']:.1%}, worst {e['worst']:.1%}, "
+              f"rank correlation {e['rank_correlation']:.3f}")  # fmt: skip
     return 0
 
 

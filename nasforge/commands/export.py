@@ -28,5 +28,7 @@ def run(args: argparse.Namespace) -> int:
                     "seconds": done.seconds, "trained": weights is not None})  # fmt: skip
     else:
         fresh = "" if weights else " (fresh weights: give --weights, or RUN:NAME)"
-        print(f"{', '.join(str(f) for f in done.files)}{fresh}\nchecked in a fresh process: largest difference {done.largest_difference:.2g}")
+        print(
+            f"{', '.join(str(f) for f in done.files)}{fresh}\nchecked in a fresh process: largest difference {done.largest_difference:.2g}"
+        )
     return 0

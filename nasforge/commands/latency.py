@@ -23,5 +23,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.arch}: {found.median_ms:.3f} ms (quartiles {found.spread:.0%} apart{noisy}); {args.runtime}, {args.device}, "
           f"{args.threads} thread(s), batch {args.batch}")  # fmt: skip
     if profile and predicted is not None:
-        print(f"predicted {predicted:.3f} ms by {args.profile} (median error {profile.error['median']:.1%} over {profile.networks} networks)")
+        print(
+            f"predicted {predicted:.3f} ms by {args.profile} (median error {profile.error['median']:.1%} over {profile.networks} networks)"
+        )
     return 0

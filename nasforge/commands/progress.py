@@ -60,11 +60,17 @@ def _plain() -> Callable[[Status], None]:
 
 def _panel(status: Status) -> Table:
     table = Table.grid(padding=(0, 1))
-    table.add_row(f"[bold]{status.phase}[/]", ProgressBar(total=max(1, status.total), completed=status.done, width=30), f"{status.done}/{status.total}")
+    table.add_row(
+        f"[bold]{status.phase}[/]",
+        ProgressBar(total=max(1, status.total), completed=status.done, width=30),
+        f"{status.done}/{status.total}",
+    )
     if status.best:
         table.add_row("best", status.best, f"front {status.front}")
     if status.phase != "finals":
-        table.add_row("", f"pruned {status.pruned}  failed {status.failed}  duplicate {status.duplicates}  infeasible {status.infeasible}", "")
+        table.add_row(
+            "", f"pruned {status.pruned}  failed {status.failed}  duplicate {status.duplicates}  infeasible {status.infeasible}", ""
+        )
     if status.seconds_left is not None and not status.last:
         table.add_row("left", _clock(status.seconds_left), "")
     return table

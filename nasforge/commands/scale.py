@@ -25,7 +25,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.out:
         print(dump(scaled))
-    print(f"{args.arch}: {before.params:,} -> {after.params:,} parameters, {before.macs:,} -> {after.macs:,} multiply-adds, input {scaled['input']}")
+    print(
+        f"{args.arch}: {before.params:,} -> {after.params:,} parameters, "
+        f"{before.macs:,} -> {after.macs:,} multiply-adds, input {scaled['input']}"
+    )
     return 0
 
 

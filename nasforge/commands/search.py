@@ -45,7 +45,10 @@ def run(args: argparse.Namespace) -> int:
         print_json({**summary, "report": str(folder / "report.html"), "exported": exported})
     else:
         print(words(folder, args.storage))
-        print(f"\nreport: {folder / 'report.html'}" + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else ""))
+        print(
+            f"\nreport: {folder / 'report.html'}"
+            + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else "")
+        )
     return 0
 
 

@@ -51,7 +51,7 @@ def _show_layers(name: str, arch: Arch, json: bool) -> int:
     header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")
     print(table(header, [_line(row) for row in rows]))
     print(f"\n{name}: {cost.params:,} parameters, {cost.macs:,} multiply-adds, {cost.weight_bytes:,} bytes of weights, "
-          f"{cost.peak_bytes:,} bytes of maps alive at once, {cost.activation_bytes:,} kept for training (each for one sample)")  # fmt: skip
+          f"{cost.peak_bytes:,} bytes of maps alive at once, {cost.activation_bytes:,} kept for training (for one sample)")  # fmt: skip
     if "source" in arch:
         print(f"source: {arch['source']}")
     return 0
@@ -64,7 +64,8 @@ def _costs(cost: Any) -> dict[str, int]:
 def _line(row: Row) -> tuple[str, ...]:
     return (
         row.path, row.type, " ".join(map(_sides, row.inputs)), " ".join(map(_sides, row.outputs)), _sides(row.kernel), _sides(row.stride),
-        f"{row.params:,}", f"{row.macs:,}", f"{row.input_bytes:,}", f"{row.parameter_bytes:,}", f"{row.output_bytes:,}", _field(row.receptive_field),
+        f"{row.params:,}", f"{row.macs:,}", f"{row.input_bytes:,}", f"{row.parameter_bytes:,}", f"{row.output_bytes:,}",
+        _field(row.receptive_field),
     )  # fmt: skip
 
 
@@ -128,8 +129,16 @@ def _show_space(args: argparse.Namespace) -> int:
         print_json(found)
         return 0
     print(f"{args.what}: {_size(space.size())} choices in {len(found['openings'])} openings")
-    print(f"of {SAMPLES} random draws {len(set(keys))} are different networks, {len(broken)} cannot be built" + (f" ({broken[0]})" if broken else ""))
-    print(table(("", "least", "quarter", "half", "three quarters", "most"), [(n, *(f"{v:,.0f}" for v in s)) for n in costs if (s := _spread(costs[n]))]))
+    print(
+        f"of {SAMPLES} random draws {len(set(keys))} are different networks, {len(broken)} cannot be built"
+        + (f" ({broken[0]})" if broken else "")
+    )
+    print(
+        table(
+            ("", "least", "quarter", "half", "three quarters", "most"),
+            [(n, *(f"{v:,.0f}" for v in s)) for n in costs if (s := _spread(costs[n]))],
+        )
+    )
     print()
     print(table(("opening", "values"), list(found["openings"].items())))
     return 0

@@ -29,26 +29,50 @@ def run(args: argparse.Namespace) -> int:
     if args.device == "cpu":
         torch.set_num_threads(1)
     changes = {} if args.epochs is None else {"epochs": args.epochs}
-    job = Job(arch, spec, args.seed, True, True, changes, args.device, weights=str(out / "model.safetensors"), checkpoint=str(out / "checkpoint.pt"))
+    job = Job(
+        arch,
+        spec,
+        args.seed,
+        True,
+        True,
+        changes,
+        args.device,
+        weights=str(out / "model.safetensors"),
+        checkpoint=str(out / "checkpoint.pt"),
+    )
     recipe = recipe_of(job, data)
     write({**arch, "recipe": recipe.to_dict()}, out / "arch.yaml")
 
     def on_epoch(epoch: int, row: dict[str, float]) -> bool:
         if not args.json:
-            print(f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  val accuracy {row['accuracy']:.4f}", file=sys.stderr, flush=True)
+            print(
+                f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  accuracy {row['accuracy']:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
         return False
 
     result = train(replace(job, recipe=changes), on_epoch)
     if result.error:
         raise UserError(result.error)
     cost = count(arch)
-    found = {"arch": args.arch, "data": data.name, "params": cost.params, "macs": cost.macs, "recipe": recipe.to_dict(), "out": str(out), **asdict(result)}
+    found = {
+        "arch": args.arch,
+        "data": data.name,
+        "params": cost.params,
+        "macs": cost.macs,
+        "recipe": recipe.to_dict(),
+        "out": str(out),
+        **asdict(result),
+    }
     (out / "result.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     if args.json:
         print_json(found)
     else:
         words = ", ".join(f"{name} {value:.4f}" for name, value in result.test.items())
-        print(f"{args.arch} on {data.name}: {cost.params:,} parameters; test {words}; {result.seconds['training']:.1f} s; everything in {out}")
+        print(
+            f"{args.arch} on {data.name}: {cost.params:,} parameters; test {words}; {result.seconds['training']:.1f} s; everything in {out}"
+        )
     return 0
 
 

@@ -19,7 +19,14 @@ def run(args: argparse.Namespace) -> int:
         print_json(rows)
         return 0
     shown = [
-        (r["name"], r["family"], "x".join(map(str, r["input"])) if isinstance(r["input"], list) else r["input"], f"{r['params']:,}", f"{r['macs']:,}", r["source"])
+        (
+            r["name"],
+            r["family"],
+            "x".join(map(str, r["input"])) if isinstance(r["input"], list) else r["input"],
+            f"{r['params']:,}",
+            f"{r['macs']:,}",
+            r["source"],
+        )
         for r in rows
     ]
     print(table(("name", "family", "input", "params", "MACs", "source"), shown))

@@ -105,8 +105,7 @@ def _samples(x: np.ndarray, where: str, kind: str | None) -> np.ndarray:
     if x.ndim == 3:
         return x.astype(np.float32)
     raise UserError(
-        f"{where}: x must be (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), "
-        f"got {x.shape}"
+        f"{where}: x must be (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), got {x.shape}"
     )
 
 
@@ -125,6 +124,5 @@ def _check_alike(parts: dict[str, Arrays], where: str) -> None:
         first_x, first_y = parts["train"]
         if (x.shape[1:], x.dtype, y.ndim) != (first_x.shape[1:], first_x.dtype, first_y.ndim):
             raise UserError(
-                f"{where}: samples of {name} must be as those of train, {first_x.dtype} {first_x.shape[1:]}, got "
-                f"{x.dtype} {x.shape[1:]}"
+                f"{where}: samples of {name} must be as those of train, {first_x.dtype} {first_x.shape[1:]}, got {x.dtype} {x.shape[1:]}"
             )

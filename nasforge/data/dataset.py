@@ -124,9 +124,7 @@ def _check_counts(raw: Raw, classes: int) -> None:
     )
 
 
-def _normalise(
-    arrays: dict[str, np.ndarray], per_column: bool
-) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
+def _normalise(arrays: dict[str, np.ndarray], per_column: bool) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
     """Bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are."""
     tensors = {k: _as_tensor(x) for k, x in arrays.items()}
     train = tensors["train"]

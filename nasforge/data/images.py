@@ -68,9 +68,7 @@ def _stack(paths: Iterable[Path]) -> np.ndarray:
         image = _decode(path, str(path))
         if images and image.shape[1:] != images[0].shape[1:]:
             (h, w), (high, wide) = image.shape[1:], images[0].shape[1:]
-            raise UserError(
-                f"{path}: all images must be of one size, got {w} x {h} beside {wide} x {high}; resize them to one size"
-            )
+            raise UserError(f"{path}: all images must be of one size, got {w} x {h} beside {wide} x {high}; resize them to one size")
         images.append(image)
     channels = max(len(image) for image in images)
     return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images])

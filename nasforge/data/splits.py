@@ -24,9 +24,7 @@ def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return shuffled[np.lexsort((rng.permutation(len(counts))[inverse], place))]
 
 
-def divide(
-    parts: dict[str, Arrays], *, seed: int, limit: int | None, ordered: bool, where: str
-) -> dict[str, Arrays]:
+def divide(parts: dict[str, Arrays], *, seed: int, limit: int | None, ordered: bool, where: str) -> dict[str, Arrays]:
     """`train`, `val` and `test`, cut out of the given `train` where they are not given.
 
     Args:

@@ -79,10 +79,7 @@ def spent(run: Run) -> list[tuple[str, str]]:
     }
     out = [(text, clock(run.seconds[name])) for name, text in names.items() if run.seconds.get(name)]
     if run.seconds.get("total"):
-        out = [
-            (t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c)
-            for t, c in out
-        ]
+        out = [(t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c) for t, c in out]
     return out
 
 

@@ -121,9 +121,7 @@ def made_with(run: Run) -> str:
         "machine": _listed(told.get("machine")),
         "commit": told.get("commit") or "not known",
     }
-    return section(
-        "Made with", tag("dl", *(tag("dt", escape(k)) + tag("dd", escape(str(v))) for k, v in facts.items()))
-    )
+    return section("Made with", tag("dl", *(tag("dt", escape(k)) + tag("dd", escape(str(v))) for k, v in facts.items())))
 
 
 def _listed(values: dict[str, object] | None) -> str:

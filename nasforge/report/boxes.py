@@ -38,9 +38,7 @@ def leaf(words: str, below: str = "", hint: str = "", cls: str = "layer") -> Box
 
 def arrow(x: float, top: float, bottom: float) -> str:
     """An arrow straight down."""
-    return line([(x, top), (x, bottom - 4)], "wire") + tag(
-        "path", d=f"M{x - 4:.1f} {bottom - 7:.1f}h8l-4 7z", cls="head"
-    )
+    return line([(x, top), (x, bottom - 4)], "wire") + tag("path", d=f"M{x - 4:.1f} {bottom - 7:.1f}h8l-4 7z", cls="head")
 
 
 def stack(boxes: Sequence[Box], notes: Sequence[str] = ()) -> Box:
@@ -100,9 +98,7 @@ def skip(body: Box, shortcut: Box | None, join: str) -> Box:
     sign, size = join_mark(body.mid, 14 + body.height + 18, join)
     middle, bottom = 14 + body.height / 2, 14 + body.height + 18 + size / 2
     side = body.width + 18 + (shortcut.width / 2 if shortcut else 0.0)
-    around = line(
-        [(body.mid, 4), (side, 4), (side, bottom), (body.mid + max(13, 3.3 * len(join) + 8), bottom)], "wire skip"
-    )
+    around = line([(body.mid, 4), (side, 4), (side, bottom), (body.mid + max(13, 3.3 * len(join) + 8), bottom)], "wire skip")
     parts = [line([(body.mid, 0), (body.mid, 14)], "wire"), place(body, 0, 14), around]
     parts.append(arrow(body.mid, 14 + body.height, 14 + body.height + 18))
     width = side + 4

@@ -103,9 +103,7 @@ def collect(run: Path, storage: str | None = None) -> Run:
     run = Path(run)
     manifest = read_manifest(run)
     if manifest.get("storage", "journal") != "journal" and storage is None:
-        raise UserError(
-            f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage"
-        )
+        raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
     opened = open_storage(run, storage, write=False)
     prefix = "" if storage is None else f"{run.resolve().name}-"
     study = _study(opened, f"{prefix}search")
@@ -136,9 +134,7 @@ def _study(storage: Any, name: str) -> optuna.Study | None:
     except KeyError:
         return None
     except ValueError as error:
-        raise UserError(
-            f"{name}: the storage cannot be read ({error}); is the search writing right now? try again"
-        ) from None
+        raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
 
 
 def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:

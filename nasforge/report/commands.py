@@ -27,15 +27,9 @@ def go_on(run: Run) -> list[tuple[str, str]]:
         ]
     leader = run.leader()
     if leader is not None:
-        out.append(
-            (f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"])
-        )
+        out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"]))
     more = run.asked if run.summary is None else 2 * run.asked
-    why = (
-        "Go on where the search stopped"
-        if run.summary is None
-        else "Search on with twice as many trials; what is done is kept"
-    )
+    why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
     out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
     out.append(
         (

@@ -19,9 +19,7 @@ def best_plot(run: Run, width: float) -> str:
     lines = {name: found for name, ledger in run.ledgers.items() if (found := best_so_far(run, ledger))}
     settled = [points[min(len(points) - 1, max(2, len(points) // 8))][1] for points in lines.values()]
     ends = [points[-1][1] for points in lines.values()]
-    return _against_trials(
-        lines, settled + ends, width, run.first.metric, f"best {word(run.first.metric)} so far (validation)"
-    )
+    return _against_trials(lines, settled + ends, width, run.first.metric, f"best {word(run.first.metric)} so far (validation)")
 
 
 def volume_plot(run: Run, width: float) -> str:
@@ -44,9 +42,7 @@ def _against_trials(lines: Lines, span: Sequence[float], width: float, metric: s
         shapes.append(line(path, f"history {name}", f"{said} after {points[-1][0]} trials"))
         ends.append((path[-1][1], path[-1][0], said, name))
     named = []
-    for i, (py, px, said, name) in enumerate(
-        sorted(ends)
-    ):  # the upper one is named above, the lower one below its line
+    for i, (py, px, said, name) in enumerate(sorted(ends)):  # the upper one is named above, the lower one below its line
         above = i == 0 or py + 24 > y.start
         named.append(text(px - 2, py - 8 if above else py + 19, said, "end", f"label {name}"))
     axes = frame(x, y, ("trials", _whole), (words, lambda v: tick(metric, v)))
@@ -72,9 +68,7 @@ def curve_plot(run: Run, width: float) -> str:
     curves = [c for _, _, c in thin] + [c for _, c in bold]
     heads = {row["name"] for row in (run.best(), run.best_control(), *run.rows("baseline")) if row}
     margin = max([14.0, *(CHAR * len(brief(name)) + 18 for name in heads)])
-    span = _span(
-        curves, [c[-1] for n, r, c in thin if r.kind == "finished"] + [c[-1] for _, c in bold], metric == "loss"
-    )
+    span = _span(curves, [c[-1] for n, r, c in thin if r.kind == "finished"] + [c[-1] for _, c in bold], metric == "loss")
     x, y = plot_axes([1, max(map(len, curves))], span, width, cap=cap(metric), right=margin)
     lines = [line(_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in thin]
     lines += [line(_path(c, x, y), f"curve bold {row['role']}", row["name"]) for row, c in bold]

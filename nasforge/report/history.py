@@ -31,10 +31,7 @@ def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
 
 def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:
     """For search and control (trials done, share of the box from the worst to the best seen that the front covers)."""
-    points = {
-        name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()}
-        for name, ledger in run.ledgers.items()
-    }
+    points = {name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()} for name, ledger in run.ledgers.items()}
     everything = [p for some in points.values() for p in some.values()]
     if len(run.objectives) < 2 or not everything:
         return {}

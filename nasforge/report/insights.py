@@ -54,9 +54,7 @@ def importances(run: Run) -> tuple[list[Importance], str]:
 
     evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.4, max(0.1, 10 / len(trials))))
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # about the sign of the target, which is right here, and openings drawn in one trial only
+        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and openings drawn in one trial only
         found = get_param_importances(run.search.study, evaluator=evaluator, target=loss, normalize=False)
     total = sum(found.values())
     if not total or not math.isfinite(total):
@@ -106,10 +104,7 @@ def operator_shares(run: Run) -> list[Share]:
     if not best:
         return []
     names = sorted({name for one in have.values() for name in one})
-    out = [
-        Share(n, sum(n in one for one in best) / len(best), sum(n in one for one in have.values()) / len(have))
-        for n in names
-    ]
+    out = [Share(n, sum(n in one for one in best) / len(best), sum(n in one for one in have.values()) / len(have)) for n in names]
     return sorted(out, key=lambda s: (-abs(s.lead), s.name))
 
 
@@ -128,9 +123,7 @@ def choice_shares(run: Run) -> list[Share]:
     out = []
     for (group, name, value), count in drew.items():
         if not group and 2 * asked[True, name] >= len(best) > 0 and values[name] <= MOST_VALUES:
-            out.append(
-                Share(f"{name} = {value}", drew[True, name, value] / asked[True, name], count / asked[False, name])
-            )
+            out.append(Share(f"{name} = {value}", drew[True, name, value] / asked[True, name], count / asked[False, name]))
     return sorted((s for s in out if s.lead > 0), key=lambda s: (-s.lead, s.name))
 
 
@@ -138,9 +131,7 @@ def operators(arch: Arch) -> Iterator[str]:
     """The layers of an architecture in words, motifs opened: `conv 3×3`, `avg pool`; also shortcuts and joins."""
     shape = arch.get("input")
     axes = max(1, len(shape) - 1) if isinstance(shape, list | tuple) else 1
-    lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list(
-        (arch.get("heads") or {}).values()
-    )
+    lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list((arch.get("heads") or {}).values())
     for node in lines:
         bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, dict) else node
         yield from _operators(json.dumps(bare), axes)
@@ -179,13 +170,7 @@ def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
     full = {k: p.default for k, p in params.items() if p.default is not ...} | args
     kind = full["kind"] if name in ("pool", "norm", "act") and isinstance(full.get("kind"), str) else ""
     groups, dilation = full.get("groups"), full.get("dilation")
-    how = (
-        "depthwise"
-        if groups == "depthwise"
-        else "grouped"
-        if "conv" in name and isinstance(groups, int) and groups > 1
-        else ""
-    )
+    how = "depthwise" if groups == "depthwise" else "grouped" if "conv" in name and isinstance(groups, int) and groups > 1 else ""
     wide = "dilated" if isinstance(dilation, int) and dilation > 1 else ""
     noun = "" if name == "act" else name
     return " ".join(w for w in (kind, wide, how, noun, kernel_word(full.get("kernel"), axes)) if w)

@@ -19,9 +19,7 @@ def drawn(arch: Arch, name: str) -> str:
     """The totals of an architecture, its picture, and beside it the table of its layers."""
     rows = layer_table(arch)
     label = f"picture of {name}"
-    picture = tag(
-        "figure", tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label)
-    )
+    picture = tag("figure", tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label))
     layers = _layers(rows)
     if len(rows) > LONG:
         layers = tag("details", tag("summary", f"All {len(rows)} layers"), layers)

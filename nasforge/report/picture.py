@@ -56,9 +56,7 @@ def _arch(arch: Arch, walk: Walk) -> Box:
 
 def _line(line: Step, walk: Walk) -> Box:
     box = walk.chain(line.node, line.shapes)[0]
-    wires = [f"reads {', '.join(line.reads)}"] * (line.reads != ("last",)) + [f"gives {', '.join(line.writes)}"] * bool(
-        line.writes
-    )
+    wires = [f"reads {', '.join(line.reads)}"] * (line.reads != ("last",)) + [f"gives {', '.join(line.writes)}"] * bool(line.writes)
     return group("; ".join(wires), box) if wires else box
 
 
@@ -118,11 +116,7 @@ class Walk:
         elif shortcut == "none" or (shortcut == "match" and not same):
             return body
         else:
-            way = (
-                None
-                if shortcut == "identity" or (same and shortcut != "projection")
-                else leaf("1×1" if shortcut == "auto" else shortcut)
-            )
+            way = None if shortcut == "identity" or (same and shortcut != "projection") else leaf("1×1" if shortcut == "auto" else shortcut)
         act = args.get("act", "none")
         return skip(body, way, "+" if act == "none" else f"+ {act}")
 
@@ -132,17 +126,13 @@ class Walk:
         if tuple(shapes[0]) == tuple(after) or not before:
             return self.residual(inner, shapes, after)
         first, middle = self.chain(before, shapes)
-        return stack(
-            [first, self.residual({**args, "shortcut": args.get("shortcut", "auto")}, (middle, *shapes[1:]), after)]
-        )
+        return stack([first, self.residual({**args, "shortcut": args.get("shortcut", "auto")}, (middle, *shapes[1:]), after)])
 
     def parallel(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         if args.get("split"):
             return _leaf("parallel", {"split": True, "branches": len(args["branches"])}, shapes[0], after)
         join = args.get("join", "concat")
-        return beside(
-            [self.chain(branch, shapes)[0] for branch in args["branches"]], {"add": "+", "mul": "×"}.get(join, join)
-        )
+        return beside([self.chain(branch, shapes)[0] for branch in args["branches"]], {"add": "+", "mul": "×"}.get(join, join))
 
     def dense(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         boxes, now = [], shapes[0]
@@ -155,16 +145,12 @@ class Walk:
     def cell(self, args: dict[str, Any], shapes: Shapes, after: Shape) -> Box:
         inputs, axes = args.get("inputs", 1), max(1, len(shapes[0]) - 1)
         edges = [
-            (int(e["from"]) % (inputs + i), inputs + i, _brief(e.get("op"), axes))
-            for i, node in enumerate(args["nodes"])
-            for e in node
+            (int(e["from"]) % (inputs + i), inputs + i, _brief(e.get("op"), axes)) for i, node in enumerate(args["nodes"]) for e in node
         ]
         edges = [(a, b, words) for a, b, words in edges if words != "zero"]
         last = inputs + len(args["nodes"]) - 1
         read = {a for a, _, _ in edges}
-        outputs = (
-            [last] if args.get("output", "last") == "last" else [i for i in range(inputs, last + 1) if i not in read]
-        )
+        outputs = [last] if args.get("output", "last") == "last" else [i for i in range(inputs, last + 1) if i not in read]
         names = ["in" if inputs == 1 else f"in{i}" for i in range(inputs)] + [
             {"add": "+", "concat": "cat"}.get(args.get("join", "add"), args.get("join", "add"))
         ] * len(args["nodes"])

@@ -52,9 +52,7 @@ def finals(run: Run) -> str:
     tests = [v for r in rows for v in r["test_seeds"]]
     low, high = (min(tests), max(tests)) if tests else (0.0, 1.0)
     latency = any(r["latency_ms"] is not None for r in rows)
-    notes = [
-        "; ".join([*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"])]) for r in rows
-    ]
+    notes = ["; ".join([*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"])]) for r in rows]
     head = ["network", "test", f"seeds, {percent(low)} to {percent(high)}", "val", "val in search", "parameters"]
     head += ["multiply-adds", *["latency"] * latency, *["note"] * any(notes)]
     body = [

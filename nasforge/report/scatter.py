@@ -59,9 +59,7 @@ class Plane:
 def search_plot(run: Run, cost: str, width: float) -> str:
     """All trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
     trials = [(name, r) for name, ledger in run.ledgers.items() for r in ledger.records.values()]
-    shown = [
-        (n, r) for n, r in trials if r.kind in ("finished", "pruned") and {cost, run.first.metric} <= set(r.metrics)
-    ]
+    shown = [(n, r) for n, r in trials if r.kind in ("finished", "pruned") and {cost, run.first.metric} <= set(r.metrics)]
     done = [r for _, r in shown if r.kind == "finished"]
     if not done:
         return ""
@@ -71,13 +69,9 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     scores = [r.metrics[run.first.metric] for r in done]
     focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
     ys = _in_focus(scores, focus or scores, run.first.maximise)
-    axes = plot_axes(
-        [r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric)
-    )
+    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
     plane = Plane(objective, run.first, *axes)
-    lines = [
-        line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1
-    ]
+    lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
     marks = [_trial(r, name, plane) for name, r in sorted(shown, key=lambda s: s[0])]
     places = [(*plane.at(r), brief(name), role) for r, name, role in named]
     rings = [mark("ring", x, y, name, role) for x, y, name, role in places]
@@ -156,9 +150,7 @@ def final_plot(run: Run, cost: str, width: float) -> str:
     if not rows:
         return ""
     ends = [end for r in rows for end in _interval(r)]
-    axes = plot_axes(
-        [_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, rows[0]["metric"]), cap(rows[0]["metric"])
-    )
+    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, rows[0]["metric"]), cap(rows[0]["metric"]))
     plane = Plane(Objective(cost, False), Objective(rows[0]["metric"], True), *axes)
     marks, places = [], []
     for row in rows:

@@ -26,9 +26,7 @@ def tag(name: str, *children: str, **attributes: object) -> str:
 
 def text(x: float, y: float, words: str, anchor: str = "start", cls: str | None = None) -> str:
     """Text with its baseline at y."""
-    return tag(
-        "text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls
-    )
+    return tag("text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls)
 
 
 def tip(words: str) -> str:
@@ -86,9 +84,7 @@ class Axis:
         return [value for value in found if value <= self.cap]
 
 
-def axis(
-    values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05, cap: float = math.inf
-) -> Axis:
+def axis(values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05, cap: float = math.inf) -> Axis:
     """An axis over the values, with some room at both ends."""
     low, high = min(values), max(values)
     if log:
@@ -136,9 +132,7 @@ def plot_axes(
     return x, axis(ys, plot_height(width) - 52.0, 34.0, log[1], 0.08, cap)
 
 
-def frame(
-    x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]
-) -> str:
+def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]) -> str:
     """Grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []

@@ -114,11 +114,7 @@ def _fronts(run: Run) -> list[str]:
         return []
     words = f"the front of the search covers {percent(search)} of the box spanned by all that was seen"
     note = "validation, one run of each, so without a spread"
-    ahead = (
-        ""
-        if search > control
-        else "; here the front of random search is " + ("as good" if search == control else "better")
-    )
+    ahead = "" if search > control else "; here the front of random search is " + ("as good" if search == control else "better")
     return [f"Over all objectives together, {words}, the control's {percent(control)} ({note}){ahead}."]
 
 
@@ -157,9 +153,7 @@ def _open_ends(run: Run) -> list[str]:
     out = ["Scores are of short trainings, on validation data; test data are read at the end, for the finalists only."]
     done = run.trained(run.search)
     if done >= run.asked and run.control is not None and run.trained(run.control) < run.asked:
-        out.append(
-            f"The control, random search with the same budget, has done {run.trained(run.control)} of its trials."
-        )
+        out.append(f"The control, random search with the same budget, has done {run.trained(run.control)} of its trials.")
     if run.finals:
         out.append(f"Of the final trainings {sum(map(len, run.finals.values()))} are done.")
     if run.running:

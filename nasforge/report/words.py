@@ -37,11 +37,7 @@ def _networks(run: Run) -> str:
     costs = ["params", "macs", *latency]
     cells = []
     for r in rows:
-        mark = (
-            "winner"
-            if best is not None and r["name"] == best["name"]
-            else "; ".join(f"breaks {x}" for x in r["refused"])
-        )
+        mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
         scores = [value(r["metric"], r["val"]), spread(r["test_mean"], r["test_std"], len(r["test_seeds"]))]
         cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
     return _table(["network", *map(word, costs), "val", "test", ""], cells)
@@ -61,10 +57,7 @@ def _learnt(run: Run) -> str:
 def _account(run: Run) -> str:
     lines = []
     for name, numbers in counts(run):
-        lines.append(
-            f"{name}: "
-            + ", ".join(f"{n} {kind}" for kind, n in numbers.items() if n or kind in ("finished", "duplicate"))
-        )
+        lines.append(f"{name}: " + ", ".join(f"{n} {kind}" for kind, n in numbers.items() if n or kind in ("finished", "duplicate")))
     lines.append(_wrap("spent: " + ", ".join(f"{long} {what}" for what, long in spent(run)), "  "))
     lines += [f"saved about {clock(seconds)}: {n} {what}" for what, n, seconds in savings(run) if n]
     return "\n".join(lines)
@@ -73,8 +66,7 @@ def _account(run: Run) -> str:
 def _failed(run: Run) -> str:
     groups = failures(run)
     lines = [
-        _wrap(f"{len(who)} x {message} ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''})", "    ")
-        for message, who in groups[:5]
+        _wrap(f"{len(who)} x {message} ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''})", "    ") for message, who in groups[:5]
     ]
     return "\n".join(["failed:", *(f"  {line}" for line in lines)]) if lines else ""
 
@@ -92,8 +84,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     last = len(head) - 1 if head[-1] == "" else len(head)
     return "\n".join(
-        "  ".join(
-            c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in (head, *rows)
     )

@@ -181,7 +181,10 @@ class Finals:
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
         for entrant, row in zip(entrants, rows, strict=True):
-            note = {"name": entrant.name, "note": f"{row['metric']} val {row['val']}, test {row['test_mean']} over {self.plan.final_seeds} seeds"}
+            note = {
+                "name": entrant.name,
+                "note": f"{row['metric']} val {row['val']}, test {row['test_mean']} over {self.plan.final_seeds} seeds",
+            }
             write({**note, **{k: v for k, v in entrant.arch.items() if k not in note}}, self.run / "finalists" / f"{entrant.name}.yaml")
             good = {seed: r["metrics"][row["metric"]] for seed, r in entrant.results.items() if not r["error"]}
             source = self._weights(entrant.key, max(good, key=lambda s: good[s])) if good else None

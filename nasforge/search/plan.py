@@ -85,7 +85,12 @@ def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
         "device": plan.device,
         "storage": "journal" if plan.storage is None else plan.storage.split("://")[0],
         "versions": versions,
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        },
         "commit": _commit(),
     }
     part = path.with_suffix(".part")

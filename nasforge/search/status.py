@@ -32,4 +32,14 @@ class Status:
         words = "" if best is None else " ".join(f"{o.metric} {best.metrics[o.metric]:.4g}" for o in plan.objectives)
         kinds = {k: ledger.count(k) for k in ("finished", "pruned", "failed", "infeasible")}
         done = kinds["finished"] + kinds["pruned"] + kinds["failed"]
-        return cls(phase, done, plan.trials, duplicates=ledger.count("duplicate"), best=words, front=len(front), seconds_left=seconds_left, last=last, **kinds)
+        return cls(
+            phase,
+            done,
+            plan.trials,
+            duplicates=ledger.count("duplicate"),
+            best=words,
+            front=len(front),
+            seconds_left=seconds_left,
+            last=last,
+            **kinds,
+        )

@@ -83,7 +83,9 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # any driver of any database
-        raise UserError(f"--storage: cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}); check the URL and the server") from None
+        raise UserError(
+            f"--storage: cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}); check the URL and the server"
+        ) from None
 
 
 def _mend(path: Path) -> None:
@@ -102,4 +104,6 @@ def _mend(path: Path) -> None:
             if not isinstance(entry, dict) or "op_code" not in entry:
                 raise ValueError("no journal entry")
         except ValueError:
-            raise UserError(f"{path}:{number}: the journal is damaged here; restore it from a copy, or start anew with another --run") from None
+            raise UserError(
+                f"{path}:{number}: the journal is damaged here; restore it from a copy, or start anew with another --run"
+            ) from None

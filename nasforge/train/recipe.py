@@ -222,9 +222,7 @@ def _steps(data: Data, full: bool) -> Recipe:
 
 def _label_maps(data: Data, full: bool) -> Recipe:
     epochs = _epochs(data, 20_000 if full else 3_000, 3, 100)
-    return Recipe(
-        epochs=epochs, batch_size=8, lr=2e-3, warmup_epochs=0.1 * epochs, augment={"flip": 0.5}, grad_clip=5.0
-    )
+    return Recipe(epochs=epochs, batch_size=8, lr=2e-3, warmup_epochs=0.1 * epochs, augment={"flip": 0.5}, grad_clip=5.0)
 
 
 RECIPES: Mapping[str, Callable[[Data, bool], Recipe]] = {

@@ -42,19 +42,14 @@ def cross_entropy(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
 
 def mixed_cross_entropy(logits: Tensor, y: Tensor, mix: Mix, smoothing: float = 0.0) -> Tensor:
     """Mean over samples of each one's two losses by weight. Source: mixup, Zhang et al. 2018."""
-    first, second = (
-        functional.cross_entropy(logits, t, label_smoothing=smoothing, reduction="none") for t in (y, mix.y)
-    )
+    first, second = (functional.cross_entropy(logits, t, label_smoothing=smoothing, reduction="none") for t in (y, mix.y))
     return second.lerp(first, mix.weight).mean()
 
 
 def training_loss(output: Any, y: Tensor, mix: Mix | None, smoothing: float, aux_weight: float) -> Tensor:
     """Main loss + `aux_weight` * the sum of the auxiliary losses. Source: Szegedy et al. 2015, section 5."""
     main, aux = split_output(output)
-    losses = [
-        cross_entropy(o, y, smoothing) if mix is None else mixed_cross_entropy(o, y, mix, smoothing)
-        for o in (main, *aux)
-    ]
+    losses = [cross_entropy(o, y, smoothing) if mix is None else mixed_cross_entropy(o, y, mix, smoothing) for o in (main, *aux)]
     return with_aux(losses[0], losses[1:], aux_weight) if aux else losses[0]
 
 
@@ -74,9 +69,7 @@ def check_logits(output: Any, y: Tensor, classes: int) -> None:
             raise UserError(f"model: logits must be {wanted} for targets {tuple(y.shape)}, got {tuple(logits.shape)}")
 
 
-def score(
-    model: nn.Module, part: Part, *, batch_size: int | None = None, device: str | torch.device = "cpu"
-) -> dict[str, float]:
+def score(model: nn.Module, part: Part, *, batch_size: int | None = None, device: str | torch.device = "cpu") -> dict[str, float]:
     """`accuracy` and `loss` of the model in eval mode over the targets not ignored, and `miou` for label maps.
 
     `miou` is the mean over the classes that occur of intersection over union. Without `batch_size` a batch has up to

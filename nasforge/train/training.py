@@ -26,7 +26,7 @@ from nasforge.train.loop import Training, TrainingFailed, has_batch_norm, is_stu
 from nasforge.train.optimise import Average, make_optimizer
 from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import Recipe
-from nasforge.train.scoring import check_logits, score, training_loss
+from nasforge.train.scoring import check_logits, training_loss
 
 CHECKPOINT_EVERY_S = 10.0
 
@@ -95,9 +95,7 @@ def fit(
         return _run(training, on_epoch, checkpoint, checkpoint_every_s, identity)
 
 
-def _start(
-    model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, setting: Setting | None
-) -> Training:
+def _start(model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, setting: Setting | None) -> Training:
     """A training before its first epoch; `setting` is that of a checkpoint, else it is chosen here."""
     model.to(device)
     train, val = _share(data.train, recipe.data_fraction, device), Part(data.val.x.to(device), data.val.y.to(device))
@@ -119,9 +117,7 @@ def _start(
     return Training(model, recipe, train, val, setting, optimizer, average, augment, generator, device)
 
 
-def _run(
-    t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]
-) -> Fitted:
+def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
     began, before, written = time.perf_counter(), t.seconds, time.monotonic()
     while len(t.curve) < t.recipe.epochs and t.stopped is None:
         row = run_epoch(t)

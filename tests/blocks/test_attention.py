@@ -66,9 +66,7 @@ def test_cross_attention_equals_torch_and_counts_its_products() -> None:
     torch.testing.assert_close(ours(x, memory), as_torch(ours, 8, 2)(x, memory, memory)[0], rtol=1e-5, atol=1e-6)
     found = probe({"cross_attention": {"heads": 2, "bias": False}}, ((5, 8), (7, 6)), 5)
     assert found.params == 2 * 8 * 8 + 2 * 6 * 8
-    assert (
-        found.macs == 5 * 8 * 8 * 2 + 7 * 6 * 16 + 2 * 5 * 7 * 8
-    )  # queries and output, keys and values, 2 heads of P = L = 4
+    assert found.macs == 5 * 8 * 8 * 2 + 7 * 6 * 16 + 2 * 5 * 7 * 8  # queries and output, keys and values, 2 heads of P = L = 4
 
 
 def reads(module: nn.Module, length: int, width: int) -> Tensor:
@@ -80,9 +78,7 @@ def reads(module: nn.Module, length: int, width: int) -> Tensor:
 
 
 def test_causal_attention_gives_the_future_no_weight() -> None:
-    assert torch.equal(
-        reads(layer({"attention": {"heads": 2, "causal": True}}, (6, 8)), 6, 8), torch.ones(6, 6).tril().bool()
-    )
+    assert torch.equal(reads(layer({"attention": {"heads": 2, "causal": True}}, (6, 8)), 6, 8), torch.ones(6, 6).tril().bool())
     assert reads(layer({"attention": {"heads": 2}}, (6, 8)), 6, 8).all()
 
 
@@ -150,9 +146,7 @@ def test_additive_scores() -> None:
     attend = layer({"attend": {"score": "additive", "hidden": 4}}, (5, 8), (7, 6))
     x, memory = torch.randn(1, 5, 8), torch.randn(1, 7, 6)
     for i in (0, 4):
-        scores = torch.stack(
-            [attend.value(torch.tanh(attend.ask(x[0, i]) + attend.read(memory[0, j]))) for j in range(7)]
-        )
+        scores = torch.stack([attend.value(torch.tanh(attend.ask(x[0, i]) + attend.read(memory[0, j]))) for j in range(7)])
         torch.testing.assert_close(attend(x, memory)[0, i], (scores.softmax(0) * memory[0]).sum(0))
     assert count(attend) == 4 * 8 + 4 + 4 * 6 + 4
 
@@ -247,6 +241,4 @@ def test_decoder_layer_equals_torch(order: str) -> None:
     x, memory = torch.randn(3, 5, 8), torch.randn(3, 7, 8)
     copy_layer(ours, theirs)
     mask = nn.Transformer.generate_square_subsequent_mask(5)
-    torch.testing.assert_close(
-        ours(x, memory), theirs(x, memory, tgt_mask=mask, tgt_is_causal=True), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(ours(x, memory), theirs(x, memory, tgt_mask=mask, tgt_is_causal=True), rtol=1e-4, atol=1e-5)

@@ -65,9 +65,7 @@ def botnet(relative: bool) -> dict[str, Any]:
         ]
         return {"residual": {"body": body, "act": "relu"}}
 
-    stages = [
-        [bottleneck(w, s if i == 0 else 1) for i in range(n)] for w, n, s in ((64, 3, 1), (128, 4, 2), (256, 6, 2))
-    ]
+    stages = [[bottleneck(w, s if i == 0 else 1) for i in range(n)] for w, n, s in ((64, 3, 1), (128, 4, 2), (256, 6, 2))]
     last = [{"bot": {"out": 2048, "heads": 4, "stride": 2 if i == 0 else 1, "relative": relative}} for i in range(3)]
     return {
         "input": [3, 1024, 1024],
@@ -82,9 +80,7 @@ def test_botnet_has_its_published_size_and_cost() -> None:
     """wang's table: 20.8 M parameters, 102.98 G multiply-adds at 1024 x 1024; exact counts derived in the catalogue."""
     plain, relative = (list(steps(botnet(r))) for r in (False, True))
     assert sum(s.probe.params for s in plain) == 20_838_440
-    vectors = 128 * (
-        2 * 127 + 2 * 2 * 63
-    )  # 128 wide, 2*64 - 1 rows and columns in the first block, 2*32 - 1 in the others
+    vectors = 128 * (2 * 127 + 2 * 2 * 63)  # 128 wide, 2*64 - 1 rows and columns in the first block, 2*32 - 1 in the others
     assert sum(s.probe.params for s in relative) == 20_838_440 + vectors
     attention = 2 * 4096**2 * 512 + 2 * 2 * 1024**2 * 512
     logits = 4096 * 512 * 2 * 127 + 2 * 1024 * 512 * 2 * 63  # 0.665 G
@@ -101,9 +97,7 @@ def test_bot_with_stride_halves_odd_sides_too() -> None:
 # ---------------------------------------------------------------- windows
 
 
-@pytest.mark.parametrize(
-    ("side", "window", "shift"), [(8, 4, False), (8, 4, True), (6, 4, True), (6, 3, True), (5, 2, True)]
-)
+@pytest.mark.parametrize(("side", "window", "shift"), [(8, 4, False), (8, 4, True), (6, 4, True), (6, 3, True), (5, 2, True)])
 def test_windows_read_their_own_tokens_only(side: int, window: int, shift: bool) -> None:
     """Token i reads j exactly if one window of the shifted tiling of the plane holds both."""
     module = layer({"window_attention": {"heads": 2, "window": window, "shift": shift}}, (side * side, 4))

@@ -130,6 +130,7 @@ def test_gradient_through_a_residual_is_one_plus_that_of_the_body() -> None:
 
 def reference(order: str, x: Tensor, parts: Sequence[nn.Module]) -> Tensor:
     """The five orders of He et al. 2016b, figure 4, and pyramid, written out; parts: convolutions and norms as they come."""
+
     def relu(t: Tensor) -> Tensor:
         return t.clamp_min(0)
 

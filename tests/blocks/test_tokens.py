@@ -66,18 +66,14 @@ def test_wavelengths_grow_geometrically_from_two_pi_to_ten_thousand_times_that()
     wavelengths = 2 * math.pi / angles.double()
     assert wavelengths[0].item() == pytest.approx(2 * math.pi, rel=1e-5)
     assert wavelengths[-1].item() == pytest.approx(2 * math.pi * 10000 ** (510 / 512), rel=1e-3)
-    torch.testing.assert_close(
-        wavelengths[1:] / wavelengths[:-1], torch.full((255,), 10000 ** (2 / 512)).double(), rtol=1e-3, atol=0
-    )
+    torch.testing.assert_close(wavelengths[1:] / wavelengths[:-1], torch.full((255,), 10000 ** (2 / 512)).double(), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("offset", [1, 7])
 def test_a_shift_of_position_is_one_linear_map(offset: int) -> None:
     """PE(pos + k) = M_k PE(pos), the same M_k at every position."""
     table, angles = sinusoid(60, 16), offset / 10000 ** (torch.arange(8) / 8)
-    blocks = [
-        torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]]) for a in angles
-    ]  # turns (sin, cos) by k * frequency
+    blocks = [torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]]) for a in angles]  # turns (sin, cos) by k * frequency
     torch.testing.assert_close(table[:-offset] @ torch.block_diag(*blocks), table[offset:], rtol=0, atol=1e-5)
 
 
@@ -133,9 +129,7 @@ def test_patches_that_do_not_tile_the_image_are_a_mistake_unless_they_overlap() 
         (32, 1280, 5120, 16, 14, 632_045_800),  # ViT-H/14
     ],
 )
-def test_vision_transformers_have_their_published_size(
-    layers: int, width: int, hidden: int, heads: int, patch: int, params: int
-) -> None:
+def test_vision_transformers_have_their_published_size(layers: int, width: int, hidden: int, heads: int, patch: int, params: int) -> None:
     """Dosovitskiy et al. 2021, table 1 (86, 307, 632 M); exact counts of the catalogue, 224 x 224, 1,000 classes."""
     block = {"encoder_layer": {"heads": heads, "hidden": hidden, "order": "pre", "act": "gelu", "eps": 1e-6}}
     vit = {

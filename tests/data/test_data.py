@@ -250,9 +250,7 @@ def test_function_must_return_arrays(tmp_path: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    counts=st.lists(st.integers(5, 40), min_size=2, max_size=6), seed=st.integers(0, 99), limit=st.none() | st.integers(9, 50)
-)
+@given(counts=st.lists(st.integers(5, 40), min_size=2, max_size=6), seed=st.integers(0, 99), limit=st.none() | st.integers(9, 50))
 def test_parts_never_share_a_sample_and_hold_every_class(counts: list[int], seed: int, limit: int | None) -> None:
     y = np.repeat(np.arange(len(counts)), counts)
     try:

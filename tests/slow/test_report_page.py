@@ -101,9 +101,7 @@ def test_nothing_on_the_console(pages: list[Path]) -> None:
 def test_fits_every_width_in_both_schemes(pages: list[Path]) -> None:
     for page in pages:
         light, dark = measured(page, 1), measured(page, 0)
-        assert {m["ground"] for m in light} == {"rgb(255, 255, 255)"} and {m["ground"] for m in dark} == {
-            "rgb(20, 23, 27)"
-        }
+        assert {m["ground"] for m in light} == {"rgb(255, 255, 255)"} and {m["ground"] for m in dark} == {"rgb(20, 23, 27)"}
         for m in light + dark:
             assert m["scroll"] <= m["width"] and m["wide"] == [], m
             assert m["plots"] and min(m["text"]) >= 12, m  # pixels of a line of the smallest text in a plot

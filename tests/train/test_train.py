@@ -15,10 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasforge.train import precision
 from nasforge.data import Data, Part, load
 from nasforge.errors import UserError
-from nasforge.train import Fitted, OutOfMemory, TrainingFailed, fit, use_threads
+from nasforge.train import Fitted, OutOfMemory, TrainingFailed, fit, precision, use_threads
 from nasforge.train.augment import Mix
 from nasforge.train.loop import Training, has_batch_norm
 from nasforge.train.optimise import Average, lr_factor, make_optimizer
@@ -141,6 +140,7 @@ def test_label_smoothing_numbers() -> None:
     Ours is the form of Szegedy et al. 2016, eps/K, which gives 0.91 and 0.01, and the printed targets at
     eps * K/(K - 1) = 1/9.
     """
+
     def targets(eps: float) -> list[float]:
         """The gradient of the loss is the softmax less the target."""
         logits = torch.zeros(1, 10, requires_grad=True)
