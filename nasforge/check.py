@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from nasforge.arch import SECTIONS, WIRES, Blocks, Node
 from nasforge.errors import UserError, nearest
-from nasforge.space import KINDS
+from nasforge.openings import KINDS
 
 TOP = (
     *SECTIONS,

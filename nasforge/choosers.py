@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from nasforge.arch import Arch
 from nasforge.errors import UserError
-from nasforge.space import Choices, Chooser, Opening, Scalar, Space
+from nasforge.openings import Opening, Scalar
+from nasforge.space import Choices, Chooser, Space
 
 T = TypeVar("T")
 

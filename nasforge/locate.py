@@ -14,7 +14,8 @@ from typing import Any
 from nasforge.arch import SECTIONS, Arch, Blocks, Node, canonical_blocks, chain, key
 from nasforge.choosers import every, replay
 from nasforge.errors import UserError
-from nasforge.space import Branch, Choices, Chooser, Const, Each, Fork, Opening, Ref, Scalar, Space, Tree, drawer, recorder
+from nasforge.openings import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree
+from nasforge.space import Choices, Chooser, Space, drawer, recorder
 
 MOST_FORMS = 2000  # a block written in another form is found by drawing its openings, up to so many
 Found = tuple[Choices, dict[str, Any]]  # choices and lets bound so far

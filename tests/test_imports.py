@@ -16,10 +16,11 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "arch": {"errors"},
     "files": {"errors"},
-    "space": {"arch", "errors"},
-    "choosers": {"arch", "space", "errors"},
-    "locate": {"arch", "space", "choosers", "errors"},
-    "check": {"arch", "space", "errors"},
+    "openings": {"errors"},
+    "space": {"arch", "openings", "errors"},
+    "choosers": {"arch", "openings", "space", "errors"},
+    "locate": {"arch", "openings", "space", "choosers", "errors"},
+    "check": {"arch", "openings", "errors"},
     "blocks": {"arch"},
     "meters": set(),
     "build": {"arch", "blocks", "check", "meters", "errors"},
@@ -31,11 +32,11 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors"},
     "train": {"data", "errors"},
     "evaluate": {"arch", "blocks", "build", "data", "train", "latency", "errors"},
-    "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "locate", "space", "errors"},
+    "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "locate", "openings", "space", "errors"},
     "runners": {"evaluate", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }
-TORCH_FREE = ("errors", "arch", "files", "space", "choosers", "locate", "check", "cli", "commands/common")
+TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "locate", "check", "cli", "commands/common")
 RAY = "runners/ray"
 
 

@@ -10,7 +10,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from nasforge.errors import UserError, nearest
-from nasforge.space import Chooser, Opening, Scalar
+from nasforge.openings import Opening, Scalar
+from nasforge.space import Chooser
 
 
 def random(seed: int, trials: int) -> BaseSampler:

@@ -20,7 +20,8 @@ from nasforge.build import key
 from nasforge.choosers import replay
 from nasforge.errors import UserError, nearest
 from nasforge.files import find_space, read
-from nasforge.space import Choices, Opening, Scalar, Space
+from nasforge.openings import Opening, Scalar
+from nasforge.space import Choices, Space
 
 OURS = Path(__file__).resolve().parent / "digits_table.csv.gz"
 _NODE = re.compile(r"\|(?:\w+~\d\|)+")
