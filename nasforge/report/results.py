@@ -98,7 +98,7 @@ def progress(run: Run) -> str:
     """Best value, front and learning curves."""
     said = "of networks that were trained to the end and keep all limits"
     best = figure("Best so far", said, partial(best_plot, run))
-    said = "the box reaches from the worst to the best values seen; costs count as powers of ten"
+    said = "the box reaches from the worst to the best values seen; costs and errors count as powers of ten"
     volume = figure("Front so far", said, partial(volume_plot, run))
     said = "trials thin, dashed where stopped early; final trainings bold, the mean of their seeds"
     curves = figure("Learning curves", said, partial(curve_plot, run))

@@ -192,7 +192,7 @@ class Finals:
                 shutil.copyfile(source, self.run / "finalists" / f"{entrant.name}.safetensors")
 
     def _hypervolumes(self) -> dict[str, Any]:
-        """Share of the box between the best and the worst seen that each front dominates (val, costs as powers of ten)."""
+        """Share of the box between the best and the worst seen that each front dominates (val, costs and errors as powers of ten)."""
         both = {"search": self.ledger, **({"control": self.control} if self.control else {})}
         points = {name: [scaled(r.metrics, self.plan.objectives) for r in ledger.finished()] for name, ledger in both.items()}
         everything = [p for some in points.values() for p in some]

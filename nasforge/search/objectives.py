@@ -13,6 +13,7 @@ from nasforge.errors import UserError, nearest
 TRAINED = ("accuracy", "loss", "miou")  # known only after training, on val
 COSTS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")  # known before
 MEASURED = ("latency_ms",)  # measured here
+LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 METRICS = (*TRAINED, *COSTS, *MEASURED)
 _LIMIT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
 
@@ -92,10 +93,16 @@ def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tup
 
 
 def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """Losses with costs as powers of ten, so that halving a network counts alike everywhere."""
-    values = losses(metrics, objectives)
-    cost = [o.metric in (*COSTS, *MEASURED) and not o.maximise for o in objectives]
-    return tuple(math.log10(max(v, 1e-9)) if c else v for v, c in zip(values, cost, strict=True))
+    """Losses as powers of ten: halving a cost, or the error of an accuracy, counts alike everywhere."""
+    out = []
+    for objective, loss in zip(objectives, losses(metrics, objectives), strict=True):
+        if objective.metric in ("accuracy", "miou") and objective.maximise:
+            out.append(math.log10(max(1 + loss, LEAST_ERROR)))
+        elif objective.metric in (*COSTS, *MEASURED) and not objective.maximise:
+            out.append(math.log10(max(loss, 1e-9)))
+        else:
+            out.append(loss)
+    return tuple(out)
 
 
 def dominates(a: Sequence[float], b: Sequence[float]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -43,11 +44,14 @@ class _Journal(JournalFileBackend):
     """
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         self._lock.acquire()
         try:
             with open(self._file_path, "ab", buffering=0) as file:
-                file.write(text.encode())
+                end = file.tell()
+                if file.write(data) != len(data):  # a full disk takes a part and says nothing
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, "No space left on device", self._file_path)
         finally:
             self._lock.release()
 
