@@ -13,7 +13,7 @@ from nasforge.blocks import BLOCKS
 from nasforge.blocks.shapes import Tokens, example
 from nasforge.build import build, input_shapes, key
 from nasforge.check import check_arch
-from nasforge.choosers import random_chooser
+from nasforge.choosers import random_chooser, replay
 from nasforge.cost import count
 from nasforge.files import find_space, read, space_names
 from nasforge.locate import locate
@@ -51,7 +51,7 @@ def test_draws_compute_learn_and_are_found_again(name: str) -> None:
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
         main_params = sum(p.numel() for n, p in network.named_parameters() if not n.startswith("aux."))
         assert count(arch).params == main_params
-        again, _ = space.draw(lambda opening, at=locate(arch, space, BLOCKS): at[opening.name])
+        again, _ = space.draw(replay(locate(arch, space, BLOCKS)))
         assert key(again) == key(arch)
 
 
