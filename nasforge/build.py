@@ -81,7 +81,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
         return block.make.of(child, shapes if getattr(block.make, "reads_all", False) else shapes[0], **args)  # type: ignore[attr-defined]
     except UserError:
         raise
-    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, ArithmeticError) as error:
         raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from None
 
 
@@ -187,7 +187,7 @@ class Step:
 def input_shapes(arch: Arch) -> dict[str, Shape]:
     """The shape of each input by name; a single input is called `input`."""
     spec = arch.get("input")
-    if isinstance(spec, dict) and "tokens" not in spec:
+    if isinstance(spec, dict) and spec and "tokens" not in spec:
         return {str(name): _shape(one, f"input.{name}") for name, one in spec.items()}
     return {"input": _shape(spec, "input")}
 
@@ -314,4 +314,9 @@ def key(arch: Arch) -> str:
 
     Each canonical block stands in the hash by its own, so that a known block costs a look into the memory.
     """
-    return plain.key(arch, lambda node: _named(_Text(node, "block")))
+    try:
+        return plain.key(arch, lambda node: _named(_Text(node, "block")))
+    except (ValueError, TypeError, KeyError):
+        check_arch(arch, BLOCKS)  # what cannot be built has no key: say why
+        list(steps(arch))
+        raise

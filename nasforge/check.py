@@ -73,6 +73,9 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
         raise UserError(
             f"{where}: a block has exactly one name (and optionally `as`, `from`), got the keys {list(node)}; indent its arguments below it"
         )
+    for wire in WIRES:
+        if isinstance(node, Mapping) and wire in node and not fits(node[wire], str | list[str]):
+            raise UserError(f"{where}.{wire}: must be a name or a list of names, got {node[wire]!r}")
     name = names[0]
     if name not in blocks:
         raise UserError(f"{where}: there is no block {name!r}; {nearest(name, blocks)}")
@@ -85,12 +88,9 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
 def _check_args(name: str, args: Mapping[str, Any], blocks: Blocks, where: str, deep: bool) -> None:
     params = blocks[name].params
     for key, value in args.items():
-        if key not in params and not (name == "stage" and key == "draw"):
+        if key not in params:
             raise UserError(f"{where}.{key}: {name} has no argument {key!r}; {nearest(key, params)}")
-        if key in params:
-            _check_value(value, params[key].hint, blocks, f"{where}.{key}", deep)
-    if name == "stage" and args.get("draw", "once") not in ("once", "each"):
-        raise UserError(f"{where}.draw: must be once or each, got {args['draw']!r}")
+        _check_value(value, params[key].hint, blocks, f"{where}.{key}", deep)
     missing = [key for key, param in params.items() if param.default is ... and key not in args]
     if missing:
         raise UserError(f"{where}: {name} needs the argument {missing[0]!r}; {nearest(missing[0], params)}")

@@ -12,6 +12,7 @@ from nasforge.arch import Arch
 from nasforge.errors import UserError
 from nasforge.openings import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
 
+DEEPEST = 2000  # repeats of a stage
 Choices = dict[str, Scalar]
 Chooser = Callable[[Opening], Scalar]
 Draw = Callable[[Chooser, dict[str, Any]], Any]
@@ -37,7 +38,7 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
             return fork
         case Ref(name, times, where):
             if name not in lets:
-                raise UserError(f"{where}: ${name} is not under `let`; it has {', '.join(lets) or 'nothing'}")
+                raise UserError(f"{where}: ${name} is not under `let`; it has {', '.join(map(str, lets)) or 'nothing'}")
 
             def ref(ask: Chooser, env: dict[str, Any]) -> Any:
                 if name not in env:
@@ -57,6 +58,8 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
 
             def each(ask: Chooser, env: dict[str, Any]) -> Any:
                 count = draw_depth(ask, env)
+                if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= DEEPEST:
+                    raise UserError(f"stage.depth: must be a whole number from 0 to {DEEPEST}, got {count!r}")
                 while len(repeats) < count:
                     repeats.append(_compile(block(len(repeats)), lets))
                 return {"stage": {**draw_rest(ask, env), "blocks": [repeats[i](ask, env) for i in range(count)]}}
@@ -88,6 +91,8 @@ class Space:
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         self.data = dict(data)
+        if not isinstance(data.get("let") or {}, Mapping):
+            raise UserError(f"let: must be a mapping from names to values, got {data['let']!r}")
         body = {k: v for k, v in data.items() if k not in ("let", "constraints", "search")}
         self.lets = {k: tree(v, f"let.{k}") for k, v in (data.get("let") or {}).items()}
         self.root = tree(body, "")
@@ -167,9 +172,8 @@ def _count(node: Tree) -> Count:
                 one = _times(one, _count(part))
             return one
         case Each(rest, depth, block):
-            depths = [depth.value] if isinstance(depth, Const) else _depths(depth)
             total = {}
-            for count in depths:
+            for count in _depths(depth):
                 product: Count = {frozenset(): 1}
                 for i in range(count):
                     product = _times(product, _count(block(i)))
@@ -179,11 +183,14 @@ def _count(node: Tree) -> Count:
 
 
 def _depths(depth: Tree) -> list[int]:
-    if isinstance(depth, Fork) and depth.opening.kind == "int":
-        return list(range(int(depth.opening.low), int(depth.opening.high) + 1, depth.opening.step))
-    if isinstance(depth, Fork) and all(isinstance(o, int) for o in depth.opening.options):
-        return list(depth.opening.options)  # type: ignore[arg-type]
-    raise UserError("the depth of a stage with draw: each must be a number, {int: [low, high]} or {choose: [numbers]}")
+    opening = depth.opening if isinstance(depth, Fork) else None
+    if isinstance(depth, Const) and isinstance(depth.value, int) and depth.value <= DEEPEST:
+        return [depth.value]
+    if opening is not None and opening.kind == "int" and opening.high <= DEEPEST:
+        return list(range(int(opening.low), int(opening.high) + 1, opening.step))
+    if opening is not None and all(isinstance(o, int) for o in opening.options):
+        return list(opening.options)  # type: ignore[arg-type]
+    raise UserError("the depth of a stage with draw: each must be a number, {int: [low, high]} or {choose: [numbers]}, at most " + str(DEEPEST))
 
 
 def _lets_size(used: frozenset[str], lets: Mapping[str, Count]) -> float:

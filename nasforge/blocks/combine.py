@@ -230,18 +230,29 @@ class Dense(nn.Module):
         return x
 
 
+DEEPEST = 2000  # repeats of a stage
+
+
 def identity() -> list:
     """Nothing: the output is the input."""
     return []
 
 
-def stage(block: Node = None, depth: int = 1, stride: int = 1, out: int | None = None, blocks: Nodes = None) -> list:  # type: ignore[assignment]
+def stage(
+    block: Node = None,
+    depth: int = 1,
+    stride: int = 1,
+    out: int | None = None,
+    blocks: Nodes = None,  # type: ignore[assignment]
+    draw: Literal["once", "each"] = "once",
+) -> list:
     """`depth` times a block; the first has the stride, all have the width `out` where it is given.
 
-    `blocks` lists the repeats one by one (what `draw: each` of a space gives).
+    `blocks` lists the repeats one by one (what `draw: each` of a space gives). `draw` says whether the openings of the block are
+    drawn once for all repeats or for each of them; where nothing is open it changes nothing.
     """
-    if (blocks is None) == (block is None) or depth < 0:
-        raise ValueError(f"a stage takes either `block` with depth >= 0 or `blocks`, got depth={depth}, blocks={blocks!r}")
+    if (blocks is None) == (block is None) or not 0 <= depth <= DEEPEST:
+        raise ValueError(f"a stage takes either `block` with a depth from 0 to {DEEPEST} or `blocks`, got depth={depth}, blocks={blocks!r}")
     repeats = [block] * depth if blocks is None else list(blocks)
     if out is not None:
         repeats = [_with(node, "out", out, -1) for node in repeats]

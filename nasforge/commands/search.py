@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ def plan_of(args: argparse.Namespace) -> Plan:
     raw = space_named(args.space)
     check_arch(raw, BLOCKS)
     asked = _asked(args, raw.get("search") or {})
+    if asked["data"] != (raw.get("search") or {}).get("data", asked["data"]) and args.seed_arch is None and asked["seed_arch"]:
+        note = f"baselines {', '.join(asked['seed_arch'])} belong to the space's own data; name some with --seed-arch to compare with them"
+        print(f"nasforge search: {note}", file=sys.stderr)
+        asked["seed_arch"] = []
     spec = DataSpec(asked["data"], asked["data_limit"], 0, args.allow_code)
     data = data_of(spec)
     space = fit_to_data(raw, data)

@@ -79,28 +79,26 @@ class Screen:
     def _ask(self) -> tuple[Candidate | None, Record | None]:
         trial = self.ledger.study.ask()
         arch, _ = self.space.draw(trial_chooser(trial))
-        baseline = trial.user_attrs.get("baseline")
-        name = arch_key(arch)
-        record = Record(trial.number, "infeasible", name, baseline=baseline)
-        seen = self.ledger.by_key.get(name, self.running.get(name))
+        record = Record(trial.number, "infeasible", baseline=trial.user_attrs.get("baseline"))
+        try:
+            check_arch(arch, BLOCKS)
+            record.metrics, record.key = self._costs(arch), arch_key(arch)
+        except UserError as error:
+            record.message = self.trouble = str(error)
+            self.ledger.close(trial, record)
+            return None, record
+        seen = self.ledger.by_key.get(record.key, self.running.get(record.key))
         if seen is not None:
             original = self.ledger.records.get(seen)
             record.kind, record.duplicate_of = "duplicate", seen
             record.metrics = dict(original.metrics) if original else {}
             self.ledger.close(trial, record)
             return None, record
-        try:
-            check_arch(arch, BLOCKS)
-            record.metrics = self._costs(arch)
-        except UserError as error:
-            record.message = self.trouble = str(error)
-            self.ledger.close(trial, record)
-            return None, record
         if not self.ledger.feasible(record.metrics):
             self._note_nearest(record.metrics)
             self.ledger.close(trial, record)
             return None, record
-        return Candidate(trial, arch, name, record.metrics, baseline), None
+        return Candidate(trial, arch, record.key, record.metrics, record.baseline), None
 
     def _costs(self, arch: Arch) -> dict[str, float]:
         cost = count(arch)
