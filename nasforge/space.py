@@ -190,7 +190,9 @@ def _depths(depth: Tree) -> list[int]:
         return list(range(int(opening.low), int(opening.high) + 1, opening.step))
     if opening is not None and all(isinstance(o, int) for o in opening.options):
         return list(opening.options)  # type: ignore[arg-type]
-    raise UserError("the depth of a stage with draw: each must be a number, {int: [low, high]} or {choose: [numbers]}, at most " + str(DEEPEST))
+    raise UserError(
+        f"the depth of a stage with draw: each must be a number, {{int: [low, high]}} or {{choose: [numbers]}}, at most {DEEPEST}"
+    )
 
 
 def _lets_size(used: frozenset[str], lets: Mapping[str, Count]) -> float:
