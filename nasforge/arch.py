@@ -102,12 +102,12 @@ def lines(arch: Arch, section: str) -> Iterator[tuple[str, Node]]:
     yield from walk(arch.get(section), section)
 
 
-def head_lines(node: Node) -> tuple[list[Node], list[str]]:
+def head_lines(node: Node) -> tuple[list[Node], tuple[str, ...]]:
     """The blocks of a head, and the outputs that it reads: what `from` on its first line names, else the last one."""
     first, *rest = chain(node) or [None]
     if not isinstance(first, Mapping) or "from" not in first:
-        return chain(node), ["last"]
-    return [{k: v for k, v in first.items() if k != "from"}, *rest], _names(first["from"])
+        return chain(node), ("last",)
+    return [{k: v for k, v in first.items() if k != "from"}, *rest], names(first["from"], "heads: from")
 
 
 # ---------------------------------------------------------------- canonical form and key
@@ -124,7 +124,7 @@ def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
         return [{name: args}]
     block = blocks[name]
     if block.kind == "motif":
-        return canonical_blocks(block.make(**args), blocks)
+        return canonical_blocks(block.make(**{k: plain_value(v) for k, v in args.items()}), blocks)
     kept = {k: plain_value(v) for k, v in args.items() if k not in block.params or not _same(v, block.params[k].default)}
     if block.simplify is not None:
         simpler = block.simplify(kept, lambda inner: canonical_blocks(inner, blocks))
@@ -133,25 +133,66 @@ def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
     return [{name: kept}]
 
 
+@dataclass(frozen=True)
+class Line:
+    """One line of an architecture: its path, its block, the outputs it reads (none: the last one), and the names it gives."""
+
+    where: str
+    node: Node
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+def live_lines(arch: Arch) -> list[Line]:
+    """The lines of stem, body, neck and head that an output depends on, in order."""
+    found = []
+    for section in SECTIONS:
+        for where, node in lines(arch, section):
+            wires = split(node, where)[2] if isinstance(node, Mapping) else {}
+            bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, Mapping) else node
+            reads = names(wires.get("from"), f"{where}.from")
+            found.append(Line(where, bare, () if reads == ("last",) else reads, names(wires.get("as"), f"{where}.as")))
+    heads = [head_lines(node)[1] for node in (arch.get("heads") or {}).values()]
+    needed = {name for reads in heads for name in reads} | set(arch.get("aux") or {}) | (set() if heads else {"last"})
+    kept = []
+    for line in reversed(found):
+        if "last" in needed or needed & set(line.writes):
+            kept.append(line)
+            needed = (needed - {"last", *line.writes}) | set(line.reads or ("last",))
+    return kept[::-1]
+
+
 def canonical(arch: Arch, opened: Callable[[Node], list[Node]]) -> dict[str, Any]:
     """The architecture as live steps only: two architectures that compute the same function give equal data.
 
     `opened` gives the canonical chain of a block: `canonical_blocks` with a block table, or a memo of it.
     """
-    steps = []
-    for section in SECTIONS:
-        for _, node in lines(arch, section):
-            wires = split(node)[2] if isinstance(node, Mapping) else {}
-            bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, Mapping) else node
-            steps.append((opened(bare), _names(wires.get("from")), _names(wires.get("as"))))
     heads = {name: head_lines(node) for name, node in (arch.get("heads") or {}).items()}
     extra = arch.get("aux") or {}
-    form = {k: v for k, v in arch.items() if k not in (*NOT_FUNCTION, *SECTIONS, "heads", "aux")}
-    read = {name for _, reads in heads.values() for name in reads}
-    live, names = _live(steps, {*extra, *read} - {"last"}, not heads or "last" in read)
-    aux = sorted(([names.get(name, name), opened(node)] for name, node in extra.items()), key=repr)
-    ends = {name: [opened(nodes), [names.get(r, r) for r in reads]] for name, (nodes, reads) in heads.items()}
-    return {**form, "steps": live, "heads": ends, "aux": aux}
+    form = {
+        k: plain_value(v) for k, v in arch.items() if k not in (*NOT_FUNCTION, *SECTIONS, "heads", "aux") and (k, v) != ("drop_path", 0)
+    }
+    steps, known = _numbered(live_lines(arch), opened)
+    aux = sorted(([known.get(name, name), opened(node)] for name, node in extra.items()), key=repr)
+    ends = [[str(name), opened(nodes), [known.get(r, r) for r in reads]] for name, (nodes, reads) in heads.items()]
+    return {**form, "steps": steps, "heads": sorted(ends, key=repr), "aux": aux}
+
+
+def _numbered(live: list[Line], opened: Callable[[Node], list[Node]]) -> tuple[list[Any], dict[str, str]]:
+    """Steps with their names replaced by step and place, chains without names joined; and what each name stands for."""
+    known: dict[str, str] = {}
+    out: list[Any] = []
+    for i, line in enumerate(live):
+        sources = [known.get(r, r) for r in line.reads]  # a name may be given again later
+        known.update({name: f"{i}.{place}" for place, name in enumerate(line.writes)})
+        later = {r for other in live[i + 1 :] for r in other.reads}
+        made = [known[name] for name in line.writes if name in later]
+        if not sources and out and not out[-1]["as"] and len(out[-1]["from"]) <= 1:  # blocks that read more than one share it
+            out[-1]["do"] = out[-1]["do"] + opened(line.node)
+            out[-1]["as"] = made
+        else:
+            out.append({"do": opened(line.node), "from": sources, "as": made})
+    return out, known
 
 
 def key(arch: Arch, opened: Callable[[Node], list[Node]]) -> str:
@@ -164,31 +205,12 @@ def digest(data: Any) -> str:
     return hashlib.blake2b(json.dumps(data, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def _live(steps: list[tuple[list[Node], list[str], list[str]]], needed: set[str], last_needed: bool) -> tuple[list[Any], dict[str, str]]:
-    """Steps whose output is read, chains without names joined; and for each name of an output its step and place, used instead."""
-    kept: list[tuple[list[Node], list[str], list[tuple[str, int]]]] = []
-    for nodes, reads, writes in reversed(steps):
-        read = [(name, place) for place, name in enumerate(writes) if name in needed]
-        if last_needed or read:
-            kept.append((nodes, reads, read))
-            needed = (needed - set(writes)) | {r for r in reads if r != "last"}
-            last_needed = not reads or "last" in reads
-    names: dict[str, str] = {}
-    out: list[Any] = []
-    for i, (nodes, reads, read) in enumerate(reversed(kept)):
-        sources = [names.get(r, r) for r in reads]  # a name may be given again later
-        names.update({name: f"{i}.{place}" for name, place in read})
-        made = [names[name] for name, _ in read]
-        if not reads and out and not out[-1]["as"]:
-            out[-1]["do"] = out[-1]["do"] + nodes
-            out[-1]["as"] = made
-        else:
-            out.append({"do": nodes, "from": sources, "as": made})
-    return out, names
-
-
-def _names(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
+def names(value: Any, where: str) -> tuple[str, ...]:
+    """The names of a wire: a word or a list of words."""
+    words = () if value is None else (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else (None,)
+    if not all(isinstance(w, str) and w for w in words):
+        raise UserError(f"{where}: must be a name or a list of names, got {value!r}")
+    return words  # type: ignore[return-value]
 
 
 def plain_value(value: Any) -> Any:

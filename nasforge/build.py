@@ -64,7 +64,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
     if wires:
         raise UserError(f"{where}: `as` and `from` stand on the lines of stem, body, neck and head, not inside other blocks")
     check_node(node, BLOCKS, where)
-    args = {k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()}
+    args = _filled(name, args, classes, where)
     block, path = BLOCKS[name], f"{where}.{name}"
     try:
         if block.kind == "motif":
@@ -85,10 +85,16 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
         raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from None
 
 
-def _defaults(name: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with `classes` where a default asks for the number of classes."""
+def _filled(name: str, args: dict[str, Any], classes: int, where: str) -> dict[str, Any]:
+    """The arguments as plain values, with the number of classes where they, or the defaults, ask for it."""
     asked = {k: "classes" for k, p in BLOCKS[name].params.items() if isinstance(p.default, str) and p.default == "classes"}
-    return {**asked, **{k: plain.plain_value(v) for k, v in args.items()}}
+    filled = {**asked, **{k: plain.plain_value(v) for k, v in args.items()}}
+    wanted = [k for k, v in filled.items() if isinstance(v, str) and v == "classes"]
+    if wanted and not classes:
+        raise UserError(
+            f"{where}.{name}.{wanted[0]}: is the number of classes, which the file does not give; write `classes: 10`, say, at its top"
+        )
+    return {**filled, **dict.fromkeys(wanted, classes)}
 
 
 def _show(shapes: tuple[Shape, ...]) -> str:
@@ -133,9 +139,7 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     if name in BLOCKS and BLOCKS[name].kind == "motif":
         check_node(node, BLOCKS, where)
         try:
-            inner = BLOCKS[name].make(
-                **{k: classes if isinstance(v, str) and v == "classes" else v for k, v in _defaults(name, args).items()}
-            )
+            inner = BLOCKS[name].make(**_filled(name, args, classes, where))
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}.{name}: {error}") from None
         return probe(inner, shapes, classes, f"{where}.{name}")
@@ -162,11 +166,12 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
 def _probe_chain(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> Probe:
     params = macs = 0
     peak = sum(size_bytes(s) for s in shapes)
+    found = shapes[:1]
     for i, part in enumerate(plain.chain(node)):
         one = probe(part, shapes, classes, f"{where}.{i}")
         params, macs, peak = params + one.params, macs + one.macs, max(peak, one.peak_bytes)
-        shapes = (one.shapes[-1], *shapes[1:])
-    return Probe((shapes[0],), params, macs, peak)
+        shapes, found = (one.shapes[-1], *shapes[1:]), one.shapes
+    return Probe(found, params, macs, peak)
 
 
 # ---------------------------------------------------------------- architectures to networks
@@ -207,29 +212,17 @@ def _shape(spec: Any, where: str) -> Shape:
 
 
 def steps(arch: Arch) -> Iterator[Step]:
-    """The lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
+    """The live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
     known = input_shapes(arch)
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
     classes = int(arch.get("classes", 0))
-    for section in SECTIONS:
-        for where, node in plain.lines(arch, section):
-            yield _step(node, where, shapes, classes)
+    for line in plain.live_lines(arch):
+        yield _read(line.node, line.reads or ("last",), line.writes, line.where, shapes, classes)
     for name, node in (arch.get("heads") or {}).items():
         nodes, reads = plain.head_lines(node)
-        yield _read(nodes, tuple(reads), (), f"heads.{name}", dict(shapes), classes)
+        yield _read(nodes, reads, (), f"heads.{name}", dict(shapes), classes)
     for name, node in (arch.get("aux") or {}).items():
         yield _read(plain.chain(node), (name,), (), f"aux.{name}", dict(shapes), classes)
-
-
-def _step(node: Node, where: str, shapes: dict[str, Shape], classes: int) -> Step:
-    reads: tuple[str, ...] = ("last",)
-    writes: tuple[str, ...] = ()
-    if isinstance(node, dict) and ("as" in node or "from" in node):
-        wires = split(node, where)[2]
-        reads = _words(wires.get("from", "last"), f"{where}.from")
-        writes = _words(wires.get("as", []), f"{where}.as")
-        node = {k: v for k, v in node.items() if k not in plain.WIRES}
-    return _read(node, reads, writes, where, shapes, classes)
 
 
 def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int) -> Step:
@@ -242,13 +235,6 @@ def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: st
     shapes.update(zip(writes, found.shapes, strict=False))
     shapes["last"] = found.shapes[-1]
     return Step(where, node, reads, inside, writes, found)
-
-
-def _words(value: Any, where: str) -> tuple[str, ...]:
-    words = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else (None,)
-    if not all(isinstance(w, str) and w for w in words):
-        raise UserError(f"{where}: must be a name or a list of names, got {value!r}")
-    return words  # type: ignore[return-value]
 
 
 def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
@@ -278,8 +264,8 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
 
 
 def _head_name(name: str, where: str) -> str:
-    if not isinstance(name, str) or not name or "." in name:
-        raise UserError(f"{where}: the name of a head is a word without dots, got {name!r}")
+    if not name or "." in name or hasattr(nn.ModuleDict, name):
+        raise UserError(f"{where}: the name of a head is a word without dots, and not one of torch's own such as {name!r}; choose another")
     return name
 
 

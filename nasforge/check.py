@@ -40,10 +40,9 @@ def check_arch(data: Mapping[str, Any], blocks: Blocks) -> None:
     classes = data.get("classes", 1)
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise UserError(f"classes: must be a whole number >= 1, got {classes!r}")
-    if not isinstance(data.get("drop_path", 0.0), Mapping):
-        rate = data.get("drop_path", 0.0)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise UserError(f"drop_path: must be a number from 0 to below 1, got {rate!r}")
+    rate = data.get("drop_path", 0.0)
+    if not _open(rate) and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1):
+        raise UserError(f"drop_path: must be a number from 0 to below 1, got {rate!r}")
     for section in SECTIONS:
         if section in data:
             check_node(data[section], blocks, section, deep=True)
@@ -52,6 +51,8 @@ def check_arch(data: Mapping[str, Any], blocks: Blocks) -> None:
         if not isinstance(branches, Mapping):
             raise UserError(f"{kind}: must be a mapping from a name to a list of blocks, got {branches!r}")
         for name, node in branches.items():
+            if not isinstance(name, str):
+                raise UserError(f"{kind}: the name of a head is a word, got {name!r}")
             check_node(node, blocks, f"{kind}.{name}", deep=True)
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from nasforge.arch import SECTIONS, Arch, Blocks, Node, canonical_blocks, chain, key
 from nasforge.choosers import every, replay
 from nasforge.errors import UserError
-from nasforge.openings import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree
+from nasforge.openings import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
 from nasforge.space import Choices, Chooser, Space, drawer, recorder
 
+DATA = ("input", "classes")  # where they are not open, they are those of the data
 MOST_FORMS = 2000  # a block written in another form is found by drawing its openings, up to so many
 Found = tuple[Choices, dict[str, Any]]  # choices and lets bound so far
 
@@ -47,7 +48,7 @@ class _Search:
 def locate(arch: Arch, space: Space, blocks: Blocks) -> Choices:
     """The choices that draw `arch` from `space`. Raises Misfit naming the first path that does not fit."""
     search = _Search(blocks, space.lets)
-    wanted = {**arch, **{k: space.data[k] for k in ("input", "classes") if k in space.data}}
+    wanted = {**arch, **{k: space.data[k] for k in DATA if k in space.data and isinstance(tree(space.data[k], k), Const)}}
     target = key(wanted, search.opened)
     for choices, _ in _match_arch(space, arch, search):
         drawn, made = space.draw(replay(choices, _first))
@@ -66,7 +67,11 @@ def _match_arch(space: Space, arch: Arch, search: _Search) -> Iterator[Found]:
         parts = {k: Const(v) for k, v in space.root.value.items()}
     lines = [line for section in SECTIONS for line in _lines(parts.get(section), section)]
     wanted = [node for section in SECTIONS for node in chain(arch.get(section))]
-    rest = [(k, t) for k, t in parts.items() if k in ("heads", "aux", "drop_path", "recipe") and k in arch]
+    rest = [
+        (k, t)
+        for k, t in parts.items()
+        if k in arch and (k in ("heads", "aux", "drop_path", "recipe") or (k in DATA and not isinstance(t, Const)))
+    ]
 
     def others(i: int, found: Found) -> Iterator[Found]:
         if i == len(rest):
@@ -142,7 +147,7 @@ def _structural(node: Tree, wanted: Any, path: str, found: Found, search: _Searc
             yield from _match_ref(name, times, wanted, path, found, search)
         case Fork(opening, options):
             yield from _match_fork(opening, options, wanted, path, found, search)
-        case Each(rest, depth, block):
+        case Each(rest, depth, block, _):
             yield from _match_each(rest, depth, block, wanted, path, found, search)
         case Branch(parts) if isinstance(parts, Mapping):
             yield from _match_mapping(parts, wanted, path, found, search)

@@ -23,7 +23,7 @@ from nasforge.errors import UserError
 
 Scalar = bool | int | float | str | None
 KINDS = ("choose", "int", "float")
-_REF = re.compile(r"^\$(\w+)(?:\s*\*\s*([0-9.]+))?$")
+_REF = re.compile(r"^\$(\w+)(?:\s*\*\s*(\d+(?:\.\d*)?|\.\d+))?$")
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ class Each:
     rest: Mapping[str, Tree]
     depth: Tree
     block: Callable[[int], Tree]
+    where: str
 
 
 Tree = Const | Fork | Ref | Branch | Each
@@ -127,9 +128,9 @@ def tree(data: Any, path: str) -> Tree:
 
 
 def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
-    unknown = set(data) - {kind, "step", "log"}
-    if unknown:
-        raise UserError(f"{path}: an opening `{kind}` has only the keys {kind}, step, log; remove {sorted(map(str, unknown))}")
+    allowed = {"choose": {kind}, "int": {kind, "step", "log"}, "float": {kind, "log"}}[kind]
+    if set(data) - allowed:
+        raise UserError(f"{path}: an opening `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
     if kind == "choose":
         options = _labelled(data["choose"], path)
         trees = {label: tree(value, f"{path}.{label}" if not _own_name(label, value) else path) for label, value in options.items()}
@@ -138,7 +139,12 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     if isinstance(bounds, list) and len(bounds) == 3 and kind == "int" and "step" not in data:
         bounds, data = bounds[:2], {**data, "step": bounds[2]}
     numbers = isinstance(bounds, list) and len(bounds) == 2 and all(isinstance(b, int | float) and not isinstance(b, bool) for b in bounds)
-    if not numbers or not bounds[0] <= bounds[1] or (kind == "int" and any(b != int(b) for b in bounds)):
+    if (
+        not numbers
+        or not all(map(math.isfinite, bounds))
+        or not bounds[0] <= bounds[1]
+        or (kind == "int" and any(b != int(b) for b in bounds))
+    ):
         raise UserError(f"{path}: {kind} takes [low, high] with low <= high, got {data[kind]!r}; write for example {{{kind}: [1, 4]}}")
     step, log = data.get("step", 1), bool(data.get("log", False))
     if not isinstance(step, int) or step < 1 or (log and bounds[0] <= 0) or (log and step != 1):
@@ -177,11 +183,11 @@ def _label(option: Any) -> str:
 
 def _own_name(label: Any, value: Any) -> bool:
     """Whether the path inside the option starts with its label anyway, as in {conv: {...}} under the label conv."""
-    return isinstance(value, Mapping) and len(value) == 1 and label in value
+    return isinstance(value, Mapping) and len(value) == 1 and label in value and label not in KINDS
 
 
 def _each(stage: Mapping[str, Any], path: str) -> Tree:
     if "block" not in stage:
         raise UserError(f"{path}: a stage with draw: each needs `block`")
     rest = {k: tree(v, f"{path}.{k}") for k, v in stage.items() if k not in ("block", "depth", "draw")}
-    return Each(rest, tree(stage.get("depth", 1), f"{path}.depth"), lambda i: tree(stage["block"], f"{path}.block.{i}"))
+    return Each(rest, tree(stage.get("depth", 1), f"{path}.depth"), lambda i: tree(stage["block"], f"{path}.block.{i}"), path)

@@ -5,6 +5,7 @@ A *choice* is one drawn scalar; its name is the path of the opening in the file,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -52,14 +53,14 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
         case Branch(parts):
             elements = [_compile(p, lets) for p in parts]  # type: ignore[arg-type]
             return lambda ask, env: [draw(ask, env) for draw in elements]
-        case Each(rest, depth, block):
+        case Each(rest, depth, block, where):
             draw_rest, draw_depth = _compile(Branch(rest), lets), _compile(depth, lets)
             repeats: list[Draw] = []
 
             def each(ask: Chooser, env: dict[str, Any]) -> Any:
                 count = draw_depth(ask, env)
                 if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= DEEPEST:
-                    raise UserError(f"stage.depth: must be a whole number from 0 to {DEEPEST}, got {count!r}")
+                    raise UserError(f"{where}.depth: must be a whole number from 0 to {DEEPEST}, got {count!r}")
                 while len(repeats) < count:
                     repeats.append(_compile(block(len(repeats)), lets))
                 return {"stage": {**draw_rest(ask, env), "blocks": [repeats[i](ask, env) for i in range(count)]}}
@@ -149,7 +150,7 @@ def _times(a: Count, b: Count) -> Count:
     out: Count = {}
     for used_a, n_a in a.items():
         for used_b, n_b in b.items():
-            out[used_a | used_b] = out.get(used_a | used_b, 0) + n_a * n_b
+            out[used_a | used_b] = out.get(used_a | used_b, 0) + (math.inf if math.inf in (n_a, n_b) else n_a * n_b)
     return out
 
 
@@ -171,9 +172,9 @@ def _count(node: Tree) -> Count:
             for part in parts.values() if isinstance(parts, Mapping) else parts:
                 one = _times(one, _count(part))
             return one
-        case Each(rest, depth, block):
+        case Each(rest, depth, block, where):
             total = {}
-            for count in _depths(depth):
+            for count in _depths(depth, where):
                 product: Count = {frozenset(): 1}
                 for i in range(count):
                     product = _times(product, _count(block(i)))
@@ -182,17 +183,20 @@ def _count(node: Tree) -> Count:
     return one
 
 
-def _depths(depth: Tree) -> list[int]:
-    opening = depth.opening if isinstance(depth, Fork) else None
-    if isinstance(depth, Const) and isinstance(depth.value, int) and depth.value <= DEEPEST:
-        return [depth.value]
-    if opening is not None and opening.kind == "int" and opening.high <= DEEPEST:
-        return list(range(int(opening.low), int(opening.high) + 1, opening.step))
-    if opening is not None and all(isinstance(o, int) for o in opening.options):
-        return list(opening.options)  # type: ignore[arg-type]
-    raise UserError(
-        f"the depth of a stage with draw: each must be a number, {{int: [low, high]}} or {{choose: [numbers]}}, at most {DEEPEST}"
-    )
+def _depths(depth: Tree, where: str) -> list[int]:
+    """The values that the depth of a stage with draw: each may take, with repetition."""
+    found: list[Any] = []
+    if isinstance(depth, Const):
+        found = [depth.value]
+    elif isinstance(depth, Fork) and depth.opening.kind == "int" and depth.opening.high <= DEEPEST:
+        found = list(range(int(depth.opening.low), int(depth.opening.high) + 1, depth.opening.step))
+    elif isinstance(depth, Fork) and depth.options:
+        found = [value for option in depth.options.values() for value in _depths(option, where)]
+    if not found or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= DEEPEST for v in found):
+        raise UserError(
+            f"{where}.depth: with draw: each the size of a space needs numbers up to {DEEPEST}, {{int: ...}} or {{choose: ...}} of them"
+        )
+    return found
 
 
 def _lets_size(used: frozenset[str], lets: Mapping[str, Count]) -> float:

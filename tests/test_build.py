@@ -75,7 +75,7 @@ heads:
 
 def test_a_branch_of_a_network_is_read_by_name() -> None:
     data = parse("input: [3, 16, 16]\nclasses: 4\nbody: [{conv: {out: 8}, as: a}, {conv: {out: 5}}, {conv: {out: 6}, from: a}]")
-    assert [s.shapes[0] for s in steps(data)] == [(3, 16, 16), (8, 16, 16), (8, 16, 16)]
+    assert [(s.where, s.shapes[0]) for s in steps(data)] == [("body.0", (3, 16, 16)), ("body.2", (8, 16, 16))]  # nothing reads body.1
     with pytest.raises(UserError, match=r"body\.0\.from: no output above is called 'b'; there are input, last"):
         build(parse("input: [3, 16, 16]\nbody: [{relu: {}, from: b}]"))
 

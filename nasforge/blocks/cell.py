@@ -11,6 +11,7 @@ A node joins what its edges bring. Edges of `zero`, and nodes that no output dep
 
 from __future__ import annotations
 
+import hashlib
 import json
 from itertools import permutations, product
 from math import factorial, prod
@@ -27,6 +28,7 @@ STATELESS_KINDS = {
     "pool": ("max", "avg", "min"),
     "act": ("relu", "relu6", "swish", "sigmoid", "tanh", "elu", "gelu", "hard_swish", "leaky_relu"),
 }
+MOST_INPUTS = 8
 MOST_ORDERS = 5040  # ties between alike nodes are settled by trying all orders, up to so many
 
 
@@ -69,10 +71,12 @@ class Cell(nn.Module):
         output: Literal["last", "concat"] = "last",
         join: Literal["add", "mean", "max", "concat"] = "add",
     ) -> nn.Module:
+        if not 1 <= inputs <= MOST_INPUTS:
+            raise ValueError(f"a cell has 1 to {MOST_INPUTS} inputs, got {inputs}")
         if len(shapes) < inputs:
             raise ValueError(f"a cell with inputs: {inputs} reads that many outputs, got {len(shapes)}; write from: [last, NAME]")
         graph = [[(_source(e, i + inputs), e.get("op")) for e in node] for i, node in enumerate(nodes)]
-        live, outputs = _live(graph, inputs, output, lambda op: op in ("zero", {"zero": None}, {"zero": {}}))
+        live, outputs = _live(graph, inputs, output)
         sizes: dict[int, Shape] = dict(enumerate(shapes[:inputs]))
         number = {i: i for i in range(inputs)}
         built: list[list[nn.Module]] = []
@@ -96,17 +100,19 @@ class Cell(nn.Module):
     @staticmethod
     def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
         inputs = args.get("inputs", 1)
-        graph = [[(_source(e, i + inputs), canon(e.get("op"))) for e in node] for i, node in enumerate(args["nodes"])]
-        live, outputs = _live(graph, inputs, args.get("output", "last"), lambda op: op == [{"zero": {}}])
+        if not 1 <= inputs <= MOST_INPUTS:
+            raise ValueError(f"a cell has 1 to {MOST_INPUTS} inputs, got {inputs}")
+        graph = [[(_source(e, i + inputs), e.get("op")) for e in node] for i, node in enumerate(args["nodes"])]
+        live, outputs = _live(graph, inputs, args.get("output", "last"))
         if not outputs:
             return [{"zero": {}}]
-        live, outputs = _merge(live, outputs, inputs)
+        live, outputs = _merge({n: [(s, canon(op)) for s, op in edges] for n, edges in live.items()}, outputs, inputs)
         if outputs == [0] and not live:
             return []
-        if inputs == 1 and len(live) == 1 and len(live[outputs[0]]) == 1:
+        if inputs == 1 and len(live) == 1 and outputs == list(live) and len(live[outputs[0]]) == 1:
             return live[outputs[0]][0][1]
         rest = {k: v for k, v in args.items() if k not in ("nodes", "output")}
-        return [{"cell": {**rest, "graph": _canonical_order(live, outputs, inputs)}}]
+        return [{"cell": {**rest, "graph": _canonical_order(live, outputs, inputs, args.get("join", "add") != "concat")}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         values = [x, *context][: self.inputs]
@@ -139,12 +145,19 @@ def _source(edge: Any, node: int) -> int:
 Graph = dict[int, list[tuple[int, Any]]]  # node -> (source, operation) of its edges
 
 
-def _live(graph: list[list[tuple[int, Any]]], inputs: int, output: str, is_zero: Any) -> tuple[Graph, list[int]]:
+def _is_zero(op: Any) -> bool:
+    """Whether an operation is `zero`, however it is written."""
+    if isinstance(op, list):
+        return len(op) == 1 and _is_zero(op[0])
+    return op == "zero" or (isinstance(op, dict) and set(op) == {"zero"})
+
+
+def _live(graph: list[list[tuple[int, Any]]], inputs: int, output: str) -> tuple[Graph, list[int]]:
     """The nodes that lie between an input and an output, and the output nodes; no outputs where all is zero."""
     alive = set(range(inputs))
     edges: Graph = {}
     for i, node in enumerate(graph):
-        edges[i + inputs] = [(s, op) for s, op in node if s in alive and not is_zero(op)]
+        edges[i + inputs] = [(s, op) for s, op in node if s in alive and not _is_zero(op)]
         if edges[i + inputs]:
             alive.add(i + inputs)
     read = {s for node in graph for s, _ in node}
@@ -191,12 +204,13 @@ def _stateless(block: dict[str, Any]) -> bool:
     return name in STATELESS or (name in STATELESS_KINDS and args.get("kind", defaults[name]) in STATELESS_KINDS[name])
 
 
-def _canonical_order(graph: Graph, outputs: list[int], inputs: int) -> list[Any]:
+def _canonical_order(graph: Graph, outputs: list[int], inputs: int, commutes: bool) -> list[Any]:
     """The graph as a list that does not depend on how its nodes were numbered."""
     names = {i: f"in{i}" for i in range(inputs)}
     depth = dict.fromkeys(range(inputs), 0)
     for node, edges in sorted(graph.items()):
-        names[node] = json.dumps(sorted((json.dumps(op), names[s]) for s, op in edges))
+        text = [(json.dumps(op), names[s]) for s, op in edges]
+        names[node] = hashlib.blake2b(json.dumps(sorted(text) if commutes else text).encode(), digest_size=8).hexdigest()
         depth[node] = 1 + max(depth[s] for s, _ in edges)
     groups: dict[tuple[int, str], list[int]] = {}
     for node in graph:
@@ -205,13 +219,14 @@ def _canonical_order(graph: Graph, outputs: list[int], inputs: int) -> list[Any]
     orders: Any = [ordered]
     if prod(factorial(len(group)) for group in ordered) <= MOST_ORDERS:
         orders = product(*(permutations(group) for group in ordered))
-    return min((_numbered(graph, [n for group in order for n in group], outputs, inputs) for order in orders), key=json.dumps)
+    return min((_numbered(graph, [n for group in order for n in group], outputs, inputs, commutes) for order in orders), key=json.dumps)
 
 
-def _numbered(graph: Graph, order: list[int], outputs: list[int], inputs: int) -> list[Any]:
+def _numbered(graph: Graph, order: list[int], outputs: list[int], inputs: int, commutes: bool) -> list[Any]:
     number = {**{i: i for i in range(inputs)}, **{n: inputs + i for i, n in enumerate(order)}}
-    nodes = [sorted(([number[s], op] for s, op in graph[n]), key=json.dumps) for n in order]
-    return [nodes, sorted(number[o] for o in outputs)]
+    edges = [[[number[s], op] for s, op in graph[n]] for n in order]
+    ends = [number[o] for o in outputs]  # concatenated in order
+    return [[sorted(node, key=json.dumps) for node in edges] if commutes else edges, ends]
 
 
 LAYERS = {"zero": Zero}

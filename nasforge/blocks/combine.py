@@ -23,7 +23,7 @@ class Chain(nn.Module):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         for block in self.blocks:
-            x = run(block, x, context)
+            x = run(block, x[-1] if isinstance(x, tuple) else x, context)  # of several outputs the last goes on
         return x
 
 
@@ -114,7 +114,6 @@ class Residual(nn.Module):
     shortcut: auto (identity where the shape stays, else projection), match (identity where the shape stays, else none),
     identity, projection (1x1 convolution), pool (2x2 average, then 1x1), pad (zero padded), none, or a block.
     drop_path: the probability that a sample's body is left out of a training step (stochastic depth, Huang et al. 2016).
-    A body without blocks is dead: the canonical form is its shortcut.
     """
 
     many = True
@@ -173,6 +172,8 @@ SHORTCUTS = ("auto", "match", "identity", "projection", "pool", "pad", "none")
 
 def _shortcut(kind: Any, before: Shape, after: Shape) -> Any:
     """The block of a shortcut kind; None where there is no shortcut."""
+    if kind is None:
+        return []
     if not (isinstance(kind, str) and kind in SHORTCUTS):
         return kind
     if kind == "none" or (kind == "match" and before != after):
@@ -263,7 +264,7 @@ def stage(
 
 def _with(node: Any, name: str, value: int, position: int) -> Any:
     """The block with one more argument; of a chain its first or last block gets it."""
-    if isinstance(node, list):
+    if node is None or isinstance(node, list):
         if not node:
             raise ValueError(f"an empty block cannot take {name}: {value}")
         copy = list(node)
