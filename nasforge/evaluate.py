@@ -131,7 +131,7 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
 def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:
     began = time.perf_counter()
     shape = next(iter(input_shapes(job.arch).values()))
-    result.metrics["latency_ms"] = measure(model, shape).median_ms
+    result.metrics["latency_ms"] = measure(model, shape, device=job.device).median_ms
     result.seconds["measuring"] = time.perf_counter() - began
     if job.latency_limit_ms is not None and result.metrics["latency_ms"] > job.latency_limit_ms:
         result.stopped = "too slow"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_search import DATA, SPACE, Inline, quick, records
 
 from nasforge.build import key
 from nasforge.choosers import replay
@@ -17,7 +18,6 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search
 from nasforge.search.strategies import STRATEGIES
 from nasforge.space import Space
-from tests.test_search import DATA, SPACE, Inline, quick, records
 
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
 

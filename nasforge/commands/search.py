@@ -17,7 +17,7 @@ from nasforge.commands.common import arch_and_weights, arch_named, print_json, s
 from nasforge.commands.progress import progress
 from nasforge.commands.train import for_data
 from nasforge.errors import UserError, nearest
-from nasforge.evaluate import EVALUATORS, Data, DataSpec, data_of, fit_to_data
+from nasforge.evaluate import EVALUATORS, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
 from nasforge.export import export
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
@@ -71,11 +71,14 @@ def plan_of(args: argparse.Namespace) -> Plan:
     for name in ("trials", "finalists", "final_seeds"):
         if not isinstance(asked[name], int) or asked[name] < 1:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
-    limits = {str(x).split("<")[0].split(">")[0]: x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, args.constraint or []))}
-    return Plan(
+    limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, args.constraint or []))}
+    objectives = tuple(parse_objectives(asked["objective"]))
+    if data.train.y.ndim < 3 and any(o.metric == "miou" for o in objectives):
+        raise UserError(f"--objective: miou is for label maps, {data.name} has classes; take accuracy")
+    plan = Plan(
         space=space,
         data=spec,
-        objectives=tuple(parse_objectives(asked["objective"])),
+        objectives=objectives,
         limits=tuple(limits.values()),
         strategy=asked["strategy"],
         evaluator=asked["evaluator"],
@@ -84,13 +87,16 @@ def plan_of(args: argparse.Namespace) -> Plan:
         seed=args.seed,
         recipe={} if asked["epochs"] is None else {"epochs": asked["epochs"]},
         final_recipe={} if asked["final_epochs"] is None else {"epochs": asked["final_epochs"]},
-        baselines={_plain_name(name): _baseline(name, data) for name in asked["seed_arch"]},
+        baselines={word: _baseline(name, data) for word, name in _plain_names(asked["seed_arch"]).items()},
         finalists=asked["finalists"],
         final_seeds=asked["final_seeds"],
         control=asked["control"],
         device=args.device,
         storage=args.storage,
     )
+    for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
+        recipe_of(Job({}, spec, full=full, recipe=recipe), data)  # a wrong number is told before anything is written
+    return plan
 
 
 def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,9 +115,18 @@ def _baseline(name: str, data: Data) -> Arch:
     return for_data(arch, data)
 
 
-def _plain_name(name: str) -> str:
-    """A baseline's name as a file name: a path gives its stem, RUN:NAME its NAME."""
-    return Path(name.rpartition(":")[2]).stem
+def _plain_names(names: list[str]) -> dict[str, str]:
+    """Each baseline by a file name of its own: a path gives its stem, RUN:NAME its NAME."""
+    out: dict[str, str] = {}
+    for name in names:
+        base = word = Path(name.rpartition(":")[2]).stem
+        if word.isdigit() or word.startswith(("finalist", "control")):
+            base = word = f"baseline_{word}"
+        number = 2
+        while word in out:
+            word, number = f"{base}_{number}", number + 1
+        out[word] = name
+    return out
 
 
 def _runner(args: argparse.Namespace, plan: Plan) -> Runner:

@@ -65,9 +65,19 @@ class LocalRunner:
         return any(w.job is not None for w in self._workers)
 
     def submit(self, number: int, job: Job) -> None:
-        worker = next(w for w in self._workers if w.job is None)
-        worker.job = number
-        worker.pipe.send(job)
+        place = next(i for i, w in enumerate(self._workers) if w.job is None)
+        try:
+            self._workers[place].pipe.send(job)
+        except OSError:  # it died while it had nothing to do
+            self._replace(place)
+            self._workers[place].pipe.send(job)
+        self._workers[place].job = number
+
+    def _replace(self, place: int) -> None:
+        """A new worker for one that died."""
+        self._workers[place].process.kill()
+        self._workers[place].pipe.close()
+        self._workers[place] = self._start()
 
     def answer(self, number: int, stop: bool) -> None:
         for worker in self._workers:
@@ -87,7 +97,7 @@ class LocalRunner:
             except (EOFError, OSError):
                 worker.process.join(5)
                 kind, payload = "end", Result(error=_death(worker.process.exitcode))
-                self._workers[place] = self._start()
+                self._replace(place)
             if kind == "end":
                 worker.job = None
             yield number, kind, payload

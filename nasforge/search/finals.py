@@ -16,8 +16,9 @@ from nasforge.cost import count
 from nasforge.evaluate import Job, Result
 from nasforge.files import write
 from nasforge.search.clock import Clock
-from nasforge.search.ledger import Ledger, Record
-from nasforge.search.objectives import hypervolume, scaled
+from nasforge.search.ledger import COUNTED, Ledger, Record
+from nasforge.search.objectives import front as layer_of
+from nasforge.search.objectives import hypervolume, losses, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.screen import arch_key, costs
 from nasforge.search.status import Status
@@ -50,10 +51,10 @@ class Finals:
     # ------------------------------------------------------------ who takes part
 
     def entrants(self) -> list[Entrant]:
-        """Finalists of the search, the best of the control, and all baselines; each network once a role."""
+        """As many finalists of the search as of the control, and all baselines; each network once a role."""
         out = [self._entrant(f"finalist{i + 1}", "finalist", r) for i, r in enumerate(self._chosen(self.ledger, self.plan.finalists))]
         if self.control is not None:
-            out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, 1))]
+            out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, self.plan.finalists))]
         for name, arch in self.plan.baselines.items():
             seen = next((r for r in self.ledger.records.values() if r.baseline == name and r.kind == "finished"), None)
             out.append(Entrant(name, "baseline", arch, arch_key(arch), costs(count(arch)), seen.metrics if seen else {}))
@@ -64,10 +65,19 @@ class Finals:
         return Entrant(name, role, arch, arch_key(arch), costs(count(arch)), record.metrics)
 
     def _chosen(self, ledger: Ledger, most: int) -> list[Record]:
-        """The front's members that together cover most volume, the best on the first objective among them."""
-        front = ledger.front()
-        if len(front) <= most:
-            return front
+        """The front's members that together cover most volume, the best on the first objective among them.
+
+        A front with fewer members is filled up with the front of the others, and so on.
+        """
+        front, rest = ledger.front(), ledger.finished()
+        while len(front) < most:
+            rest = [r for r in rest if r not in front]
+            layer = [rest[i] for i in layer_of([losses(r.metrics, self.plan.objectives) for r in rest])]
+            if not layer:
+                return front
+            front = [*front, *layer[: most - len(front)]]
+        if len(front) == most:
+            return sorted(front, key=lambda r: scaled(r.metrics, self.plan.objectives))
         points = {r.number: scaled(r.metrics, self.plan.objectives) for r in front}
         worst = [max(p[i] for p in points.values()) + 1e-3 for i in range(len(self.plan.objectives))]
         chosen = [min(front, key=lambda r: points[r.number])]
@@ -81,7 +91,13 @@ class Finals:
     def train(self, entrants: list[Entrant]) -> None:
         """Fill in the results: one training a network and seed, none twice, also over a restart."""
         study = self.ledger.study
-        stored: dict[str, Any] = {k: v for k, v in study.user_attrs.items() if k.startswith("final/")}
+        settings = self.plan.final_settings()
+        before = {k: v for k, v in study.user_attrs.items() if k.startswith("final/")}
+        stored: dict[str, Any] = {k: v for k, v in before.items() if v["settings"] == settings and not v["error"]}
+        forms = {e.key: e.arch for e in reversed(entrants)}  # one form of a network is trained, so that its weights fit it
+        forms |= {key.split("/")[1]: v["arch"] for key, v in stored.items()}
+        for entrant in entrants:
+            entrant.arch = forms[entrant.key]
         wanted = {(e.key, seed): e for e in entrants for seed in range(self.plan.final_seeds)}
         todo = [pair for pair in wanted if _name(*pair) not in stored]
         jobs: Iterator[tuple[int, tuple[str, int]]] = iter(enumerate(todo))
@@ -98,8 +114,10 @@ class Finals:
             nonlocal done
             done += 1
             self.clock.ended(("final", number), result.seconds)
-            stored[_name(*todo[number])] = asdict(result)
-            study.set_user_attr(_name(*todo[number]), asdict(result))
+            name = _name(*todo[number])
+            stored[name] = {**asdict(result), "settings": settings, "arch": wanted[todo[number]].arch}
+            study.set_user_attr(name, stored[name])
+            study.set_user_attr("seconds", self.clock.totals())
             self.show(Status("finals", done, len(wanted), last=done == len(wanted)))
 
         self.runner.run(next_job, lambda number, row: False, on_end)
@@ -133,6 +151,8 @@ class Finals:
             "asked": self.plan.trials,
             **{kind: self.ledger.count(kind) for kind in ("finished", "pruned", "failed", "infeasible", "interrupted")},
             "duplicates": self.ledger.count("duplicate"),
+            "exhausted": sum(self.ledger.count(kind) for kind in COUNTED) < self.plan.trials,
+            "settings": self.plan.final_settings(),
             "objectives": [str(o) for o in self.plan.objectives],
             "constraints": [str(limit) for limit in self.plan.limits],
             "best": self._best(finalists),
@@ -180,6 +200,8 @@ class Finals:
 
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
+        for old in (*(self.run / "finalists").glob("*.yaml"), *(self.run / "finalists").glob("*.safetensors")):
+            old.unlink()
         for entrant, row in zip(entrants, rows, strict=True):
             note = {
                 "name": entrant.name,

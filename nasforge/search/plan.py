@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from nasforge.arch import Arch, digest
 from nasforge.errors import UserError
@@ -50,6 +51,11 @@ class Plan:
     device: str = "cpu"
     storage: str | None = None
 
+    def final_settings(self) -> str:
+        """What decides the results of the finals, as a digest; other finals are done anew."""
+        names = sorted(f"{name}:{digest(arch)}" for name, arch in self.baselines.items())
+        return digest([dict(self.final_recipe), names, self.finalists, self.final_seeds, self.control, self.device])
+
     def identity(self) -> dict[str, Any]:
         """What must stay the same for a run to go on; the number of trials may grow."""
         return {
@@ -62,18 +68,19 @@ class Plan:
             "pruner": self.pruner,
             "seed": self.seed,
             "recipe": dict(self.recipe),
+            "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }
 
 
-def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
-    """Write space.yaml and manifest.json into a new run, or check that an old one is of the same search."""
+def write_manifest(plan: Plan, run: Path, data_key: str) -> str:
+    """The id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search."""
     path = run / MANIFEST
     if path.exists():
-        _compare(plan, path)
-        return
+        return _compare(plan, path, data_key)
     write(dict(plan.space), run / SPACE)
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
     manifest = {
+        "id": uuid4().hex[:12],
         **plan.identity(),
         "trials": plan.trials,
         "data_key": data_key,
@@ -83,7 +90,6 @@ def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
         "final_recipe": dict(plan.final_recipe),
         "control": plan.control,
         "device": plan.device,
-        "storage": "journal" if plan.storage is None else plan.storage.split("://")[0],
         "versions": versions,
         "machine": {
             "system": platform.system(),
@@ -96,6 +102,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     part.replace(path)
+    return str(manifest["id"])
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -106,12 +113,13 @@ def read_manifest(run: Path) -> dict[str, Any]:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
 
 
-def _compare(plan: Plan, path: Path) -> None:
-    old, new = read_manifest(path.parent), json.loads(json.dumps(plan.identity()))
+def _compare(plan: Plan, path: Path, data_key: str) -> str:
+    old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
     changed = [k for k in new if old.get(k) != new[k]]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
+    return str(old["id"])
 
 
 def _installed(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import optuna
@@ -11,6 +12,7 @@ from nasforge.arch import Arch, digest
 from nasforge.blocks import BLOCKS
 from nasforge.build import key
 from nasforge.check import check_arch
+from nasforge.choosers import random_chooser
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
 from nasforge.search.ledger import Ledger, Record
@@ -18,6 +20,7 @@ from nasforge.search.strategies import trial_chooser
 from nasforge.space import Space
 
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
+STUCK = 40  # of these, duplicates in a row before random draws
 SAME_AGAIN = 300  # of these, duplicates in a row
 
 
@@ -65,6 +68,8 @@ class Screen:
                 self.running[candidate.key] = candidate.trial.number
                 return candidate
             repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
+            if repeats >= STUCK:  # the strategy goes round in circles: a random draw instead
+                self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(len(self.ledger.records))))[1])
             if repeats >= SAME_AGAIN:
                 break
         if not self.ledger.count("finished", "pruned", "failed") and not self.running:

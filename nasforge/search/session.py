@@ -6,6 +6,7 @@ Every step is written to the storage as it ends, so that a killed search goes on
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from nasforge.search.storage import DriverLock, open_storage
 from nasforge.search.strategies import strategy
 from nasforge.space import Space
 
+MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 Show = Callable[[Status], None]
 
 
@@ -51,16 +53,17 @@ def search(plan: Plan, run: Path, start_runner: Callable[[], Runner], show: Show
     lock = DriverLock(run)
     try:
         storage = open_storage(run, plan.storage)
-        write_manifest(plan, run, data_of(plan.data).key)
+        run_id = write_manifest(plan, run, data_of(plan.data).key)
         prefix = "" if plan.storage is None else f"{run.resolve().name}-"
         clock = Clock()
-        study = _study(storage, f"{prefix}search", plan, plan.strategy)
-        if "summary" in study.user_attrs and study.user_attrs["summary"]["asked"] >= plan.trials:
-            return study.user_attrs["summary"]
+        study = _study(storage, f"{prefix}search", plan, plan.strategy, run_id)
+        done = study.user_attrs.get("summary")
+        if done and done["asked"] >= plan.trials and done["settings"] == plan.final_settings():
+            return done
         clock.carry(study.user_attrs.get("seconds", {}))
         runner = start_runner()
         try:
-            return _run(plan, run, study, lambda: _study(storage, f"{prefix}control", plan, "random"), runner, clock, show)
+            return _run(plan, run, study, lambda: _study(storage, f"{prefix}control", plan, "random", run_id, 7919), runner, clock, show)
         finally:
             runner.close()
             study.set_user_attr("seconds", clock.totals())
@@ -79,19 +82,22 @@ def _run(
     summary = finals.summary()
     (run / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
     study.set_user_attr("summary", summary)
-    for scratch in ("weights", "checkpoints"):
-        shutil.rmtree(run / scratch, ignore_errors=True)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return summary
 
 
-def _study(storage: Any, name: str, plan: Plan, strategy_name: str) -> optuna.Study:
+def _study(storage: Any, name: str, plan: Plan, strategy_name: str, run_id: str, other: int = 0) -> optuna.Study:
     """The study by its name, with a sampler that does not repeat its first draws when a run goes on."""
     directions = [StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE for o in plan.objectives]
     try:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: the storage has another study of that name ({error}); choose another --run") from None
-    offset = 1_000_003 * len(study.get_trials(deepcopy=False))
+    if study.user_attrs.get("run", run_id) != run_id:
+        raise UserError(f"--storage: holds a study {name!r} of another run folder; rename this folder, or choose another storage")
+    if "run" not in study.user_attrs:
+        study.set_user_attr("run", run_id)
+    offset = other + 1_000_003 * len(study.get_trials(deepcopy=False))
     study.sampler = strategy(strategy_name, (plan.seed + offset) % 2**31, plan.trials)
     return study
 
@@ -129,9 +135,17 @@ def run_trials(
 def _ask_again(study: optuna.Study) -> None:
     """Close the trials that a dead driver left running, and put their choices first in the queue."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # without a record: interrupted
-        if trial.params:
-            study.enqueue_trial(trial.params, user_attrs={k: v for k, v in trial.user_attrs.items() if k == "baseline"})
+        record = trial.user_attrs.get("record")
+        if record is None:  # without a record: interrupted
+            _enqueue_again(study, trial)
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _enqueue_again(study: optuna.Study, trial: Any) -> None:
+    """Queue the choices of a trial, and that it is a baseline, again."""
+    choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if choices:
+        study.enqueue_trial(choices, user_attrs={k: v for k, v in trial.user_attrs.items() if k == "baseline"}, skip_if_exists=True)
 
 
 class _Trials:
@@ -145,6 +159,8 @@ class _Trials:
         self.epochs: dict[int, int] = {}
         self.prune = PRUNERS[plan.pruner]
         self.exhausted = False
+        self.fastest = math.inf
+        self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
         self._show = show
@@ -153,22 +169,32 @@ class _Trials:
         return self.ledger.count("finished", "pruned", "failed")
 
     def next_job(self) -> tuple[int, Job] | None:
-        if self.exhausted or self._done() + len(self.running) >= self.plan.trials:
-            return None
-        candidate = self.screen.next()
-        if candidate is None:
-            self.exhausted = True
-            return None
-        number = candidate.trial.number
-        self.running[number] = candidate
-        self.curves[number] = []
-        self.clock.started(number)
-        job = self._job(candidate.arch)
-        self.epochs[number] = recipe_of(job, data_of(job.data)).epochs
-        return number, job
+        while not self.exhausted and self._done() + len(self.running) < self.plan.trials:
+            candidate = self.screen.next()
+            if candidate is None or self.slow >= MOST_SLOW:
+                self.exhausted = True
+                break
+            number = candidate.trial.number
+            job = self._job(candidate.arch)
+            try:
+                self.epochs[number] = recipe_of(job, data_of(job.data)).epochs
+            except UserError as error:  # a recipe that the space opens may be wrong at some values
+                self.screen.running.pop(candidate.key, None)
+                self.ledger.close(candidate.trial, Record(number, "failed", candidate.key, candidate.metrics, message=str(error)))
+                continue
+            self.running[number] = candidate
+            self.curves[number] = []
+            self.clock.started(number)
+            return number, job
+        if self.slow >= MOST_SLOW and not self._done() and not self.running:
+            limits = ", ".join(str(limit) for limit in self.plan.limits if limit.metric == "latency_ms")
+            raise UserError(
+                f"constraints: {self.slow} networks in a row broke {limits}; the fastest took {self.fastest:.3g} ms; relax the limit"
+            )
+        return None
 
     def _job(self, arch: Arch) -> Job:
-        wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms"]
+        wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
         latency = bool(wanted) or any(o.metric == "latency_ms" for o in self.plan.objectives)
         return Job(
             arch, self.plan.data, self.plan.seed, recipe=self.plan.recipe, device=self.plan.device, latency=latency,
@@ -192,13 +218,15 @@ class _Trials:
             result.error or "", baseline=candidate.baseline, choices=dict(candidate.trial.params),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        self.ledger.study.set_user_attr("seconds", self.clock.totals())
         self.show()
 
     def interrupt(self) -> None:
         """Write down that the running trials were cut off; they are asked again when the run goes on."""
         for number, candidate in self.running.items():
+            frozen = self.ledger.study.get_trials(deepcopy=False)[number]
+            _enqueue_again(self.ledger.study, frozen)
             self.ledger.close(candidate.trial, Record(number, "interrupted", candidate.key))
-            self.ledger.study.enqueue_trial(candidate.trial.params)
 
     def show(self, force: bool = False) -> None:
         done = self._done()
