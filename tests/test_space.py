@@ -63,6 +63,22 @@ def test_size_of_a_let_counts_once_and_only_where_used() -> None:
     assert some.size() == 4 == sum(1 for _ in enumerate_space(some))
 
 
+NESTED = [
+    ("body: [conv: {out: {choose: [{int: [1, 4]}, 8]}}]", 5),
+    ("body: [stage: {draw: each, depth: {choose: {few: 1, many: 2}}, block: {conv: {out: {choose: [1, 2]}}}}]", 6),
+    ("body: [stage: {draw: each, depth: {choose: [{int: [1, 2]}, 3]}, block: {conv: {out: {choose: [1, 2]}}}}]", 14),
+]
+
+
+@pytest.mark.parametrize(("body", "size"), NESTED)
+def test_openings_inside_options(body: str, size: int) -> None:
+    space = Space(parse(f"input: [1, 8, 8]\n{body}"))
+    drawn = list(enumerate_space(space))
+    assert space.size() == size == len(drawn)
+    for arch, choices in drawn:
+        assert space.draw(replay(choices))[0] == arch
+
+
 def test_a_float_is_infinite_and_cannot_be_enumerated() -> None:
     space = Space(parse("input: [1, 8, 8]\nbody: [dropout: {p: {float: [0.1, 0.5]}}]"))
     assert space.size() == math.inf

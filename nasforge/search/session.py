@@ -145,7 +145,7 @@ def _enqueue_again(study: optuna.Study, trial: Any) -> None:
     """Queue the choices of a trial, and that it is a baseline, again."""
     choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     if choices:
-        study.enqueue_trial(choices, user_attrs={k: v for k, v in trial.user_attrs.items() if k == "baseline"}, skip_if_exists=True)
+        study.enqueue_trial(choices, user_attrs={k: v for k, v in trial.user_attrs.items() if k == "baseline"})
 
 
 class _Trials:
@@ -170,8 +170,8 @@ class _Trials:
 
     def next_job(self) -> tuple[int, Job] | None:
         while not self.exhausted and self._done() + len(self.running) < self.plan.trials:
-            candidate = self.screen.next()
-            if candidate is None or self.slow >= MOST_SLOW:
+            candidate = None if self.slow >= MOST_SLOW else self.screen.next()
+            if candidate is None:
                 self.exhausted = True
                 break
             number = candidate.trial.number
@@ -213,6 +213,8 @@ class _Trials:
         candidate = self.running.pop(number)
         self.screen.running.pop(candidate.key, None)
         self.clock.ended(number, result.seconds)
+        self.slow = self.slow + 1 if result.stopped == "too slow" else 0
+        self.fastest = min(self.fastest, result.metrics.get("latency_ms", math.inf))
         record = Record(
             number, _kind(result), candidate.key, {**candidate.metrics, **result.metrics}, result.curve, result.seconds,
             result.error or "", baseline=candidate.baseline, choices=dict(candidate.trial.params),
