@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, split
+from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, lines, split
 from nasforge.blocks import BLOCKS
 from nasforge.build import output, steps
 from nasforge.errors import UserError
@@ -72,13 +72,13 @@ def _last_side(arch: Arch) -> int:
 def _with_less(arch: Arch, native: list[int]) -> Arch | None:
     """The architecture without its first removable reduction; None where there is none."""
     for step in steps({**arch, "input": native}):
-        section, _, number = step.where.partition(".")
+        section = step.where.partition(".")[0]
         if section in SECTIONS and _halves(step.shapes[0], step.probe.shapes[-1]):
             kept = _unstrided(step.node, step.shapes, arch["classes"])
             if kept is not None:
-                lines, i = list(arch[section]), int(number)
-                lines[i : i + 1] = _wired(kept, lines[i])
-                return {**arch, section: lines}
+                paths, nodes = zip(*lines(arch, section), strict=True)
+                i = paths.index(step.where)
+                return {**arch, section: [*nodes[:i], *_wired(kept, nodes[i]), *nodes[i + 1 :]]}
     return None
 
 
