@@ -58,13 +58,13 @@ def plan_of(args: argparse.Namespace) -> Plan:
     raw = space_named(args.space)
     check_arch(raw, BLOCKS)
     asked = _asked(args, raw.get("search") or {})
+    spec = DataSpec(asked["data"], asked["data_limit"], 0, args.allow_code)
+    data = data_of(spec)
+    space = fit_to_data(raw, data)
     if asked["data"] != (raw.get("search") or {}).get("data", asked["data"]) and args.seed_arch is None and asked["seed_arch"]:
         note = f"baselines {', '.join(asked['seed_arch'])} belong to the space's own data; name some with --seed-arch to compare with them"
         print(f"nasforge search: {note}", file=sys.stderr)
         asked["seed_arch"] = []
-    spec = DataSpec(asked["data"], asked["data_limit"], 0, args.allow_code)
-    data = data_of(spec)
-    space = fit_to_data(raw, data)
     for name, table in (("strategy", STRATEGIES), ("pruner", PRUNERS), ("evaluator", EVALUATORS)):
         if asked[name] not in table:
             raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
