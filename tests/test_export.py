@@ -289,3 +289,22 @@ def test_steps_that_no_output_depends_on_are_left_out(tmp_path: Path) -> None:
     assert "Left out, since no output depends on them: body1." in text and f"{6 * 4 + 4 + 4 * 6 + 6} parameters." in text
     x = torch.rand(2, 6)
     assert torch.equal(runpy.run_path(str(file))["load"]()(x), network(x))
+
+
+def test_squeeze_excite_attention_and_lstm_in_one_python_file(tmp_path: Path) -> None:
+    arch = {
+        "input": [3, 16, 16],
+        "classes": 5,
+        "body": [
+            {"conv": {"out": 8, "stride": 2}},
+            {"se": {"ratio": 0.25}},
+            {"mbconv": {"out": 8, "expand": 2, "se": 0.25, "stride": 2}},
+            {"to_sequence": {"by": "pixel"}},
+            {"encoder_layer": {"heads": 2, "expand": 2}},
+            {"lstm": {"hidden": 6, "output": "last"}},
+        ],
+        "head": ["linear"],
+    }
+    done = export(arch, scattered(arch), "python", tmp_path, name="mixed")
+    assert done.largest_difference <= 1e-5
+    assert not done.modules & {"nasforge", "numpy", "safetensors"}
