@@ -31,7 +31,6 @@ class Record:
     message: str = ""
     duplicate_of: int | None = None
     baseline: str | None = None
-    feasible: bool = True
     choices: dict[str, Any] = field(default_factory=dict)
 
 
