@@ -93,3 +93,19 @@ def test_openings_of_the_recipe_are_searched_too(plan: Plan, tmp_path: Path) -> 
     space = {**plan.space, "body": [{"conv": {"out": 8}}], "recipe": {"lr": {"choose": [0.01, 0.02, 0.03, 0.04]}}}
     summary, jobs = run(replace(plan, space=space, trials=4), tmp_path)
     assert summary["finished"] == 4 and {job.arch["recipe"]["lr"] for job in jobs} == {0.01, 0.02, 0.03, 0.04}
+
+
+def test_a_run_that_was_cut_off_asks_what_an_uninterrupted_one_asks(plan: Plan, tmp_path: Path) -> None:
+    _, whole = run(plan, tmp_path / "whole")
+    jobs: list[Job] = []
+
+    def cut(job: Job, on_epoch: Any) -> Result:
+        if len(jobs) == 7:
+            raise KeyboardInterrupt
+        jobs.append(job)
+        return quick(job, on_epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "cut", cut)
+    _, rest = run(plan, tmp_path / "cut")
+    assert [key(job.arch) for job in (*jobs, *rest)] == [key(job.arch) for job in whole]

@@ -22,6 +22,8 @@ from scipy.special import stdtrit
 
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
+from nasforge.search.history import Brief
+from nasforge.search.objectives import Objective
 from nasforge.search.screen import MOST_MISSES, SAME_AGAIN
 from nasforge.search.strategies import STRATEGIES, strategy, trial_chooser
 from nasforge.search.tables import OURS, Table, read_table
@@ -91,7 +93,7 @@ def _evals(text: str) -> list[int]:
 
 def race(of: Table, name: str, seed: int, evals: int, select: str, report: str) -> Trace:
     """One run of a strategy on a table until so many different networks are evaluated, or nothing new comes any more."""
-    study = optuna.create_study(direction="maximize", sampler=strategy(name, seed, evals))
+    study = optuna.create_study(direction="maximize", sampler=strategy(name, Brief(of.space, seed, evals, (Objective("value", True),))))
     trace = Trace()
     seen: dict[str, float] = {}
     misses = repeats = 0

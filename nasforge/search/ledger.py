@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.search.objectives import Limit, Objective, front, losses
+from nasforge.search.objectives import Limit, Objective, epoch_losses, front, losses
 
 COUNTED = ("finished", "pruned", "failed")
 
@@ -53,6 +53,10 @@ class Ledger:
     def count(self, *kinds: str) -> int:
         return sum(r.kind in kinds for r in self.records.values())
 
+    def asked(self) -> int:
+        """How many trials have ended, those not counted that are asked again."""
+        return sum(r.kind != "interrupted" for r in self.records.values())
+
     def close(self, trial: optuna.Trial, record: Record) -> None:
         """Tell the study how a trial ended, and remember it."""
         stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
@@ -87,12 +91,6 @@ class Ledger:
         for record in self.records.values():
             if record.curve and record.kind in ("finished", "pruned"):
                 yield [epoch_losses(row, record.metrics, self.objectives) for row in record.curve]
-
-
-def epoch_losses(row: dict[str, float], metrics: dict[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """The objectives as known after an epoch: trained ones from its row (val), costs from the metrics."""
-    known = {**metrics, **row, "loss": row.get("val_loss", row.get("loss", 0.0))}
-    return losses(known, objectives)
 
 
 def _record(trial: FrozenTrial) -> Record:

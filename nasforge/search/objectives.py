@@ -15,6 +15,7 @@ COSTS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")  # 
 MEASURED = ("latency_ms",)  # measured here
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 METRICS = (*TRAINED, *COSTS, *MEASURED)
+Losses = tuple[float, ...]  # smaller is better, one number an objective
 _LIMIT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
 
 
@@ -87,9 +88,15 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
 # ---------------------------------------------------------------- several objectives
 
 
-def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:
     """The objective values with the sign turned so that smaller is better."""
     return tuple(-metrics[o.metric] if o.maximise else metrics[o.metric] for o in objectives)
+
+
+def epoch_losses(row: Mapping[str, float], metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:
+    """The objectives as known after an epoch: trained ones from its row (val), costs from the metrics."""
+    known = {**metrics, **row, "loss": row.get("val_loss", row.get("loss", 0.0))}
+    return losses(known, objectives)
 
 
 def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:

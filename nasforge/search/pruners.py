@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from nasforge.search.objectives import dominates
+from nasforge.search.objectives import Losses, dominates
 
-Losses = tuple[float, ...]
 Pruner = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
 
 

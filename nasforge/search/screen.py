@@ -60,7 +60,7 @@ class Screen:
 
     def next(self) -> Candidate | None:
         """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
-        repeats = asked = 0
+        repeats, asked = self._repeats(), 0
         while asked < MOST_MISSES:
             asked += 1
             candidate, record = self._ask()
@@ -69,7 +69,7 @@ class Screen:
                 return candidate
             repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
             if repeats >= STUCK:  # the strategy goes round in circles: a random draw instead
-                self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(len(self.ledger.records))))[1])
+                self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(f"{repeats}/{self.ledger.asked()}")))[1])
             if repeats >= SAME_AGAIN:
                 break
         if not self.ledger.count("finished", "pruned", "failed") and not self.running:
@@ -80,6 +80,11 @@ class Screen:
                 f"the nearest seen: {best or self.trouble or 'none'}; relax the limit or widen the space"
             )
         return None
+
+    def _repeats(self) -> int:
+        """How many duplicates the last asks gave in a row: a run that goes on counts on."""
+        kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != "interrupted"]
+        return next((i for i, kind in enumerate(reversed(kinds)) if kind != "duplicate"), len(kinds))
 
     def _ask(self) -> tuple[Candidate | None, Record | None]:
         trial = self.ledger.study.ask()

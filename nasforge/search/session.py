@@ -24,7 +24,9 @@ from nasforge.evaluate import Job, Result, data_of, recipe_of
 from nasforge.locate import Misfit, locate
 from nasforge.search.clock import Clock
 from nasforge.search.finals import Finals
-from nasforge.search.ledger import Ledger, Record, epoch_losses
+from nasforge.search.history import Brief
+from nasforge.search.ledger import Ledger, Record
+from nasforge.search.objectives import epoch_losses
 from nasforge.search.plan import SUMMARY, Plan, write_manifest
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.screen import Candidate, Screen
@@ -87,7 +89,7 @@ def _run(
 
 
 def _study(storage: Any, name: str, plan: Plan, strategy_name: str, run_id: str, other: int = 0) -> optuna.Study:
-    """The study by its name, with a sampler that does not repeat its first draws when a run goes on."""
+    """The study by its name, with its sampler. other: sets the random numbers of a second study of the run apart."""
     directions = [StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE for o in plan.objectives]
     try:
         study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
@@ -97,8 +99,7 @@ def _study(storage: Any, name: str, plan: Plan, strategy_name: str, run_id: str,
         raise UserError(f"--storage: holds a study {name!r} of another run folder; rename this folder, or choose another storage")
     if "run" not in study.user_attrs:
         study.set_user_attr("run", run_id)
-    offset = other + 1_000_003 * len(study.get_trials(deepcopy=False))
-    study.sampler = strategy(strategy_name, (plan.seed + offset) % 2**31, plan.trials)
+    study.sampler = strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits))
     return study
 
 

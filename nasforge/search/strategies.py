@@ -7,38 +7,45 @@ from collections.abc import Callable
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 
+from nasforge.choosers import random_chooser
 from nasforge.errors import UserError, nearest
 from nasforge.openings import Opening, Scalar
+from nasforge.search.history import Brief
+from nasforge.search.proposer import Fresh, Proposer
 from nasforge.space import Chooser
 
 
-def random(seed: int, trials: int) -> BaseSampler:
+def random(brief: Brief) -> BaseSampler:
     """Every opening drawn alike."""
-    return RandomSampler(seed=seed)
+    return Proposer(brief, lambda history, rng: brief.space.draw(random_chooser(rng))[1])
 
 
-def tpe(seed: int, trials: int) -> BaseSampler:
+def tpe(brief: Brief) -> BaseSampler:
     """Tree-structured Parzen estimator on groups of openings that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional openings are modelled together
-        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, trials // 3)))
+
+    def make(seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional openings are modelled together
+            return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, brief.trials // 3)))
+
+    return Fresh(brief, make)
 
 
-def nsga2(seed: int, trials: int) -> BaseSampler:
+def nsga2(brief: Brief) -> BaseSampler:
     """NSGA-II with a population that leaves room for several generations. Source: Deb et al. 2002."""
-    return NSGAIISampler(seed=seed, population_size=max(6, min(50, trials // 4)))
+    return Fresh(brief, lambda seed: NSGAIISampler(seed=seed, population_size=max(6, min(50, brief.trials // 4))))
 
 
-STRATEGIES: dict[str, Callable[[int, int], BaseSampler]] = {"random": random, "tpe": tpe, "nsga2": nsga2}
+STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {"random": random, "tpe": tpe, "nsga2": nsga2}
 
 
-def strategy(name: str, seed: int, trials: int) -> BaseSampler:
-    """The sampler of a strategy for a search of about so many trials."""
+def strategy(name: str, brief: Brief) -> BaseSampler:
+    """The sampler of a strategy for a search."""
     if name not in STRATEGIES:
         raise UserError(f"--strategy {name}: no such strategy; {nearest(name, STRATEGIES)}")
-    return STRATEGIES[name](seed, trials)
+    return STRATEGIES[name](brief)
 
 
 def trial_chooser(trial: optuna.Trial) -> Chooser:
