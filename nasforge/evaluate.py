@@ -21,7 +21,7 @@ from nasforge.build import build, input_shapes
 from nasforge.data import Data, load
 from nasforge.errors import UserError
 from nasforge.latency import measure
-from nasforge.train import Recipe, default_recipe, fit, score
+from nasforge.train import OutOfMemory, Recipe, default_recipe, fit, score
 
 OnEpoch = Callable[[int, dict[str, float]], bool]
 
@@ -60,7 +60,10 @@ class Job:
 
 @dataclass
 class Result:
-    """What came of a job: metrics on val, scores on test where asked for, the curve, and where the time went."""
+    """What came of a job: metrics on val, scores on test where asked for, the curve, and where the time went.
+
+    stopped: None, "pruned" by the driver, "early", "too slow" or "out of memory". lost: its worker died, so that it may be tried again.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] = field(default_factory=dict)
@@ -68,6 +71,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
     error: str | None = None
+    lost: bool = False
 
 
 @lru_cache(maxsize=2)
@@ -121,6 +125,8 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
         if job.weights:
             Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
             save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)
+    except OutOfMemory as error:
+        result.error, result.stopped = str(error), "out of memory"
     except UserError as error:
         result.error = str(error)
     except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:

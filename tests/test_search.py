@@ -90,7 +90,12 @@ def records(folder: Path, name: str = "search") -> list[dict[str, Any]]:
 
 
 def test_a_search_on_digits_from_space_to_finalists(plan: Plan, tmp_path: Path) -> None:
-    summary = search(replace(plan, strategy="tpe", control=True, trials=5), tmp_path, lambda: LocalRunner(2), lambda status: None)
+    summary = search(
+        replace(plan, strategy="tpe", control=True, trials=5, final_recipe={"epochs": 8}),
+        tmp_path,
+        lambda: LocalRunner(2),
+        lambda status: None,
+    )
     assert summary["asked"] == 5 == summary["finished"] + summary["pruned"] + summary["failed"]
     assert summary["best"]["test_mean"] > 0.2 and len(summary["best"]["test_seeds"]) == 2  # ten classes: chance is 0.1
     assert summary["control"]["test_mean"] > 0.2 and set(summary["hypervolume"]) == {"search", "control"}

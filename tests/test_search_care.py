@@ -18,7 +18,8 @@ from nasforge.files import parse, read
 from nasforge.runners.local import LocalRunner
 from nasforge.search.objectives import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
-from nasforge.search.session import MOST_SLOW, search
+from nasforge.search.session import search
+from nasforge.search.trials import MOST_SLOW
 
 
 @pytest.fixture(scope="module")

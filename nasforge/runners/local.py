@@ -96,7 +96,7 @@ class LocalRunner:
                 kind, payload = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.process.join(5)
-                kind, payload = "end", Result(error=_death(worker.process.exitcode))
+                kind, payload = "end", Result(error=_death(worker.process.exitcode), lost=True)
                 self._replace(place)
             if kind == "end":
                 worker.job = None

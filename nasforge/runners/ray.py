@@ -128,7 +128,7 @@ class RayRunner:
             self._ray.kill(lost.actor)  # a node that is only cut off must not go on with it
         self._workers[place] = self._start()
         if lost.job is not None:
-            on_end(lost.job[0], Result(error=f"the Ray worker was lost: {_reason(error)}"))
+            on_end(lost.job[0], Result(error=f"the Ray worker was lost: {_reason(error)}", lost=True))
 
     def _check_patience(self) -> None:
         waited = time.monotonic() - self._waiting_since

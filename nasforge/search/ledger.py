@@ -6,14 +6,14 @@ three are the asked trials), duplicate, infeasible (these cost nothing), interru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.search.objectives import Limit, Objective, epoch_losses, front, losses
+from nasforge.search.objectives import Limit, Losses, Objective, epoch_losses, front, losses
 
 COUNTED = ("finished", "pruned", "failed")
 
@@ -30,6 +30,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     message: str = ""
     duplicate_of: int | None = None
+    first: int | None = None  # its place in the order of asks, where trainings pause
     baseline: str | None = None
     choices: dict[str, Any] = field(default_factory=dict)
 
@@ -43,6 +44,12 @@ class Ledger:
         self.by_key: dict[str, int] = {}
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
+                self._add(_record(trial))
+
+    def refresh(self) -> None:
+        """Take in what other drivers have ended."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and trial.number not in self.records:
                 self._add(_record(trial))
 
     def _add(self, record: Record) -> None:
@@ -86,11 +93,13 @@ class Ledger:
         done = self.finished()
         return [done[i] for i in front([losses(r.metrics, self.objectives) for r in done])]
 
-    def curves(self) -> Iterator[list[tuple[float, ...]]]:
-        """The losses after each epoch of every trial that was trained."""
-        for record in self.records.values():
-            if record.curve and record.kind in ("finished", "pruned"):
-                yield [epoch_losses(row, record.metrics, self.objectives) for row in record.curve]
+    def curves(self) -> dict[int, list[Losses]]:
+        """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        return {
+            r.number if r.first is None else r.first: [epoch_losses(row, r.metrics, self.objectives) for row in r.curve]
+            for r in self.records.values()
+            if r.curve and r.kind in ("finished", "pruned")
+        }
 
 
 def _record(trial: FrozenTrial) -> Record:

@@ -72,6 +72,11 @@ class Plan:
         }
 
 
+def shared_identity(plan: Plan) -> dict[str, Any]:
+    """What drivers on several machines must have in common to work on one study; where each finds its data may differ."""
+    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage")}))
+
+
 def write_manifest(plan: Plan, run: Path, data_key: str) -> str:
     """The id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search."""
     path = run / MANIFEST

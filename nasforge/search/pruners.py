@@ -1,4 +1,4 @@
-"""Early stopping of trainings, for one objective or several: one rule, "would it be kept among what was seen at this epoch?".
+"""Who may go on training: rules that stop a training for good, and rules that pause it and take up the best again.
 
 Optuna's own pruners refuse studies with several objectives, so these work on the curves of a study: for each trial the losses (smaller
 is better, one number per objective) after each epoch. A trial is compared only with others at the same epoch.
@@ -6,15 +6,28 @@ is better, one number per objective) after each epoch. A trial is compared only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
 
 from nasforge.search.objectives import Losses, dominates
 
-Pruner = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
+Stop = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
+Curves = Mapping[int, Sequence[Losses]]  # by trial number
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """A rule of early stopping. stop: asked after each epoch. brackets: set where trainings pause at rungs instead (see `pauses`)."""
+
+    stop: Stop
+    brackets: Callable[[int], int] | None = None  # number of rungs -> how many brackets
 
 
 def rungs(last: int, factor: int = 3, first: int = 1) -> list[int]:
-    """The epochs at which ASHA decides: first, first*factor, ... below `last`."""
+    """The epochs at which successive halving decides: first, first*factor, ... below `last`."""
     out = []
     epoch = first
     while epoch < last:
@@ -28,10 +41,20 @@ def rank(losses: Losses, others: Sequence[Losses]) -> int:
     return sum(dominates(other, losses) for other in others)
 
 
+def ranks(points: Sequence[Losses]) -> list[int]:
+    """The rank of each point among all."""
+    values = np.asarray(points, dtype=float)
+    below = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)
+    return [int(n) for n in below.sum(0)]
+
+
+# ---------------------------------------------------------------- stopping
+
+
 def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = 3, warm: int = 4) -> bool:
     """Stop at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
 
-    Source: Li et al. 2020, algorithm 2 (the stopping form); with several objectives the order is by how many dominate.
+    Source: Li et al. 2020, algorithm 2, in its stopping form; with several objectives the order is by how many dominate.
     """
     epoch = len(own)
     if epoch not in rungs(last, factor):
@@ -39,8 +62,7 @@ def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, f
     seen = [curve[epoch - 1] for curve in others if len(curve) >= epoch]
     if len(seen) < warm:
         return False
-    ranks = sorted(rank(s, seen) for s in seen)
-    return rank(own[-1], seen) > ranks[max(0, len(seen) // factor - 1)]
+    return rank(own[-1], seen) > sorted(ranks(seen))[max(0, len(seen) // factor - 1)]
 
 
 def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = 4) -> bool:
@@ -55,4 +77,49 @@ def never(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int) 
     return False
 
 
-PRUNERS: dict[str, Pruner] = {"asha": asha, "median": median, "none": never}
+# ---------------------------------------------------------------- pausing and promoting
+
+
+def bracket(number: int, last: int, brackets: int, factor: int = 3) -> int:
+    """The rung at which a trial pauses first: each bracket gets as many epochs in all as the others.
+
+    Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
+    """
+    count = max(1, min(brackets, len(rungs(last, factor))))
+    weights = [factor ** (count - 1 - b) / (count - b) for b in range(count)]
+    return Random(f"bracket {number}").choices(range(count), weights)[0]
+
+
+def pauses(number: int, epoch: int, last: int, brackets: int, factor: int = 3) -> bool:
+    """Whether a training pauses after this epoch."""
+    return epoch in rungs(last, factor)[bracket(number, last, brackets, factor) :]
+
+
+def promotable(curves: Curves, paused: Mapping[int, int], brackets: int, drain: bool, factor: int = 3) -> int | None:
+    """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
+
+    A trial goes on when it is among the best 1/factor of its bracket that reached its rung. drain: no new trial will come, so that at
+    least one of each rung goes on.
+
+    Args:
+        curves: losses by epoch, of all trials that were trained. paused: last epoch of the recipe, by paused trial.
+
+    Source: Li et al. 2020, algorithm 2 (asynchronous successive halving).
+    """
+    groups = {(len(curves[n]), bracket(n, last, brackets, factor), last) for n, last in paused.items()}
+    for epoch, own, last in sorted(groups, reverse=True):
+        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, last, brackets, factor) == own]
+        order = [n for _, n in sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))]
+        for number in order[: max(len(peers) // factor, 1 if drain else 0)]:
+            if number in paused and len(curves[number]) == epoch:
+                return number
+    return None
+
+
+PRUNERS: dict[str, Pruner] = {
+    "asha": Pruner(asha),
+    "median": Pruner(median),
+    "halving": Pruner(never, lambda count: 1),
+    "hyperband": Pruner(never, lambda count: count),
+    "none": Pruner(never),
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -15,6 +16,7 @@ from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
+from nasforge.search.crew import ENOUGH
 from nasforge.search.ledger import Ledger, Record
 from nasforge.search.strategies import trial_chooser
 from nasforge.space import Space
@@ -22,6 +24,8 @@ from nasforge.space import Space
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
 STUCK = 40  # of these, duplicates in a row before random draws
 SAME_AGAIN = 300  # of these, duplicates in a row
+
+Claim = Callable[[optuna.Trial, str], int | None]  # who else trains that function; ENOUGH, or None for nobody
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ def arch_key(arch: Arch) -> str:
 class Screen:
     """Asks a study until an architecture is new and feasible; what is not costs no training and is written down."""
 
-    def __init__(self, space: Space, ledger: Ledger) -> None:
-        self.space, self.ledger = space, ledger
+    def __init__(self, space: Space, ledger: Ledger, claim: Claim = lambda trial, key: None) -> None:
+        self.space, self.ledger, self.claim = space, ledger, claim
+        self.enough = False  # other drivers have taken what was left to ask
         self.running: dict[str, int] = {}
         self.tightest: dict[str, float] = {}
         self.trouble = ""  # why the last one could not be built
@@ -60,13 +65,15 @@ class Screen:
 
     def next(self) -> Candidate | None:
         """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
-        repeats, asked = self._repeats(), 0
+        repeats, asked, self.enough = self._repeats(), 0, False
         while asked < MOST_MISSES:
             asked += 1
             candidate, record = self._ask()
             if candidate is not None:
                 self.running[candidate.key] = candidate.trial.number
                 return candidate
+            if self.enough:
+                return None
             repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
             if repeats >= STUCK:  # the strategy goes round in circles: a random draw instead
                 self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(f"{repeats}/{self.ledger.asked()}")))[1])
@@ -104,11 +111,25 @@ class Screen:
             record.metrics = dict(original.metrics) if original else {}
             self.ledger.close(trial, record)
             return None, record
-        if not self.ledger.feasible(record.metrics):
+        if not self.ledger.feasible(record.metrics) or self._too_large(record):
             self._note_nearest(record.metrics)
             self.ledger.close(trial, record)
             return None, record
-        return Candidate(trial, arch, record.key, record.metrics, record.baseline), None
+        other = self.claim(trial, record.key)
+        if other is None:
+            return Candidate(trial, arch, record.key, record.metrics, record.baseline), None
+        self.enough = other == ENOUGH
+        record.kind, record.duplicate_of = ("interrupted", None) if self.enough else ("duplicate", other)
+        self.ledger.close(trial, record)
+        return None, record
+
+    def _too_large(self, record: Record) -> bool:
+        """Whether a network that is nowhere larger has run out of memory: its size is the limit from then on."""
+        for other in self.ledger.records.values():
+            if "out_of_memory" in other.metrics and all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
+                record.message = f"trial {other.number}, which is no larger, ran out of memory"
+                return True
+        return False
 
     def _costs(self, arch: Arch) -> dict[str, float]:
         cost = count(arch)

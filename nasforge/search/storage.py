@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
@@ -85,7 +84,12 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         except (ValueError, KeyError, AssertionError, TypeError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
     try:
-        return optuna.storages.get_storage(url)
+        from nasforge.search.database import Database  # sqlalchemy, and only here
+
+        return Database(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+    except ImportError as error:
+        hint = "pip install 'nasforge[postgres]'" if url.startswith("postgresql") else "install the driver of that database"
+        raise UserError(f"--storage: its database driver is missing ({error}); {hint}") from None
     except Exception as error:  # any driver of any database
         raise UserError(
             f"--storage: cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}); check the URL and the server"

@@ -14,6 +14,8 @@ from nasforge.errors import UserError, nearest
 from nasforge.openings import Opening, Scalar
 from nasforge.search.history import Brief
 from nasforge.search.proposer import Fresh, Proposer
+from nasforge.search.proposers.evolution import evolve
+from nasforge.search.proposers.local import climb
 from nasforge.space import Chooser
 
 
@@ -33,12 +35,28 @@ def tpe(brief: Brief) -> BaseSampler:
     return Fresh(brief, make)
 
 
+def evolution(brief: Brief) -> BaseSampler:
+    """Regularised evolution; with several objectives the fittest survive. Source: Real et al. 2019; Deb et al. 2002."""
+    return Proposer(brief, evolve(brief))
+
+
+def local(brief: Brief) -> BaseSampler:
+    """Local search from the best of some random starts. Source: White et al. 2021."""
+    return Proposer(brief, climb(brief))
+
+
 def nsga2(brief: Brief) -> BaseSampler:
     """NSGA-II with a population that leaves room for several generations. Source: Deb et al. 2002."""
     return Fresh(brief, lambda seed: NSGAIISampler(seed=seed, population_size=max(6, min(50, brief.trials // 4))))
 
 
-STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {"random": random, "tpe": tpe, "nsga2": nsga2}
+STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
+    "random": random,
+    "tpe": tpe,
+    "nsga2": nsga2,
+    "evolution": evolution,
+    "local": local,
+}
 
 
 def strategy(name: str, brief: Brief) -> BaseSampler:

@@ -166,4 +166,5 @@ def resume(t: Training, state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch_rng"].cpu())
     if state["cuda_rng"] is not None and t.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), t.device)
-    t.curve, t.best, t.seconds, t.stopped = state["curve"], state["best"], state["seconds"], state["stopped"]
+    t.curve, t.best, t.seconds = state["curve"], state["best"], state["seconds"]
+    t.stopped = None if state["stopped"] == "pruned" else state["stopped"]  # it was paused, and goes on

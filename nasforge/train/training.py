@@ -76,7 +76,7 @@ def fit(
         seed: of initial weights (where the recipe names an `init`), order of samples, augmentation and dropout. The
             caller's random state is left as it was.
         on_epoch: called after each epoch, counted from 1, with its row of the curve; true stops the training.
-            The epochs before a resumed checkpoint are not told again.
+            The epochs before a resumed checkpoint are told again, and the answers to these do not count.
         checkpoint: file to resume from, where it exists, and to write to after an epoch and at the end.
         checkpoint_every_s: shortest time between two writes.
 
@@ -92,6 +92,8 @@ def fit(
         training = _start(model, data, recipe, seed, device, None if state is None else Setting(*state["setting"]))
         if state is not None:
             resume(training, state)
+            for row in training.curve if on_epoch is not None else ():
+                on_epoch(int(row["epoch"]), dict(row))
         return _run(training, on_epoch, checkpoint, checkpoint_every_s, identity)
 
 
@@ -123,9 +125,10 @@ def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s
         row = run_epoch(t)
         t.seconds = row["seconds"] = before + time.perf_counter() - began
         t.curve.append(row)
+        stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
         if on_epoch is not None and on_epoch(len(t.curve), dict(row)):
             t.stopped = "pruned"
-        elif t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping):
+        elif stuck:
             t.stopped = "early"
         last = t.stopped is not None or len(t.curve) == t.recipe.epochs
         if checkpoint is not None and (last or time.monotonic() - written >= every_s):

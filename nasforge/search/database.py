@@ -1,0 +1,361 @@
+"""Optuna's database storage for several drivers on one study: its tables, with a few round trips a trial instead of a hundred.
+
+What Optuna stores at once, value by value, is kept here while a trial is only asked, and written in one transaction when it is claimed (its
+training begins) and in one more when it ends. Ended trials of others are read once. The tables stay Optuna's: `optuna-dashboard` and
+`optuna.load_study` read them.
+
+A database that does not answer is waited for. Open trials carry a heartbeat by the clock of the database, so that the trials of a driver
+that died are noticed by the others, on whatever machine.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sql
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy
+from optuna.study._study_direction import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nasforge.search.patience import patiently
+from nasforge.search.rows import read_trials
+
+ENOUGH = -1  # instead of a number: as many trials as were asked are claimed
+DRIVER, KEY = "driver", "key"  # user attributes of a trial: who works on it; what function it is, once it is trained
+_TRIALS, _STUDIES = models.TrialModel.__table__, models.StudyModel.__table__
+_PARAMS, _VALUES = models.TrialParamModel.__table__, models.TrialValueModel.__table__
+_USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
+_BEATS = models.TrialHeartbeatModel.__table__
+
+
+@dataclass
+class _Open:
+    """A trial that this driver works on, and what of it is not yet written. known: attributes that have a row."""
+
+    trial: FrozenTrial
+    params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
+    attrs: set[tuple[str, str]] = field(default_factory=set)  # (user or system, name)
+    known: set[tuple[str, str]] = field(default_factory=set)
+    claimed: bool = False
+
+
+@dataclass
+class _Seen:
+    """What is known of a study: trials by id, the largest id, and those that have not ended."""
+
+    trials: dict[int, FrozenTrial] = field(default_factory=dict)
+    last: int = -1
+    unfinished: set[int] = field(default_factory=set)
+
+
+class Database(BaseStorage):
+    """A storage of studies. driver: the name under which open trials are signed."""
+
+    def __init__(self, url: str, driver: str = "", **engine: Any) -> None:
+        self._rdb = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
+        self.engine, self.driver = self._rdb.engine, driver
+        self._open: dict[int, _Open] = {}
+        self._studies: dict[int, _Seen] = {}
+        self._fixed: dict[tuple[str, Any], Any] = {}  # names and directions of studies never change
+        self._lock = threading.RLock()
+
+    def _do(self, work: Callable[[], Any]) -> Any:
+        return patiently(work, self.engine.dispose)
+
+    # ------------------------------------------------------------ studies: as Optuna does it
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self._do(lambda: self._rdb.create_new_study(directions, study_name))
+
+    def delete_study(self, study_id: int) -> None:
+        self._studies.pop(study_id, None)
+        self._do(lambda: self._rdb.delete_study(study_id))
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._do(lambda: self._rdb.set_study_user_attr(study_id, key, value))
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._do(lambda: self._rdb.set_study_system_attr(study_id, key, value))
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._do(lambda: self._rdb.get_study_id_from_name(study_name))
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._once("name", study_id, lambda: self._rdb.get_study_name_from_id(study_id))
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return list(self._once("directions", study_id, lambda: self._rdb.get_study_directions(study_id)))
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._do(lambda: self._rdb.get_study_user_attrs(study_id))
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._do(lambda: self._rdb.get_study_system_attrs(study_id))
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return self._do(self._rdb.get_all_studies)
+
+    def _once(self, what: str, study_id: int, ask: Callable[[], Any]) -> Any:
+        if (what, study_id) not in self._fixed:
+            self._fixed[what, study_id] = self._do(ask)
+        return self._fixed[what, study_id]
+
+    # ------------------------------------------------------------ the trials of this driver
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        if template_trial is not None:  # a queued one: nobody works on it yet
+            return self._do(lambda: self._rdb.create_new_trial(study_id, template_trial))
+        trial = self._do(lambda: self._insert(study_id))
+        with self._lock:
+            self._open[trial._trial_id] = _Open(trial)
+            self._signed(trial._trial_id)
+            self._seen(study_id).trials[trial._trial_id] = trial
+        return trial._trial_id
+
+    def _insert(self, study_id: int) -> FrozenTrial:
+        """A new running trial; the row of the study is locked, so that numbers have no gaps and ids come in their order."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        with self.engine.begin() as connection:
+            connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
+            row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
+            trial_id = connection.execute(sql.insert(_TRIALS).values(row)).inserted_primary_key[0]
+            before = sql.select(sql.func.count()).select_from(_TRIALS).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id < trial_id)
+            number = connection.execute(before).scalar_one()
+            connection.execute(sql.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(number=number))
+            connection.execute(sql.insert(_BEATS).values(trial_id=trial_id))
+        start = now.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+        return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {}, {}, {}, trial_id)
+
+    def _signed(self, trial_id: int) -> None:
+        self.set_trial_user_attr(trial_id, DRIVER, self.driver)
+
+    def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
+        entry = self._entry(trial_id)
+        entry.trial.params[param_name] = distribution.to_external_repr(param_value_internal)
+        entry.trial.distributions[param_name] = distribution
+        entry.params[param_name] = (param_value_internal, distribution)
+        if entry.claimed:
+            self._do(lambda: self._write(trial_id, entry))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_attr(trial_id, "user", key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._set_attr(trial_id, "system", key, value)
+
+    def _set_attr(self, trial_id: int, which: str, key: str, value: Any) -> None:
+        if trial_id not in self._open:  # another driver's, which died
+            write = self._rdb.set_trial_user_attr if which == "user" else self._rdb.set_trial_system_attr
+            self._do(lambda: write(trial_id, key, value))
+            return
+        entry = self._open[trial_id]
+        attrs = entry.trial._user_attrs if which == "user" else entry.trial._system_attrs
+        attrs[key] = json.loads(json.dumps(value))
+        entry.attrs.add((which, key))
+        if entry.claimed and key != "record":  # its record comes with its end
+            self._do(lambda: self._write(trial_id, entry))
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._do(lambda: self._rdb.set_trial_intermediate_value(trial_id, step, intermediate_value))
+
+    def _entry(self, trial_id: int) -> _Open:
+        entry = self._open.get(trial_id)
+        if entry is None:
+            raise UpdateFinishedTrialError(f"Trial {trial_id} is not open here: it has ended, or another driver works on it.")
+        return entry
+
+    def _write(self, trial_id: int, entry: _Open) -> None:
+        with self.engine.begin() as connection:
+            self._flush(connection, trial_id, entry)
+        self._flushed(entry)
+
+    def _flush(self, connection: sql.Connection, trial_id: int, entry: _Open) -> None:
+        """Write what is not yet written of an open trial."""
+        params = [
+            {"trial_id": trial_id, "param_name": n, "param_value": v, "distribution_json": distribution_to_json(d)}
+            for n, (v, d) in entry.params.items()
+        ]
+        if params:
+            connection.execute(sql.insert(_PARAMS), params)
+        for which, attributes, written in (("user", _USER, entry.trial._user_attrs), ("system", _SYSTEM, entry.trial._system_attrs)):
+            new = [n for w, n in sorted(entry.attrs - entry.known) if w == which]
+            if new:
+                connection.execute(sql.insert(attributes), [_attr(trial_id, n, written[n]) for n in new])
+            for name in [n for w, n in sorted(entry.attrs & entry.known) if w == which]:
+                place = (attributes.c.trial_id == trial_id) & (attributes.c.key == name)
+                connection.execute(sql.update(attributes).where(place).values(value_json=json.dumps(written[name])))
+
+    def _flushed(self, entry: _Open) -> None:
+        entry.params.clear()
+        entry.known |= entry.attrs
+        entry.attrs.clear()
+
+    def claim(self, trial_id: int, key: str, most: int) -> int | None:
+        """None where this trial is the one to train the function `key`; else the number of the trial that does, or has done it.
+
+        ENOUGH where `most` trials are claimed already. One driver after the other is answered, so no function is trained twice.
+        """
+        self.set_trial_user_attr(trial_id, KEY, key)
+        answer = self._do(lambda: self._claim(trial_id, key, most))
+        entry = self._open[trial_id]
+        self._flushed(entry)
+        entry.claimed = True
+        if answer is not None:
+            entry.known.discard(("user", KEY))
+            entry.trial._user_attrs.pop(KEY)
+        return answer
+
+    def _claim(self, trial_id: int, key: str, most: int) -> int | None:
+        entry, study_id = self._open[trial_id], self._study_of(trial_id)
+        claims = (_USER.c.key == KEY) & (_TRIALS.c.study_id == study_id) & (_TRIALS.c.trial_id != trial_id)
+        joined = sql.join(_TRIALS, _USER, _USER.c.trial_id == _TRIALS.c.trial_id)
+        with self.engine.begin() as connection:
+            connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
+            self._flush(connection, trial_id, entry)  # a writer from here on: SQLite lets no other one in
+            same = sql.select(_TRIALS.c.number).select_from(joined).where(claims, _USER.c.value_json == json.dumps(key)).limit(1)
+            answer = connection.execute(same).scalar()
+            if answer is None and connection.execute(sql.select(sql.func.count()).select_from(joined).where(claims)).scalar_one() >= most:
+                answer = ENOUGH
+            if answer is not None:
+                self._unclaim(connection, trial_id)
+        return answer
+
+    def _unclaim(self, connection: sql.Connection, trial_id: int) -> None:
+        connection.execute(sql.delete(_USER).where(_USER.c.trial_id == trial_id, _USER.c.key == KEY))
+
+    def _release(self, trial_id: int) -> None:
+        with self.engine.begin() as connection:
+            self._unclaim(connection, trial_id)
+
+    def _study_of(self, trial_id: int) -> int:
+        return next(study_id for study_id, seen in self._studies.items() if trial_id in seen.trials)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        if state == TrialState.RUNNING:  # taken out of the queue
+            taken = self._do(lambda: self._rdb.set_trial_state_values(trial_id, state))
+            if taken:
+                self._adopt(trial_id)
+            return taken
+        if trial_id not in self._open:  # another driver's, which died
+            self._do(lambda: self._rdb.set_trial_state_values(trial_id, state, values))
+            self._do(lambda: self._release(trial_id))
+            return True
+        attempts: list[int] = []
+        try:
+            self._do(lambda: self._end(trial_id, state, values, attempts))
+        finally:
+            self._open.pop(trial_id, None)
+        return True
+
+    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, attempts: list[int]) -> None:
+        entry = self._open[trial_id]
+        attempts.append(trial_id)
+        with self.engine.begin() as connection:
+            place = _TRIALS.c.trial_id == trial_id
+            now = datetime.now(UTC).replace(tzinfo=None)
+            ended = sql.update(_TRIALS).where(place, _TRIALS.c.state == TrialState.RUNNING).values(state=state, datetime_complete=now)
+            if connection.execute(ended).rowcount == 0:
+                if len(attempts) > 1 and connection.execute(sql.select(_TRIALS.c.state).where(place)).scalar() == state:
+                    return  # the answer to the first attempt was lost
+                raise UpdateFinishedTrialError(f"Trial {entry.trial.number} was taken from this driver, which was silent for too long.")
+            self._flush(connection, trial_id, entry)
+            if entry.trial.user_attrs.get("record", {}).get("kind") in ("infeasible", "interrupted"):
+                self._unclaim(connection, trial_id)  # it does not count, and may be asked again
+            if values is not None:
+                stored = [models.TrialValueModel.value_to_stored_repr(v) for v in values]
+                rows = [{"trial_id": trial_id, "objective": i, "value": v, "value_type": kind} for i, (v, kind) in enumerate(stored)]
+                connection.execute(sql.insert(_VALUES), rows)
+
+    def _adopt(self, trial_id: int) -> None:
+        """Make a trial out of the queue one of this driver's."""
+        trial = self._do(lambda: self._rdb.get_trial(trial_id))
+        known = {("user", k) for k in trial.user_attrs} | {("system", k) for k in trial.system_attrs}
+        self._do(lambda: self._rdb.record_heartbeat(trial_id))
+        self._open[trial_id] = _Open(trial, known=known)
+        self._signed(trial_id)
+        self._do(lambda: self._write(trial_id, self._open[trial_id]))
+
+    # ------------------------------------------------------------ reading
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        if trial_id in self._open:
+            return copy.deepcopy(self._open[trial_id].trial)
+        for seen in self._studies.values():
+            if trial_id in seen.trials and seen.trials[trial_id].state.is_finished():
+                return copy.deepcopy(seen.trials[trial_id])
+        return self._do(lambda: self._rdb.get_trial(trial_id))
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id).user_attrs
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id).system_attrs
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        with self._lock:
+            seen = self._seen(study_id)
+            self._do(lambda: self._refresh(study_id, seen))
+            now = {**seen.trials, **{i: entry.trial for i, entry in self._open.items() if i in seen.trials}}
+            chosen = sorted((t for t in now.values() if states is None or t.state in states), key=lambda t: t.number)
+        return copy.deepcopy(chosen) if deepcopy else chosen
+
+    def _seen(self, study_id: int) -> _Seen:
+        return self._studies.setdefault(study_id, _Seen())
+
+    def _refresh(self, study_id: int, seen: _Seen) -> None:
+        """Read the trials that are new or had not ended, but for those of this driver."""
+        again = seen.unfinished - self._open.keys()
+        with self.engine.connect() as connection:
+            found = read_trials(connection, study_id, seen.last, again)
+        for trial in found:
+            seen.trials[trial._trial_id] = trial
+            seen.last = max(seen.last, trial._trial_id)
+            (seen.unfinished.discard if trial.state.is_finished() else seen.unfinished.add)(trial._trial_id)
+
+    # ------------------------------------------------------------ who is alive
+
+    def beat(self) -> None:
+        """Say that the open trials of this driver are worked on."""
+        mine = list(self._open)
+        if mine:
+            with self.engine.begin() as connection:
+                connection.execute(sql.update(_BEATS).where(_BEATS.c.trial_id.in_(mine)).values(heartbeat=sql.func.current_timestamp()))
+
+    def silent(self, study_id: int, seconds: float) -> list[FrozenTrial]:
+        """Running trials of a study without a heartbeat for so long, or without any; this driver's own are not among them."""
+        query = sql.select(_TRIALS.c.trial_id, _BEATS.c.heartbeat, sql.func.current_timestamp())
+        query = query.outerjoin_from(_TRIALS, _BEATS, _BEATS.c.trial_id == _TRIALS.c.trial_id)
+        query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.state == TrialState.RUNNING)
+
+        def ask() -> Sequence[Any]:
+            with self.engine.connect() as connection:
+                return connection.execute(query).all()
+
+        ages: Mapping[int, float] = {i: _age(now, beat) for i, beat, now in self._do(ask) if i not in self._open}
+        gone = {i for i, age in ages.items() if age > seconds}
+        return [t for t in self.get_all_trials(study_id, deepcopy=False, states=(TrialState.RUNNING,)) if t._trial_id in gone]
+
+    def remove_session(self) -> None:
+        self._rdb.remove_session()
+
+
+def _attr(trial_id: int, key: str, value: Any) -> dict[str, Any]:
+    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+
+
+def _age(now: Any, beat: Any) -> float:
+    """Seconds between two times of one database; endless without a beat."""
+    if beat is None:
+        return float("inf")
+    now, beat = (datetime.fromisoformat(t) if isinstance(t, str) else t for t in (now, beat))
+    return (now.replace(tzinfo=None) - beat.replace(tzinfo=None)).total_seconds()

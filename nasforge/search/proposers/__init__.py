@@ -1,0 +1,1 @@
+"""Strategies of our own: each file has one that makes a `propose(history, rng)` for a search; `nasforge.search.strategies` names them."""

@@ -1,0 +1,46 @@
+"""Evolution: the winner of a small tournament is changed in one choice; the oldest die, or with several objectives the dominated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from random import Random
+
+from nasforge.search.history import Brief, History, Seen
+from nasforge.search.proposer import Propose
+from nasforge.search.proposers.moves import mutant, newcomer, started
+from nasforge.search.proposers.ranking import ranked
+from nasforge.space import Choices
+
+LARGEST = 50  # population
+SHARE = 5  # a fifth of the population fights in a tournament
+
+
+def evolve(brief: Brief) -> Propose:
+    """Regularised evolution. Source: Real et al. 2019, algorithm 1 (population 50, sample 10; smaller for a short search).
+
+    With several objectives the population is what survives in NSGA-II, and a tournament goes to the better front and the emptier place
+    in it. Source: Deb et al. 2002, section III.
+    """
+    size = max(4, min(LARGEST, brief.trials // 4))
+
+    def propose(history: History, rng: Random) -> Choices:
+        population = alive(history, size)
+        if started(history) < size or not population:
+            return newcomer(history, rng)
+        return mutant(history, population[tournament(len(population), max(2, size // SHARE), rng)], rng)
+
+    return propose
+
+
+def alive(history: History, size: int) -> Sequence[Seen]:
+    """The population, best first: the youngest trials, or with several objectives the best of all."""
+    objectives = history.brief.objectives
+    if len(objectives) == 1:
+        return list(ranked(history.finished[-size:], objectives))
+    return list(islice(ranked(history.finished, objectives), size))
+
+
+def tournament(size: int, fighters: int, rng: Random) -> int:
+    """The place of the best of some members, drawn with repetition, of a population in order from best to worst."""
+    return min(rng.randrange(size) for _ in range(fighters))

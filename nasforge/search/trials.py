@@ -1,0 +1,263 @@
+"""The trials of one study while a runner works on them: what to train next, when to stop or pause it, how it ended."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from nasforge.errors import UserError
+from nasforge.evaluate import Job, Result, data_of, recipe_of
+from nasforge.search.clock import Clock
+from nasforge.search.crew import Crew
+from nasforge.search.ledger import COUNTED, Ledger, Record
+from nasforge.search.objectives import epoch_losses
+from nasforge.search.plan import Plan
+from nasforge.search.proposer import ordinal
+from nasforge.search.pruners import PRUNERS, pauses, promotable, rungs
+from nasforge.search.screen import Candidate, Screen
+from nasforge.search.status import Status
+from nasforge.space import Space
+
+MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
+OTHERS_S = 0.5  # between two looks at what other drivers do
+MOST_LOST = 2  # times that a trial is taken again after its worker died
+Show = Callable[[Status], None]
+
+
+@dataclass
+class Work:
+    """One trial between its ask and its end."""
+
+    candidate: Candidate
+    epochs: int
+    curve: list[dict[str, float]] = field(default_factory=list)
+    pausing: bool = False
+    lost: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def place(self) -> int:
+        """Its place in the order of asks, which it keeps, and with it its bracket, when it is asked again."""
+        return int(self.candidate.trial.user_attrs.get("first", self.candidate.trial.number))
+
+
+class Trials:
+    """Hands jobs to a runner and takes its results; everything that must survive is in the study at once."""
+
+    def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, crew: Crew) -> None:
+        self.plan, self.run, self.ledger, self.clock, self.phase, self.crew = plan, run, ledger, clock, phase, crew
+        self.screen = Screen(Space(plan.space), ledger, lambda trial, key: crew.claim(trial, key, plan.trials))
+        self.pruner = PRUNERS[plan.pruner]
+        self.running: dict[int, Work] = {}
+        self.paused: dict[int, Work] = {}
+        self.again: dict[int, Work] = {}  # their worker died
+        waiting = ledger.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        self.left = sum("curve" in trial.user_attrs for trial in waiting)
+        self.exhausted = False
+        self.fastest = math.inf
+        self.slow = 0  # networks in a row that were measured too slow
+        self.began = time.monotonic()
+        self.had = self._done()
+        self._show = show
+
+    # ------------------------------------------------------------ what is next
+
+    def next_job(self) -> tuple[int, Job] | None:
+        """The next job; None where there is none for now, and for good when nothing runs."""
+        self._take_up_paused()
+        number = next(iter(self.again), None)
+        if number is not None:
+            return self._start(number, self.again.pop(number))
+        number = self._promoted(drain=False)
+        if number is None and (new := self._new()) is not None:
+            return self._start(new.candidate.trial.number, new)
+        if number is None:
+            number = self._promoted(drain=True)
+        if number is not None:
+            return self._start(number, self.paused.pop(number))
+        if not self.running:
+            self._close_paused()
+        if self.slow >= MOST_SLOW and not self._done() and not self.running:
+            limits = ", ".join(str(limit) for limit in self.plan.limits if limit.metric == "latency_ms")
+            raise UserError(
+                f"constraints: {self.slow} networks in a row broke {limits}; the fastest took {self.fastest:.3g} ms; relax the limit"
+            )
+        return None
+
+    def _take_up_paused(self) -> None:
+        """Ask again for the trials that were paused when a driver died: they wait for their promotion as before."""
+        for _ in range(self.left):
+            work = self._new()
+            if work is not None:
+                (self.paused if work.curve else self.again)[work.candidate.trial.number] = work
+        self.left = 0
+
+    def _new(self) -> Work | None:
+        """A new trial; None where there is no more to ask."""
+        self._look_around()
+        while not self.exhausted and self._open() < self.plan.trials:
+            candidate = None if self.slow >= MOST_SLOW else self.screen.next()
+            if candidate is None:
+                self.exhausted = not self.screen.enough
+                break
+            try:
+                epochs = recipe_of(self._job(candidate), data_of(self.plan.data)).epochs
+            except UserError as error:  # a recipe that the space opens may be wrong at some values
+                self.screen.running.pop(candidate.key, None)
+                record = Record(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
+                self.ledger.close(candidate.trial, record)
+                continue
+            if self.pruner.brackets is not None and "first" not in candidate.trial.user_attrs:
+                trials = self.ledger.study.get_trials(deepcopy=False)
+                candidate.trial.set_user_attr("first", ordinal(trials, candidate.trial.number))
+            return Work(candidate, epochs, list(candidate.trial.user_attrs.get("curve", [])))
+        return None
+
+    def _open(self) -> int:
+        """How many trials have ended or are on their way."""
+        return self._done() + len(self.running) + len(self.paused) + self.crew.others(self.ledger.study)
+
+    def _look_around(self) -> None:
+        """Take over the trials of drivers that died, and take in what others have ended."""
+        if self.crew.shared:
+            self.crew.take_over(self.ledger.study, ask_again)
+            self.ledger.refresh()
+
+    def waits(self) -> bool:
+        """Whether other drivers still work on trials: the study may need this one again."""
+        if not self.crew.others(self.ledger.study):
+            self._look_around()
+            return False
+        time.sleep(OTHERS_S)
+        return True
+
+    def _promoted(self, drain: bool) -> int | None:
+        if not self.paused:
+            return None
+        works = {**self.running, **self.paused, **self.again}
+        curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
+        brackets = self._brackets(next(iter(self.paused.values())))
+        found = promotable(curves, {w.place: w.epochs for w in self.paused.values()}, brackets, drain)
+        return next((n for n, w in self.paused.items() if w.place == found), None)
+
+    def _brackets(self, work: Work) -> int:
+        return 1 if self.pruner.brackets is None else self.pruner.brackets(len(rungs(work.epochs)))
+
+    def _start(self, number: int, work: Work) -> tuple[int, Job]:
+        self.running[number] = work
+        work.pausing = False
+        self.clock.started(number)
+        return number, self._job(work.candidate)
+
+    def _job(self, candidate: Candidate) -> Job:
+        wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
+        latency = bool(wanted) or any(o.metric == "latency_ms" for o in self.plan.objectives)
+        return Job(
+            candidate.arch, self.plan.data, self.plan.seed, recipe=self.plan.recipe, device=self.plan.device, latency=latency,
+            latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
+        )  # fmt: skip
+
+    def _checkpoint(self, candidate: Candidate) -> Path:
+        return self.run / "checkpoints" / f"{self.phase}-{candidate.key}.pt"
+
+    # ------------------------------------------------------------ what is told of it
+
+    def on_epoch(self, number: int, row: dict[str, float]) -> bool:
+        """Whether the training stops after this epoch, for good or for now."""
+        work = self.running[number]
+        if row["epoch"] <= len(work.curve):  # told again after a restart from a checkpoint
+            return False
+        work.curve.append(row)
+        if work.candidate.baseline:
+            return False
+        if self.pruner.brackets is not None:
+            work.pausing = pauses(work.place, len(work.curve), work.epochs, self._brackets(work))
+            return work.pausing
+        return self.pruner.stop(list(self.ledger.curves().values()), self._losses(work), work.epochs)
+
+    def on_end(self, number: int, result: Result) -> None:
+        """Write down how a job ended."""
+        work = self.running.pop(number)
+        self._tell_clock(number, work, result)
+        if result.lost and work.lost < MOST_LOST:
+            work.lost += 1
+            self.again[number] = work
+        elif work.pausing and result.stopped == "pruned":
+            work.candidate.trial.set_user_attr("curve", work.curve)
+            work.candidate.metrics.update(result.metrics)
+            self.paused[number] = work
+        else:
+            self._end(number, work, result)
+        self.show()
+
+    def _tell_clock(self, number: int, work: Work, result: Result) -> None:
+        """The seconds of this part of the training: a result counts those before a pause too."""
+        spent = {k: v - (work.seconds.get(k, 0.0) if k == "training" else 0.0) for k, v in result.seconds.items()}
+        self.clock.ended(number, spent)
+        work.seconds |= result.seconds
+        self.ledger.study.set_user_attr("seconds", self.clock.totals())
+
+    def _end(self, number: int, work: Work, result: Result) -> None:
+        candidate = work.candidate
+        self.screen.running.pop(candidate.key, None)
+        self.slow = self.slow + 1 if result.stopped == "too slow" else 0
+        self.fastest = min(self.fastest, result.metrics.get("latency_ms", math.inf))
+        if result.stopped == "out of memory":
+            result.metrics["out_of_memory"] = 1.0
+        record = Record(
+            number, _kind(result), candidate.key, {**candidate.metrics, **result.metrics}, result.curve or work.curve,
+            {**work.seconds, **result.seconds}, result.error or "", baseline=candidate.baseline, choices=dict(candidate.trial.params),
+            first=candidate.trial.user_attrs.get("first"),
+        )  # fmt: skip
+        self.ledger.close(candidate.trial, record)
+        self._checkpoint(candidate).unlink(missing_ok=True)
+
+    def _close_paused(self) -> None:
+        """End the trials that were never promoted."""
+        for number, work in sorted(self.paused.items()):
+            row = work.curve[-1]
+            metrics = {"loss" if k == "val_loss" else k: row[k] for k in ("accuracy", "val_loss", "miou") if k in row}
+            self._end(number, work, Result(metrics, curve=work.curve, stopped="pruned"))
+        self.paused.clear()
+
+    def interrupt(self) -> None:
+        """Write down that the open trials were cut off; they are asked again when the run goes on."""
+        for number, work in {**self.paused, **self.running, **self.again}.items():  # a running one is judged among the paused
+            ask_again(self.ledger.study, self.ledger.study.get_trials(deepcopy=False)[number])
+            self.ledger.close(work.candidate.trial, Record(number, "interrupted", work.candidate.key))
+
+    # ------------------------------------------------------------ the state in numbers
+
+    def _losses(self, work: Work) -> list[tuple[float, ...]]:
+        return [epoch_losses(row, work.candidate.metrics, self.plan.objectives) for row in work.curve]
+
+    def _done(self) -> int:
+        return self.ledger.count(*COUNTED)
+
+    def show(self, force: bool = False) -> None:
+        done = self._done()
+        spent = time.monotonic() - self.began
+        left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
+        self._show(Status.of(self.phase, self.ledger, self.plan, left, force))
+
+
+def ask_again(study: Any, trial: Any) -> None:
+    """Queue the choices of a trial again, with what it was and how far it came."""
+    choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    kept: Mapping[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first")}
+    if choices:
+        study.enqueue_trial(choices, user_attrs=dict(kept))
+
+
+def _kind(result: Result) -> str:
+    if result.stopped in ("too slow", "out of memory"):
+        return "infeasible"
+    if result.error:
+        return "failed"
+    return "pruned" if result.stopped == "pruned" else "finished"
