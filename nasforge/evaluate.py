@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from nasforge import proxies
 from nasforge.arch import Arch
 from nasforge.blocks.shapes import Tokens
 from nasforge.build import build, input_shapes
@@ -23,6 +24,7 @@ from nasforge.errors import UserError
 from nasforge.latency import measure
 from nasforge.train import OutOfMemory, Recipe, default_recipe, fit, score
 
+PROXY_BATCH = 64
 OnEpoch = Callable[[int, dict[str, float]], bool]
 
 
@@ -134,6 +136,28 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
     return result
 
 
+def proxy(job: Job, on_epoch: OnEpoch) -> Result:
+    """The zero-cost scores of a network on one batch of the training part; finalists (`full`) are trained all the same."""
+    if job.full:
+        return train(job, on_epoch)
+    result = Result()
+    try:
+        data = data_of(job.data)
+        began = time.perf_counter()
+        torch.manual_seed(job.seed)
+        model = build(job.arch).to(job.device)
+        if job.latency and not _fast_enough(job, model, result):
+            return result
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(job.seed))[:PROXY_BATCH]
+        result.metrics |= proxies.score(model, data.train.x[order].to(job.device), data.train.y[order].to(job.device))
+        result.seconds["measuring"] = result.seconds.get("measuring", 0.0) + time.perf_counter() - began
+    except UserError as error:
+        result.error = str(error)
+    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
+        result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
+    return result
+
+
 def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:
     began = time.perf_counter()
     shape = next(iter(input_shapes(job.arch).values()))
@@ -145,4 +169,5 @@ def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:
     return True
 
 
-EVALUATORS: dict[str, Callable[[Job, OnEpoch], Result]] = {"train": train}
+EVALUATORS: dict[str, Callable[[Job, OnEpoch], Result]] = {"train": train, "proxy": proxy}
+TOLD = {"train": {"accuracy", "loss", "miou"}, "proxy": set(proxies.PROXIES)}  # the metrics that each finds out besides costs and latency

@@ -19,7 +19,8 @@ BELOW: dict[str, set[str]] = {
     "openings": {"errors"},
     "space": {"arch", "openings", "errors"},
     "choosers": {"arch", "openings", "space", "errors"},
-    "locate": {"arch", "openings", "space", "choosers", "errors"},
+    "forms": {"arch", "openings"},
+    "locate": {"arch", "forms", "openings", "space", "choosers", "errors"},
     "check": {"arch", "openings", "errors"},
     "blocks": {"arch"},
     "meters": set(),
@@ -31,12 +32,13 @@ BELOW: dict[str, set[str]] = {
     "export": {"arch", "blocks", "build", "errors"},
     "data": {"errors"},
     "train": {"data", "errors"},
-    "evaluate": {"arch", "blocks", "build", "data", "train", "latency", "errors"},
+    "proxies": {"train"},
+    "evaluate": {"arch", "blocks", "build", "data", "proxies", "train", "latency", "errors"},
     "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "locate", "openings", "space", "errors"},
     "runners": {"evaluate", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }
-TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "locate", "check", "cli", "commands/common")
+TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "forms", "locate", "check", "cli", "commands/common")
 RAY = "runners/ray"
 
 

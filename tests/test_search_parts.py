@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nasforge.errors import UserError
 from nasforge.search.clock import Clock
-from nasforge.search.objectives import dominates, front, hypervolume, limits_of, parse_limit, parse_objectives
+from nasforge.search.objectives import dominates, front, hypervolume, limits_of, losses, parse_limit, parse_objectives
 from nasforge.search.pruners import asha, median, rungs
 from nasforge.search.storage import JOURNAL, DriverLock, open_storage
 
@@ -108,3 +108,17 @@ def test_the_clock_adds_up() -> None:
     clock.ended(2, {"training": 1.0, "measuring": 0.5})
     totals = clock.totals()
     assert totals["training"] == 11.0 and totals["measuring"] == 0.5 and totals["overhead"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_weighted_product_is_an_objective() -> None:
+    (product,) = parse_objectives("accuracy*(macs/100)^-0.07*(params/10)^-1")
+    assert product.of({"accuracy": 0.5, "macs": 100, "params": 20}) == pytest.approx(0.25)
+    assert product.reads == {"accuracy", "macs", "params"} and product.maximise
+    assert parse_objectives(str(product)) == [product]
+    assert losses({"accuracy": 0.5, "macs": 200.0, "params": 10}, [product])[0] == pytest.approx(-0.5 * 2**-0.07)
+
+
+@pytest.mark.parametrize("text", ["accuracy*(mac/1)^-1", "accuracy*(macs/0)^-1", "accuracy*macs", "accuracy*(macs/1e)^1"])
+def test_a_wrong_product_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--objective"):
+        parse_objectives(text)

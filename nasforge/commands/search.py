@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from nasforge.commands.common import arch_and_weights, arch_named, print_json, s
 from nasforge.commands.progress import progress
 from nasforge.commands.train import for_data
 from nasforge.errors import UserError, nearest
-from nasforge.evaluate import EVALUATORS, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
+from nasforge.evaluate import EVALUATORS, TOLD, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
 from nasforge.export import export
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
-from nasforge.search.objectives import limits_of, parse_limit, parse_objectives
+from nasforge.search.objectives import COSTS, MEASURED, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.session import Runner, search
@@ -73,8 +73,9 @@ def plan_of(args: argparse.Namespace) -> Plan:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, args.constraint or []))}
     objectives = tuple(parse_objectives(asked["objective"]))
-    if data.train.y.ndim < 3 and any(o.metric == "miou" for o in objectives):
+    if data.train.y.ndim < 3 and any("miou" in o.reads for o in objectives):
         raise UserError(f"--objective: miou is for label maps, {data.name} has classes; take accuracy")
+    _check_told(asked["evaluator"], objectives, limits.values())
     plan = Plan(
         space=space,
         data=spec,
@@ -107,6 +108,16 @@ def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, A
     if args.no_control:
         given["control"] = False
     return {**DEFAULTS, **of_space, **given}
+
+
+def _check_told(evaluator: str, objectives: Sequence[Objective], limits: Iterable[Limit]) -> None:
+    """Raises UserError where the evaluator never finds out a metric that is asked for."""
+    known = {*TOLD[evaluator], *COSTS, *MEASURED}
+    for name in {name for o in objectives for name in o.reads} | {limit.metric for limit in limits}:
+        if name not in known:
+            raise UserError(
+                f"--evaluator {evaluator}: does not tell {name}; it tells {', '.join(sorted(TOLD[evaluator]))}, costs and latency"
+            )
 
 
 def _baseline(name: str, data: Data) -> Arch:

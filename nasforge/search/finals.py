@@ -129,7 +129,7 @@ class Finals:
         plan = self.plan
         return Job(
             arch, plan.data, seed, full=True, test=True, recipe=plan.final_recipe, device=plan.device,
-            latency=any(o.metric == "latency_ms" for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
+            latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
             weights=str(self._weights(key, seed)), checkpoint=str(self.run / "checkpoints" / f"{key}-{seed}.pt"),
         )  # fmt: skip
 
@@ -165,7 +165,7 @@ class Finals:
         }
 
     def _row(self, entrant: Entrant) -> dict[str, Any]:
-        main = "miou" if any(o.metric == "miou" for o in self.plan.objectives) else "accuracy"
+        main = "miou" if any("miou" in o.reads for o in self.plan.objectives) else "accuracy"
         results = [r for r in entrant.results.values() if not r["error"]]
         errors = sorted({r["error"] for r in entrant.results.values() if r["error"]})
         tests, vals = [r["test"][main] for r in results], [r["metrics"][main] for r in results]

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.search.objectives import Limit, Losses, Objective, epoch_losses, front, losses
+from nasforge.search.objectives import Limit, Losses, Objective, epoch_losses, front, losses, with_limits
 
 COUNTED = ("finished", "pruned", "failed")
 
@@ -66,6 +66,7 @@ class Ledger:
 
     def close(self, trial: optuna.Trial, record: Record) -> None:
         """Tell the study how a trial ended, and remember it."""
+        record.metrics |= {o.metric: o.of(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
         stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
         for limit in self.limits:
             if limit.metric in record.metrics:
@@ -74,7 +75,7 @@ class Ledger:
         original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
         kind = original.kind if original else record.kind
         if kind == "finished":
-            values = [(original or record).metrics[o.metric] for o in self.objectives]
+            values = [o.of((original or record).metrics) for o in self.objectives]
             self.study.tell(trial, values)
         else:
             self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
@@ -95,8 +96,9 @@ class Ledger:
 
     def curves(self) -> dict[int, list[Losses]]:
         """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        wanted = with_limits(self.objectives, self.limits)
         return {
-            r.number if r.first is None else r.first: [epoch_losses(row, r.metrics, self.objectives) for row in r.curve]
+            r.number if r.first is None else r.first: [epoch_losses(row, r.metrics, wanted) for row in r.curve]
             for r in self.records.values()
             if r.curve and r.kind in ("finished", "pruned")
         }

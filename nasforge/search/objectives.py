@@ -14,17 +14,36 @@ TRAINED = ("accuracy", "loss", "miou")  # known only after training, on val
 COSTS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")  # known before
 MEASURED = ("latency_ms",)  # measured here
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
-METRICS = (*TRAINED, *COSTS, *MEASURED)
+PROXIES = ("naswot", "synflow", "grad_norm", "jacob_cov", "zico")  # scores at initialisation: see `nasforge.proxies`
+METRICS = (*TRAINED, *COSTS, *MEASURED, *PROXIES)
 Losses = tuple[float, ...]  # smaller is better, one number an objective
+_PRODUCT = re.compile(r"(\w+)((?:\*\(\w+/[-+0-9.eE]+\)\^[-+0-9.eE]+)+)")
+_FACTOR = re.compile(r"\*\((\w+)/([-+0-9.eE]+)\)\^([-+0-9.eE]+)")
 _LIMIT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric and its direction."""
+    """What is wanted: a metric and its direction, or a weighted product such as `accuracy*(latency_ms/5)^-0.07`.
+
+    factors: (metric, target, exponent) of each cost in a product. Source: Tan et al. 2019 (MnasNet), equation 2.
+    """
 
     metric: str
     maximise: bool
+    factors: tuple[tuple[str, float, float], ...] = ()
+
+    def of(self, metrics: Mapping[str, float]) -> float:
+        """The value for a network of these metrics."""
+        if not self.factors:
+            return metrics[self.metric]
+        base = metrics[self.metric.partition("*")[0]]
+        return base * math.prod((metrics[name] / target) ** power for name, target, power in self.factors)
+
+    @property
+    def reads(self) -> set[str]:
+        """The metrics that it is made of."""
+        return {self.metric.partition("*")[0], *(name for name, _, _ in self.factors)}
 
     def __str__(self) -> str:
         return self.metric if self.maximise else f"-{self.metric}"
@@ -47,16 +66,34 @@ class Limit:
 
 
 def parse_objectives(text: str) -> list[Objective]:
-    """The objectives of `accuracy,-params`: the larger the better, with `-` the smaller the better."""
+    """The objectives of `accuracy,-params`: the larger the better, with `-` the smaller the better; products as in `Objective`."""
     out = []
     for word in text.split(","):
-        name = word.strip().lstrip("+-")
-        if name not in METRICS:
-            raise UserError(f"--objective {text}: {name!r} is no metric; {nearest(name, METRICS)}")
-        out.append(Objective(name, not word.strip().startswith("-")))
+        name, maximise = word.strip().lstrip("+-").replace(" ", ""), not word.strip().startswith("-")
+        product = _PRODUCT.fullmatch(name)
+        factors = tuple((n, _finite(t, text), _finite(e, text)) for n, t, e in _FACTOR.findall(product[2])) if product else ()
+        out.append(Objective(name, maximise, factors))
+        for metric in (*([product[1]] if product else [name]), *(n for n, _, _ in factors)):
+            if metric not in METRICS:
+                raise UserError(
+                    f"--objective {text}: {metric!r} is no metric; {nearest(metric, METRICS)}; "
+                    "a product is written accuracy*(latency_ms/5)^-0.07"
+                )
+        if any(target <= 0 for _, target, _ in factors):
+            raise UserError(f"--objective {text}: the target of a cost must be above 0")
     if len({o.metric for o in out}) != len(out):
         raise UserError(f"--objective {text}: each metric may stand once")
     return out
+
+
+def _finite(text: str, whole: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"--objective {whole}: {text!r} must be a number")
+    return value
 
 
 def parse_limit(text: str) -> Limit:
@@ -90,7 +127,13 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
 
 def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:
     """The objective values with the sign turned so that smaller is better."""
-    return tuple(-metrics[o.metric] if o.maximise else metrics[o.metric] for o in objectives)
+    return tuple(-o.of(metrics) if o.maximise else o.of(metrics) for o in objectives)
+
+
+def with_limits(objectives: Sequence[Objective], limits: Sequence[Limit]) -> list[Objective]:
+    """The objectives, and one for each limit on what only training tells: without it early stopping could not see the limit."""
+    have = {name for o in objectives for name in o.reads}
+    return [*objectives, *(Objective(x.metric, not x.upper) for x in limits if x.metric in TRAINED and x.metric not in have)]
 
 
 def epoch_losses(row: Mapping[str, float], metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:

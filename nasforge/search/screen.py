@@ -60,7 +60,7 @@ class Screen:
         self.tightest: dict[str, float] = {}
         self.trouble = ""  # why the last one could not be built
         self.memory = any(limit.metric == "activation_bytes" for limit in ledger.limits) or any(
-            o.metric == "activation_bytes" for o in ledger.objectives
+            "activation_bytes" in o.reads for o in ledger.objectives
         )
 
     def next(self) -> Candidate | None:

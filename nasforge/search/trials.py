@@ -16,7 +16,7 @@ from nasforge.evaluate import Job, Result, data_of, recipe_of
 from nasforge.search.clock import Clock
 from nasforge.search.crew import Crew
 from nasforge.search.ledger import COUNTED, Ledger, Record
-from nasforge.search.objectives import epoch_losses
+from nasforge.search.objectives import epoch_losses, with_limits
 from nasforge.search.plan import Plan
 from nasforge.search.proposer import ordinal
 from nasforge.search.pruners import PRUNERS, pauses, promotable, rungs
@@ -157,7 +157,7 @@ class Trials:
 
     def _job(self, candidate: Candidate) -> Job:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
-        latency = bool(wanted) or any(o.metric == "latency_ms" for o in self.plan.objectives)
+        latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
             candidate.arch, self.plan.data, self.plan.seed, recipe=self.plan.recipe, device=self.plan.device, latency=latency,
             latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
@@ -235,7 +235,8 @@ class Trials:
     # ------------------------------------------------------------ the state in numbers
 
     def _losses(self, work: Work) -> list[tuple[float, ...]]:
-        return [epoch_losses(row, work.candidate.metrics, self.plan.objectives) for row in work.curve]
+        wanted = with_limits(self.plan.objectives, self.plan.limits)
+        return [epoch_losses(row, work.candidate.metrics, wanted) for row in work.curve]
 
     def _done(self) -> int:
         return self.ledger.count(*COUNTED)
