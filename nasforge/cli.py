@@ -49,12 +49,16 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
     _data(c)
     c.add_argument("--strategy", help="random, tpe, nsga2 (default: tpe)")
-    c.add_argument("--evaluator", default=None, help="train (default)")
+    c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores such as naswot, finalists are trained")
     c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
-    c.add_argument("--objective", help="accuracy, or several: accuracy,-params (a minus: the smaller the better)")
+    c.add_argument(
+        "--objective",
+        help="accuracy, or several: accuracy,-params (a minus: the smaller the better), or a product: 'accuracy*(macs/1e6)^-0.07'",
+    )
     c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated")
     c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
-    c.add_argument("--pruner", help="early stopping: asha (default), median, none")
+    c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
+    c.add_argument("--pruner", help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband")
     c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
     c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
     c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")

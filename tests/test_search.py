@@ -256,3 +256,24 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert len(before) >= 3 and all(after[i] == r for i, r in before.items())
     finished = [r for r in after if r.get("kind") == "finished"]
     assert len(finished) == 10 and len({r["key"] for r in finished}) == 10
+
+
+def test_an_earlier_run_on_the_space_is_what_a_strategy_begins_with(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_quick(plan, tmp_path / "a")
+    told: list[Any] = []
+
+    def listen(brief: Any) -> Any:
+        told.append(brief)
+        return random(brief)
+
+    random = STRATEGIES["random"]
+    monkeypatch.setitem(STRATEGIES, "random", listen)
+    run_quick(replace(plan, seed=3, prior=(str(tmp_path / "a"),)), tmp_path / "b")
+    kept = [r for r in records(tmp_path / "a") if r["kind"] in ("finished", "pruned")]
+    assert [dict(s.metrics) for s in told[0].prior] == [r["metrics"] for r in kept]
+    assert all(s.losses == (-s.metrics["accuracy"], s.metrics["params"]) for s in told[0].prior if s.kind == "finished")
+    other = replace(plan, space={**plan.space, "head": [{"gap_head": {}}, "identity"]}, prior=(str(tmp_path / "a"),))
+    with pytest.raises(UserError, match="another space"):
+        run_quick(other, tmp_path / "c")
+    with pytest.raises(UserError, match="did not measure latency_ms"):
+        run_quick(replace(plan, objectives=tuple(parse_objectives("-latency_ms")), prior=(str(tmp_path / "a"),)), tmp_path / "d")

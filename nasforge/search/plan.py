@@ -30,7 +30,7 @@ class Plan:
     """Everything that decides what a search does.
 
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
-    baselines: architectures to compare with, by name. control: whether an equal-budget random search runs beside.
+    baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from. control: whether an equal-budget random search runs beside.
     """
 
     space: Mapping[str, Any]
@@ -50,6 +50,7 @@ class Plan:
     control: bool = True
     device: str = "cpu"
     storage: str | None = None
+    prior: tuple[str, ...] = ()
 
     def final_settings(self) -> str:
         """What decides the results of the finals, as a digest; other finals are done anew."""
@@ -68,13 +69,14 @@ class Plan:
             "pruner": self.pruner,
             "seed": self.seed,
             "recipe": dict(self.recipe),
+            "prior": list(self.prior),
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
     """What drivers on several machines must have in common to work on one study; where each finds its data may differ."""
-    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage")}))
+    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
 
 
 def write_manifest(plan: Plan, run: Path, data_key: str) -> str:
@@ -120,7 +122,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
 
 def _compare(plan: Plan, path: Path, data_key: str) -> str:
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
-    changed = [k for k in new if old.get(k) != new[k]]
+    changed = [k for k in new if old.get(k, [] if k == "prior" else None) != new[k]]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")

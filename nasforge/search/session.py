@@ -24,6 +24,7 @@ from nasforge.search.finals import Finals
 from nasforge.search.history import Brief
 from nasforge.search.ledger import COUNTED, Ledger
 from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
+from nasforge.search.prior import seen_before
 from nasforge.search.storage import DriverLock, open_storage
 from nasforge.search.strategies import strategy
 from nasforge.search.trials import Show, Trials, ask_again
@@ -95,7 +96,8 @@ def _study(storage: Any, name: str, plan: Plan, strategy_name: str, crew: Crew, 
         raise
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: the storage has another study of that name ({error}); choose another --run") from None
-    study.sampler = strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits))
+    prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
+    study.sampler = strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior))
     return study
 
 

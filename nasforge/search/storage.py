@@ -6,7 +6,9 @@ import errno
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
+from random import random
 from typing import Any
 
 from optuna.storages import JournalStorage
@@ -16,6 +18,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from nasforge.errors import UserError
 
 JOURNAL = "study.journal"
+MOST_COLLISIONS = 10
 
 
 class _KernelLock(BaseJournalFileLock):
@@ -84,9 +87,7 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         except (ValueError, KeyError, AssertionError, TypeError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
     try:
-        from nasforge.search.database import Database  # sqlalchemy, and only here
-
-        return Database(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+        return _database(url)
     except ImportError as error:
         hint = "pip install 'nasforge[postgres]'" if url.startswith("postgresql") else "install the driver of that database"
         raise UserError(f"--storage: its database driver is missing ({error}); {hint}") from None
@@ -94,6 +95,22 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         raise UserError(
             f"--storage: cannot be opened ({type(error).__name__}: {str(error).splitlines()[0]}); check the URL and the server"
         ) from None
+
+
+def _database(url: str) -> Any:
+    """The database of a URL; drivers that begin at one moment make its tables in turns."""
+    from sqlalchemy.exc import DBAPIError
+
+    from nasforge.search.database import Database  # sqlalchemy, and only here
+
+    for _ in range(MOST_COLLISIONS):
+        try:
+            return Database(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+        except DBAPIError as error:
+            if not any(words in str(error) for words in ("exist", "UNIQUE", "duplicate", "locked")):
+                raise
+        time.sleep(0.1 + random())
+    return Database(url)
 
 
 def _mend(path: Path) -> None:

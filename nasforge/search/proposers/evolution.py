@@ -12,8 +12,8 @@ from nasforge.search.proposers.moves import mutant, newcomer, started
 from nasforge.search.proposers.ranking import ranked
 from nasforge.space import Choices
 
-LARGEST = 50  # population
-SHARE = 5  # a fifth of the population fights in a tournament
+POPULATION = 50
+SAMPLE = 10
 
 
 def evolve(brief: Brief) -> Propose:
@@ -22,13 +22,14 @@ def evolve(brief: Brief) -> Propose:
     With several objectives the population is what survives in NSGA-II, and a tournament goes to the better front and the emptier place
     in it. Source: Deb et al. 2002, section III.
     """
-    size = max(4, min(LARGEST, brief.trials // 4))
+    size = max(4, min(POPULATION, brief.trials // 8))  # a short search cannot afford so many at random
+    fighters = max(2, min(SAMPLE, size * 2 // 5))
 
     def propose(history: History, rng: Random) -> Choices:
         population = alive(history, size)
         if started(history) < size or not population:
             return newcomer(history, rng)
-        return mutant(history, population[tournament(len(population), max(2, size // SHARE), rng)], rng)
+        return mutant(history, population[tournament(len(population), fighters, rng)], rng)
 
     return propose
 

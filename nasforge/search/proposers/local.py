@@ -10,8 +10,8 @@ from nasforge.choosers import random_chooser, replay
 from nasforge.openings import Opening, Scalar
 from nasforge.search.history import Brief, History, Seen
 from nasforge.search.proposer import Propose
-from nasforge.search.proposers.moves import newcomer, started
-from nasforge.search.proposers.ranking import ranked
+from nasforge.search.proposers.moves import asked, changed, newcomer, started, unseen
+from nasforge.search.proposers.ranking import ranks
 from nasforge.space import Choices, Space
 
 STARTS = 10  # random networks to begin with
@@ -24,22 +24,34 @@ Move = tuple[str, Scalar]  # an opening and its new value
 def climb(brief: Brief) -> Propose:
     """Local search from the best of some random starts. Source: White et al. 2021 (Exploring the loss landscape in NAS).
 
-    The centre is always the best network known with neighbours left, so that a better neighbour is followed at once and a local optimum
-    is left by way of the next best. With several objectives it is a member of the front. Source: Paquete et al. 2004.
+    The centre is always the best network known with neighbours left, so that a better neighbour is followed at once. At a local optimum
+    every other ask is a kick, two changes at once (Lourenco et al. 2003), the others go on with the next best. With several objectives
+    the centre is a member of the front (Paquete et al. 2004).
     """
     starts = max(2, min(STARTS, brief.trials // 5))
     spent: set[int] = set()  # trials whose neighbours have all been asked for: it stays so, and spares work only
 
     def propose(history: History, rng: Random) -> Choices:
-        if started(history) >= starts:
-            for centre in ranked(history.finished, brief.objectives):
+        if started(history) < starts:
+            return newcomer(history, rng)
+        best: list[Seen] = []
+        for peers in ranks(history.finished, brief.objectives):
+            best = best or peers
+            for centre in peers:
                 left = [] if centre.number in spent else open_moves(brief.space, centre.choices, history.trials)
-                if left:
+                if left and (peers is best or rng.random() < 0.5):
                     return moved(brief.space, centre.choices, rng.choice(left), rng)
+                if left:
+                    return kicked(history, rng.choice(best), rng)
                 spent.add(centre.number)
         return newcomer(history, rng)
 
     return propose
+
+
+def kicked(history: History, centre: Seen, rng: Random) -> Choices:
+    """Two changes of a network at once."""
+    return unseen(history.trials, lambda attempt: changed(history.brief.space, centre.choices, rng, 2 + attempt // 10))
 
 
 def open_moves(space: Space, centre: Mapping[str, Scalar], trials: Sequence[Seen]) -> list[Move]:
@@ -69,18 +81,6 @@ def moves(space: Space, centre: Mapping[str, Scalar]) -> Iterator[Move]:
 def moved(space: Space, centre: Mapping[str, Scalar], move: Move, rng: Random) -> Choices:
     """The choices after a move; what opens with it is drawn."""
     return space.draw(replay({**centre, move[0]: move[1]}, random_chooser(rng)))[1]
-
-
-def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Opening]:
-    """The openings that these choices answer, in the order of the file."""
-    found: list[Opening] = []
-
-    def ask(opening: Opening) -> Scalar:
-        found.append(opening)
-        return choices[opening.name]
-
-    space.draw(ask)
-    return found
 
 
 def others(opening: Opening, value: Scalar) -> list[Scalar]:

@@ -1,4 +1,4 @@
-"""Ways to new choices: a draw, a change, a cross; of networks that no trial was asked for before."""
+"""Ways to new choices, and what a trial counts for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from heapq import nsmallest
 from random import Random
 
-from nasforge.choosers import crossover, mutate, random_chooser
-from nasforge.openings import Scalar
+from nasforge.choosers import mutate, random_chooser
+from nasforge.openings import Opening, Scalar
 from nasforge.search.history import History, Seen
 from nasforge.space import Choices, Space
 
@@ -25,9 +25,30 @@ def changed(space: Space, choices: Mapping[str, Scalar], rng: Random, count: int
     return space.draw(mutate(choices, rng, count))[1]
 
 
-def crossed(space: Space, mother: Mapping[str, Scalar], father: Mapping[str, Scalar], rng: Random) -> Choices:
-    """Each choice from one of two parents."""
-    return space.draw(crossover(mother, father, rng))[1]
+def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Opening]:
+    """The openings that these choices answer, in the order of the file."""
+    found: list[Opening] = []
+
+    def ask(opening: Opening) -> Scalar:
+        found.append(opening)
+        return choices[opening.name]
+
+    space.draw(ask)
+    return found
+
+
+class Catalogue:
+    """The openings of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._known: dict[str, Opening] = {}
+
+    def of(self, choices: Mapping[str, Scalar]) -> list[Opening]:
+        """The openings that these choices answer."""
+        if any(name not in self._known for name in choices):
+            self._known |= {opening.name: opening for opening in asked(self.space, choices)}
+        return [self._known[name] for name in choices]
 
 
 def unseen(trials: Sequence[Seen], make: Callable[[int], Choices]) -> Choices:

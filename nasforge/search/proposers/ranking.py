@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,18 @@ Points = NDArray[np.float64]  # (trials, objectives), smaller is better
 
 def ranked(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[Seen]:
     """Finished trials, best first; front by front, and in a front those with most room around them first."""
+    return chain.from_iterable(ranks(trials, objectives))
+
+
+def ranks(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[list[Seen]]:
+    """The same by rank: with one objective each trial has its own, with several a front shares one."""
     if len(objectives) == 1:
-        yield from sorted(trials, key=lambda t: t.losses or ())
+        yield from ([t] for t in sorted(trials, key=lambda t: t.losses or ()))
         return
     points = np.array([t.losses for t in trials], dtype=float).reshape(len(trials), len(objectives))
     for members in fronts(points):
         some = [trials[i] for i in members]
-        for i in np.argsort(-crowding(scale(some, objectives)), kind="stable"):
-            yield some[int(i)]
+        yield [some[int(i)] for i in np.argsort(-crowding(scale(some, objectives)), kind="stable")]
 
 
 def fronts(points: Points) -> Iterator[list[int]]:

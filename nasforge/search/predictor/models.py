@@ -1,0 +1,134 @@
+"""Models of a target by rows of numbers: each gives the mean and the spread of its belief."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from sklearn.ensemble import ExtraTreesRegressor
+
+Vector = NDArray[np.float64]
+Matrix = NDArray[np.float64]
+LEAST_SPREAD = 1e-3  # of standardised targets
+MOST_FITTED = 120  # targets on which the weights of a Gaussian process are fitted
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a model holds of each row."""
+
+    mean: Vector
+    spread: Vector
+
+
+# ---------------------------------------------------------------- Gaussian process
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Logarithms of how much a distance in each group of columns counts, and of the noise."""
+
+    groups: Vector
+    noise: float
+
+
+def distances(a: Sequence[Matrix], b: Sequence[Matrix]) -> NDArray[np.float64]:
+    """(groups, rows of a, rows of b): squared distances in each group of columns."""
+    out = [(x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T for x, y in zip(a, b, strict=True)]
+    return np.maximum(np.array(out), 0.0)
+
+
+def matern(squares: NDArray[np.float64], weights: Weights) -> Matrix:
+    """Matérn 3/2 of the weighted distance. Source: Rasmussen & Williams 2006, equation 4.17."""
+    r = np.sqrt(3 * np.tensordot(np.exp(weights.groups), squares, 1))
+    return (1 + r) * np.exp(-r)
+
+
+class Process:
+    """A Gaussian process on standardised targets."""
+
+    def __init__(self, groups: Sequence[Matrix], targets: Vector, weights: Weights, extra: Vector | None = None) -> None:
+        """extra: variance of each target beyond the noise."""
+        self.groups, self.weights = groups, weights
+        kernel = matern(distances(groups, groups), weights)
+        kernel[np.diag_indices(len(targets))] += math.exp(weights.noise) + (0.0 if extra is None else extra) + 1e-6
+        self.lower = cholesky(kernel, lower=True)
+        self.middle = float(targets.mean())
+        self.half = solve_triangular(self.lower, targets - self.middle, lower=True)
+        self.variance = max(float(self.half @ self.half) / len(targets), 1e-6)
+
+    def believe(self, groups: Sequence[Matrix]) -> Belief:
+        """The belief about rows."""
+        across = solve_triangular(self.lower, matern(distances(self.groups, groups), self.weights), lower=True)
+        left = np.maximum(1 - (across**2).sum(0), LEAST_SPREAD**2)
+        return Belief(self.middle + across.T @ self.half, np.sqrt(left * self.variance))
+
+
+def fit_weights(groups: Sequence[Matrix], targets: Vector) -> Weights:
+    """The most likely weights under broad beliefs about them, searched one at a time."""
+    squares = distances(groups, groups)
+    point = np.array([-1.0] * len(groups) + [-3.0])
+    best = _surprise(point, squares, targets)
+    for step in (1.5, 1.0, 0.5):
+        for i in range(len(point)):
+            for sign in (step, -step):
+                other = point.copy()
+                other[i] = np.clip(other[i] + sign, -7.0, 3.0)
+                value = _surprise(other, squares, targets)
+                if value < best:
+                    point, best = other, value
+                    break
+    return Weights(point[:-1], float(point[-1]))
+
+
+def _surprise(point: Vector, squares: NDArray[np.float64], targets: Vector) -> float:
+    """The negative logarithm of how likely the targets are, the variance at its best, with that of the weights."""
+    count = len(targets)
+    kernel = matern(squares, Weights(point[:-1], 0.0))
+    kernel[np.diag_indices(count)] += math.exp(point[-1]) + 1e-6
+    try:
+        lower = cholesky(kernel, lower=True)
+    except LinAlgError:
+        return math.inf
+    half = solve_triangular(lower, targets - targets.mean(), lower=True)
+    unlikely = ((point[:-1] + 1) ** 2).sum() / 8 + (point[-1] + 3) ** 2 / 8
+    return float(0.5 * count * math.log(max(half @ half / count, 1e-12)) + np.log(np.diag(lower)).sum() + unlikely)
+
+
+# ---------------------------------------------------------------- trees
+
+
+class Trees:
+    """Extremely randomised trees; the spread is that among them. Source: Geurts et al. 2006."""
+
+    def __init__(self, rows: Matrix, targets: Vector, seed: int, count: int = 40) -> None:
+        self.forest = ExtraTreesRegressor(count, max_features=0.3, random_state=seed).fit(rows.astype(np.float32), targets)
+
+    def believe(self, rows: Matrix) -> Belief:
+        """The belief about rows."""
+        some = rows.astype(np.float32)
+        each = np.array([tree.tree_.predict(some).ravel() for tree in self.forest.estimators_])
+        return Belief(each.mean(axis=0), each.std(axis=0) + LEAST_SPREAD)
+
+
+# ---------------------------------------------------------------- costs
+
+
+class Ridge:
+    """A linear model of a known cost's logarithm: nearly exact, for a first look at many networks."""
+
+    def __init__(self, rows: Matrix, targets: Vector, penalty: float = 1e-2) -> None:
+        self.middle = float(targets.mean())
+        kernel = rows @ rows.T
+        self.rows = rows
+        self.dual = np.linalg.solve(kernel + penalty * np.eye(len(targets)), targets - self.middle)
+        left = targets - self.middle - kernel @ self.dual
+        self.spread = float(left.std()) + 0.02
+
+    def believe(self, rows: Matrix) -> Belief:
+        """The belief about rows."""
+        return Belief(self.middle + rows @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))

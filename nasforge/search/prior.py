@@ -1,0 +1,36 @@
+"""What earlier runs on the same space learned, so that a strategy need not begin anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nasforge.arch import digest
+from nasforge.errors import UserError
+from nasforge.search.history import Seen, seen_of
+from nasforge.search.objectives import Objective
+from nasforge.search.plan import read_manifest
+from nasforge.search.storage import open_storage
+
+
+def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Seen]:
+    """The finished and stopped trials of earlier runs, in order, judged by these objectives.
+
+    Raises UserError for a run on another space, or one that did not measure what is wanted now.
+    """
+    out: list[Seen] = []
+    for run in runs:
+        manifest = read_manifest(Path(run))
+        if manifest.get("space") != digest(space):
+            raise UserError(f"--prior {run}: searched another space (or one fitted to other data); give a run on this one")
+        study = optuna.load_study(study_name="search", storage=open_storage(Path(run), None, write=False))
+        trials = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("record", {}).get("kind") in ("finished", "pruned")]
+        for trial in trials:
+            missing = {name for o in objectives for name in o.reads} - trial.user_attrs["record"]["metrics"].keys()
+            if missing:
+                raise UserError(f"--prior {run}: did not measure {', '.join(sorted(missing))}; give a run that did, or another --objective")
+            out.append(seen_of(trial, objectives))
+    return out
