@@ -59,6 +59,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
     c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
     c.add_argument("--pruner", help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband")
+    c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
     c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
     c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
     c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")
@@ -67,6 +68,10 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
     c.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="workers on a Ray cluster (here, or at ADDRESS)")
+    c.add_argument("--gpus", type=float, default=1.0, metavar="N", help="GPUs a worker on Ray: .25 lets four share one (default: 1)")
+    c.add_argument(
+        "--silence", type=float, default=7200.0, metavar="SECONDS", help="a worker without an epoch for longer is ended (default: 7200)"
+    )
     c.add_argument("--storage", metavar="URL", help="an Optuna storage URL (default: a journal in the run folder)")
     c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
@@ -77,6 +82,14 @@ def _search(commands: argparse._SubParsersAction) -> None:
 def _zoo(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "zoo", "list documented networks with their figures and sources")
     c.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a name with * and ?")
+    c.add_argument(
+        "--weights", nargs=2, metavar=("NAME", "FILE"), help="map the weights of torchvision or timm in FILE (.pth, .safetensors)"
+    )
+    c.add_argument("--out", metavar="FILE", help="with --weights: where to write them (default: NAME.safetensors)")
+    c.add_argument("--partial", action="store_true", help="with --weights: layers that do not fit get fresh weights")
+    c.add_argument(
+        "--norm-eps", type=float, metavar="E", help="with --weights: what its batch norms add to the variance (default: as known)"
+    )
 
 
 def _show(commands: argparse._SubParsersAction) -> None:
@@ -153,6 +166,9 @@ def _bench(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--strategies", default="random,tpe,nsga2")
     c.add_argument("--seeds", type=int, default=10)
     c.add_argument("--evals", default="50,100,200")
+    c.add_argument("--latency", metavar="FILE", help="instead: a table of latencies, each device predicted from a few measured networks")
+    c.add_argument("--transfer", metavar="FILE", help="with --latency: a table of devices that are already known")
+    c.add_argument("--samples", default="10,25,50", help="with --latency: how many networks are measured (default: 10,25,50)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

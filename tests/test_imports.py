@@ -35,7 +35,7 @@ BELOW: dict[str, set[str]] = {
     "proxies": {"train"},
     "evaluate": {"arch", "blocks", "build", "data", "proxies", "train", "latency", "errors"},
     "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "locate", "openings", "space", "errors"},
-    "runners": {"evaluate", "errors"},
+    "runners": {"cost", "evaluate", "train", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }
 TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "forms", "locate", "check", "cli", "commands/common")

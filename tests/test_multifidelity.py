@@ -15,7 +15,7 @@ from nasforge.evaluate import Job, Result, data_of, fit_to_data, train
 from nasforge.files import parse
 from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan
-from nasforge.search.pruners import PRUNERS, bracket, pauses, promotable, rungs
+from nasforge.search.pruners import PRUNERS, bracket, even_rungs, pauses, promotable, rungs, share
 from nasforge.search.session import search
 
 EPOCHS = 9
@@ -99,6 +99,22 @@ def test_real_trainings_go_on_from_their_checkpoints(plan: Plan, tmp_path: Path)
         assert seconds == sorted(seconds) and r["seconds"]["training"] >= seconds[-1]
 
 
+@pytest.mark.parametrize("fidelity", ["data", "resolution"])
+def test_the_data_or_the_images_may_grow_from_rung_to_rung(plan: Plan, tmp_path: Path, fidelity: str) -> None:
+    jobs: list[Job] = []
+
+    def watch(job: Job, on_epoch: Any) -> Result:
+        jobs.append(job)
+        return train(job, on_epoch)
+
+    run(replace(plan, trials=4, fidelity=fidelity, recipe={"epochs": 5, "early_stopping": None}), tmp_path, watch)
+    kept = [r for r in records(tmp_path) if r["kind"] in ("finished", "pruned")]
+    assert len(kept) == 4 and {len(r["curve"]) for r in kept} >= {5} and not any(r.get("message") for r in kept)
+    name = "data_fraction" if fidelity == "data" else "resolution"
+    shares = [job.recipe[name] for job in jobs if not job.test]
+    assert min(shares) < 0.6 and max(shares) == 1.0
+
+
 def test_a_training_whose_worker_died_is_taken_again(plan: Plan, tmp_path: Path) -> None:
     trainer, deaths = Trainer(), Counter[str]()
 
@@ -129,16 +145,17 @@ def test_a_size_that_ran_out_of_memory_is_not_tried_again(plan: Plan, tmp_path: 
 
 
 def test_rungs_and_brackets() -> None:
-    assert rungs(27) == [1, 3, 9] and rungs(1) == []
-    assert [e for e in range(1, 28) if pauses(0, e, 27, 1)] == [1, 3, 9]
-    shares = Counter(bracket(n, 27, 3) for n in range(3000))
+    assert rungs(27) == [1, 3, 9] and rungs(1) == even_rungs(1) == []
+    assert even_rungs(27) == [7, 14, 21] and [round(share(e, [7, 14, 21]) ** -1) for e in (0, 7, 14, 21)] == [27, 9, 3, 1]
+    assert [e for e in range(1, 28) if pauses(0, e, rungs(27), 1)] == [1, 3, 9]
+    shares = Counter(bracket(n, rungs(27), 3) for n in range(3000))
     assert shares[0] > shares[1] > shares[2] > 0
     assert PRUNERS["hyperband"].brackets is not None and PRUNERS["hyperband"].brackets(3) == 3
 
 
 def test_the_best_third_of_a_rung_goes_on_and_a_last_one_when_none_comes() -> None:
     curves: dict[int, list[tuple[float, ...]]] = {n: [(float(n),)] for n in range(6)}
-    paused = dict.fromkeys(curves, 9)
+    paused = dict.fromkeys(curves, rungs(9))
     assert promotable(curves, paused, 1, drain=False) == 0
     curves[0] = [(0.0,), (0.0,), (0.0,)]  # it is at the next rung now
     assert promotable(curves, paused, 1, drain=False) == 1
@@ -149,6 +166,6 @@ def test_the_best_third_of_a_rung_goes_on_and_a_last_one_when_none_comes() -> No
 
 def test_of_several_objectives_what_nothing_dominates_goes_on_first() -> None:
     curves = {0: [(1.0, 5.0)], 1: [(2.0, 6.0)], 2: [(0.5, 7.0)], 3: [(3.0, 8.0)], 4: [(4.0, 9.0)], 5: [(5.0, 9.5)]}
-    paused = dict.fromkeys(curves, 3)
-    assert promotable(curves, {n: 3 for n in (1, 3, 4, 5)}, 1, drain=False) is None
+    paused = dict.fromkeys(curves, rungs(3))
+    assert promotable(curves, dict.fromkeys((1, 3, 4, 5), rungs(3)), 1, drain=False) is None
     assert promotable(curves, paused, 1, drain=False) in (0, 2)

@@ -23,13 +23,14 @@ from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
 from nasforge.search.objectives import COSTS, MEASURED, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
-from nasforge.search.pruners import PRUNERS
+from nasforge.search.pruners import FIDELITIES, PRUNERS
 from nasforge.search.session import Runner, search
 from nasforge.search.strategies import STRATEGIES
 
 DEFAULTS: dict[str, Any] = {
-    "data": "digits", "objective": "accuracy,-params", "strategy": "tpe", "evaluator": "train", "pruner": "asha", "trials": 40,
-    "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None, "control": True,
+    "data": "digits", "objective": "accuracy,-params", "strategy": "tpe", "evaluator": "train", "pruner": "asha", "fidelity": "epochs",
+    "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None,
+    "control": True,
 }  # fmt: skip
 
 
@@ -40,6 +41,8 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.run or f"runs/{Path(args.space).stem}")
     with progress(quiet=args.json) as show:
         summary = search(plan, folder, lambda: _runner(args, plan), show)
+    if "joined" in summary:
+        return _tell_joined(summary, args.json)
     report(folder, args.storage)
     exported = _export(args, folder, summary)
     if args.json:
@@ -65,9 +68,11 @@ def plan_of(args: argparse.Namespace) -> Plan:
         note = f"baselines {', '.join(asked['seed_arch'])} belong to the space's own data; name some with --seed-arch to compare with them"
         print(f"nasforge search: {note}", file=sys.stderr)
         asked["seed_arch"] = []
-    for name, table in (("strategy", STRATEGIES), ("pruner", PRUNERS), ("evaluator", EVALUATORS)):
+    for name, table in (("strategy", STRATEGIES), ("pruner", PRUNERS), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
         if asked[name] not in table:
             raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
+    if asked["fidelity"] != "epochs" and PRUNERS[asked["pruner"]].brackets is None:
+        raise UserError(f"--fidelity {asked['fidelity']}: grows at rungs where trainings pause; add --pruner halving or hyperband")
     for name in ("trials", "finalists", "final_seeds"):
         if not isinstance(asked[name], int) or asked[name] < 1:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
@@ -84,6 +89,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         strategy=asked["strategy"],
         evaluator=asked["evaluator"],
         pruner=asked["pruner"],
+        fidelity=asked["fidelity"],
         trials=asked["trials"],
         seed=args.seed,
         recipe={} if asked["epochs"] is None else {"epochs": asked["epochs"]},
@@ -141,14 +147,24 @@ def _plain_names(names: list[str]) -> dict[str, str]:
     return out
 
 
+def _tell_joined(summary: dict[str, Any], as_json: bool) -> int:
+    """Say what a driver did that is not the owner of its study."""
+    if as_json:
+        print_json(summary)
+    else:
+        print(f"{summary['joined']} has its trials ({summary['finished']} finished); the driver that began it trains the finalists")
+    return 0
+
+
 def _runner(args: argparse.Namespace, plan: Plan) -> Runner:
     if args.ray:
         from nasforge.runners.ray import RayRunner  # heavy, and only here
 
-        return RayRunner(args.ray, args.workers, args.threads, plan.evaluator, gpus=1.0 if plan.device.startswith("cuda") else 0.0)
+        gpus = args.gpus if plan.device.startswith("cuda") else 0.0
+        return RayRunner(args.ray, args.workers, args.threads, plan.evaluator, gpus=gpus, silence_s=args.silence, data=plan.data)
     if args.workers < 1:
         raise UserError(f"--workers: must be at least 1, got {args.workers}")
-    return LocalRunner(args.workers, args.threads, plan.evaluator)
+    return LocalRunner(args.workers, args.threads, plan.evaluator, plan.device, silence_s=args.silence)
 
 
 def _export(args: argparse.Namespace, folder: Path, summary: dict[str, Any]) -> dict[str, Any] | None:

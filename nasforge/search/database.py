@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,10 +31,12 @@ from optuna.trial import FrozenTrial, TrialState
 from nasforge.search.patience import patiently
 from nasforge.search.rows import read_trials
 
+FRESH_S = 0.2  # what others did is read no more often; own trials are known at once, and claims are exact
 ENOUGH = -1  # instead of a number: as many trials as were asked are claimed
 DRIVER, KEY = "driver", "key"  # user attributes of a trial: who works on it; what function it is, once it is trained
 _TRIALS, _STUDIES = models.TrialModel.__table__, models.StudyModel.__table__
 _PARAMS, _VALUES = models.TrialParamModel.__table__, models.TrialValueModel.__table__
+_STUDY_USER = models.StudyUserAttributeModel.__table__
 _USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
 _BEATS = models.TrialHeartbeatModel.__table__
 
@@ -56,14 +59,16 @@ class _Seen:
     trials: dict[int, FrozenTrial] = field(default_factory=dict)
     last: int = -1
     unfinished: set[int] = field(default_factory=set)
+    read: float = 0.0  # when that was
 
 
 class Database(BaseStorage):
     """A storage of studies. driver: the name under which open trials are signed."""
 
     def __init__(self, url: str, driver: str = "", **engine: Any) -> None:
-        self._rdb = RDBStorage(url, engine_kwargs={"pool_pre_ping": True, **engine})
+        self._rdb = RDBStorage(url, engine_kwargs=engine)
         self.engine, self.driver = self._rdb.engine, driver
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # for one statement, and for reading
         self._open: dict[int, _Open] = {}
         self._studies: dict[int, _Seen] = {}
         self._fixed: dict[tuple[str, Any], Any] = {}  # names and directions of studies never change
@@ -82,7 +87,14 @@ class Database(BaseStorage):
         self._do(lambda: self._rdb.delete_study(study_id))
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._do(lambda: self._rdb.set_study_user_attr(study_id, key, value))
+        if not self._do(lambda: self._changed(study_id, key, value)):
+            self._do(lambda: self._rdb.set_study_user_attr(study_id, key, value))
+
+    def _changed(self, study_id: int, key: str, value: Any) -> bool:
+        """Whether there was an attribute of that name to change."""
+        place = (_STUDY_USER.c.study_id == study_id) & (_STUDY_USER.c.key == key)
+        with self._single.connect() as connection:
+            return connection.execute(sql.update(_STUDY_USER).where(place).values(value_json=json.dumps(value))).rowcount > 0
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         self._do(lambda: self._rdb.set_study_system_attr(study_id, key, value))
@@ -114,6 +126,7 @@ class Database(BaseStorage):
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         if template_trial is not None:  # a queued one: nobody works on it yet
+            self._seen(study_id).read = 0.0
             return self._do(lambda: self._rdb.create_new_trial(study_id, template_trial))
         trial = self._do(lambda: self._insert(study_id))
         with self._lock:
@@ -129,12 +142,20 @@ class Database(BaseStorage):
             connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
             row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
             trial_id = connection.execute(sql.insert(_TRIALS).values(row)).inserted_primary_key[0]
-            before = sql.select(sql.func.count()).select_from(_TRIALS).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id < trial_id)
-            number = connection.execute(before).scalar_one()
-            connection.execute(sql.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(number=number))
             connection.execute(sql.insert(_BEATS).values(trial_id=trial_id))
+            number = self._number(connection, study_id, trial_id)
         start = now.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
         return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {}, {}, {}, trial_id)
+
+    def _number(self, connection: sql.Connection, study_id: int, trial_id: int) -> int:
+        """The number of a new trial: how many the study had before."""
+        before = sql.select(sql.func.count()).select_from(_TRIALS).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id < trial_id)
+        place = sql.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id)
+        if self.engine.dialect.update_returning:
+            return connection.execute(place.values(number=before.scalar_subquery()).returning(_TRIALS.c.number)).scalar_one()
+        number = connection.execute(before).scalar_one()
+        connection.execute(place.values(number=number))
+        return number
 
     def _signed(self, trial_id: int) -> None:
         self.set_trial_user_attr(trial_id, DRIVER, self.driver)
@@ -222,9 +243,9 @@ class Database(BaseStorage):
         with self.engine.begin() as connection:
             connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
             self._flush(connection, trial_id, entry)  # a writer from here on: SQLite lets no other one in
-            same = sql.select(_TRIALS.c.number).select_from(joined).where(claims, _USER.c.value_json == json.dumps(key)).limit(1)
-            answer = connection.execute(same).scalar()
-            if answer is None and connection.execute(sql.select(sql.func.count()).select_from(joined).where(claims)).scalar_one() >= most:
+            same = sql.func.min(sql.case((_USER.c.value_json == json.dumps(key), _TRIALS.c.number)))
+            answer, claimed = connection.execute(sql.select(same, sql.func.count()).select_from(joined).where(claims)).one()
+            if answer is None and claimed >= most:
                 answer = ENOUGH
             if answer is not None:
                 self._unclaim(connection, trial_id)
@@ -245,6 +266,7 @@ class Database(BaseStorage):
             taken = self._do(lambda: self._rdb.set_trial_state_values(trial_id, state))
             if taken:
                 self._adopt(trial_id)
+                self._studies[self._study_of(trial_id)].read = 0.0
             return taken
         if trial_id not in self._open:  # another driver's, which died
             self._do(lambda: self._rdb.set_trial_state_values(trial_id, state, values))
@@ -253,6 +275,10 @@ class Database(BaseStorage):
         attempts: list[int] = []
         try:
             self._do(lambda: self._end(trial_id, state, values, attempts))
+            self._remember(self._open[trial_id].trial, state, values)
+        except UpdateFinishedTrialError:
+            self._studies[self._study_of(trial_id)].unfinished.add(trial_id)
+            raise
         finally:
             self._open.pop(trial_id, None)
         return True
@@ -275,6 +301,14 @@ class Database(BaseStorage):
                 stored = [models.TrialValueModel.value_to_stored_repr(v) for v in values]
                 rows = [{"trial_id": trial_id, "objective": i, "value": v, "value_type": kind} for i, (v, kind) in enumerate(stored)]
                 connection.execute(sql.insert(_VALUES), rows)
+
+    def _remember(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Know of an ended trial without reading it."""
+        trial.state, trial.values = state, None if values is None else list(values)
+        trial.datetime_complete = datetime.now()
+        seen = self._studies[self._study_of(trial._trial_id)]
+        seen.trials[trial._trial_id] = trial
+        seen.unfinished.discard(trial._trial_id)
 
     def _adopt(self, trial_id: int) -> None:
         """Make a trial out of the queue one of this driver's."""
@@ -304,7 +338,8 @@ class Database(BaseStorage):
     def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
         with self._lock:
             seen = self._seen(study_id)
-            self._do(lambda: self._refresh(study_id, seen))
+            if time.monotonic() - seen.read > FRESH_S:
+                self._do(lambda: self._refresh(study_id, seen))
             now = {**seen.trials, **{i: entry.trial for i, entry in self._open.items() if i in seen.trials}}
             chosen = sorted((t for t in now.values() if states is None or t.state in states), key=lambda t: t.number)
         return copy.deepcopy(chosen) if deepcopy else chosen
@@ -315,8 +350,10 @@ class Database(BaseStorage):
     def _refresh(self, study_id: int, seen: _Seen) -> None:
         """Read the trials that are new or had not ended, but for those of this driver."""
         again = seen.unfinished - self._open.keys()
-        with self.engine.connect() as connection:
-            found = read_trials(connection, study_id, seen.last, again)
+        known = [i for i, trial in seen.trials.items() if i > seen.last and trial.state.is_finished()]
+        with self._single.connect() as connection:
+            found = read_trials(connection, study_id, seen.last, again, known)
+        seen.read = time.monotonic()
         for trial in found:
             seen.trials[trial._trial_id] = trial
             seen.last = max(seen.last, trial._trial_id)
@@ -328,7 +365,7 @@ class Database(BaseStorage):
         """Say that the open trials of this driver are worked on."""
         mine = list(self._open)
         if mine:
-            with self.engine.begin() as connection:
+            with self._single.connect() as connection:
                 connection.execute(sql.update(_BEATS).where(_BEATS.c.trial_id.in_(mine)).values(heartbeat=sql.func.current_timestamp()))
 
     def silent(self, study_id: int, seconds: float) -> list[FrozenTrial]:
@@ -338,7 +375,7 @@ class Database(BaseStorage):
         query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.state == TrialState.RUNNING)
 
         def ask() -> Sequence[Any]:
-            with self.engine.connect() as connection:
+            with self._single.connect() as connection:
                 return connection.execute(query).all()
 
         ages: Mapping[int, float] = {i: _age(now, beat) for i, beat, now in self._do(ask) if i not in self._open}

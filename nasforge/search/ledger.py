@@ -6,14 +6,16 @@ three are the asked trials), duplicate, infeasible (these cost nothing), interru
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.search.objectives import Limit, Losses, Objective, epoch_losses, front, losses, with_limits
+from nasforge.search.objectives import Limit, Losses, Objective, dominates, epoch_losses, losses, with_limits
 
 COUNTED = ("finished", "pruned", "failed")
 
@@ -42,6 +44,8 @@ class Ledger:
         self.study, self.objectives, self.limits = study, list(objectives), list(limits)
         self.records: dict[int, Record] = {}
         self.by_key: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._front: dict[int, Losses] = {}
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 self._add(_record(trial))
@@ -54,15 +58,18 @@ class Ledger:
 
     def _add(self, record: Record) -> None:
         self.records[record.number] = record
+        self._counts[record.kind] += 1
+        if record.kind == "finished" and self.feasible(record.metrics):
+            self._join_front(record.number, losses(record.metrics, self.objectives))
         if record.key and record.kind not in ("duplicate", "interrupted"):
             self.by_key.setdefault(record.key, record.number)
 
     def count(self, *kinds: str) -> int:
-        return sum(r.kind in kinds for r in self.records.values())
+        return sum(self._counts[kind] for kind in kinds)
 
     def asked(self) -> int:
         """How many trials have ended, those not counted that are asked again."""
-        return sum(r.kind != "interrupted" for r in self.records.values())
+        return len(self.records) - self._counts["interrupted"]
 
     def close(self, trial: optuna.Trial, record: Record) -> None:
         """Tell the study how a trial ended, and remember it."""
@@ -74,11 +81,14 @@ class Ledger:
         trial.set_user_attr("record", stored)
         original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
         kind = original.kind if original else record.kind
-        if kind == "finished":
-            values = [o.of((original or record).metrics) for o in self.objectives]
-            self.study.tell(trial, values)
-        else:
-            self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
+        try:
+            if kind == "finished":
+                values = [o.of((original or record).metrics) for o in self.objectives]
+                self.study.tell(trial, values)
+            else:
+                self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
+        except UpdateFinishedTrialError:  # another driver took it over while this one stood still
+            record.kind = "interrupted"
         self._add(record)
 
     def feasible(self, metrics: dict[str, float]) -> bool:
@@ -90,9 +100,15 @@ class Ledger:
         return [r for _, r in sorted(self.records.items()) if r.kind == "finished" and self.feasible(r.metrics)]
 
     def front(self) -> list[Record]:
-        """The finished trials that no other dominates on val."""
-        done = self.finished()
-        return [done[i] for i in front([losses(r.metrics, self.objectives) for r in done])]
+        """The finished trials that no other dominates on val; of equal ones the first."""
+        return [self.records[number] for number in sorted(self._front)]
+
+    def _join_front(self, number: int, own: Losses) -> None:
+        """Keep the front as trials end: to compare all with all at each end costs the square of their number."""
+        for other, theirs in self._front.items():
+            if dominates(theirs, own) or (theirs == own and other < number):
+                return
+        self._front = {n: p for n, p in self._front.items() if not dominates(own, p) and p != own} | {number: own}
 
     def curves(self) -> dict[int, list[Losses]]:
         """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""

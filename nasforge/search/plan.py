@@ -22,6 +22,7 @@ from nasforge.search.objectives import Limit, Objective
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
+LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs"}  # what manifests of older versions lack
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -29,8 +30,10 @@ PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 class Plan:
     """Everything that decides what a search does.
 
+    fidelity: what grows from rung to rung where trainings pause, see `nasforge.search.pruners`.
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
-    baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from. control: whether an equal-budget random search runs beside.
+    baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
+    control: whether an equal-budget random search runs beside.
     """
 
     space: Mapping[str, Any]
@@ -40,6 +43,7 @@ class Plan:
     strategy: str = "tpe"
     evaluator: str = "train"
     pruner: str = "asha"
+    fidelity: str = "epochs"
     trials: int = 40
     seed: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +71,7 @@ class Plan:
             "strategy": self.strategy,
             "evaluator": self.evaluator,
             "pruner": self.pruner,
+            "fidelity": self.fidelity,
             "seed": self.seed,
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
@@ -122,7 +127,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
 
 def _compare(plan: Plan, path: Path, data_key: str) -> str:
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
-    changed = [k for k in new if old.get(k, [] if k == "prior" else None) != new[k]]
+    changed = [k for k in new if old.get(k, LATER.get(k)) != new[k]]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")

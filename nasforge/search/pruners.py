@@ -6,6 +6,7 @@ is better, one number per objective) after each epoch. A trial is compared only 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -80,35 +81,49 @@ def never(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int) 
 # ---------------------------------------------------------------- pausing and promoting
 
 
-def bracket(number: int, last: int, brackets: int, factor: int = 3) -> int:
+def even_rungs(last: int, factor: int = 3) -> list[int]:
+    """As many epochs as `rungs`, evenly spaced: where it is not the epochs that grow by `factor` from rung to rung."""
+    count = len(rungs(last, factor))
+    return sorted({math.ceil(last * (k + 1) / (count + 1)) for k in range(count)} - {last})
+
+
+def share(epoch: int, steps: Sequence[int], factor: int = 3) -> float:
+    """The share of the full fidelity with which a training goes on after this epoch: 1 above the last rung."""
+    return float(factor) ** -sum(step > epoch for step in steps)
+
+
+FIDELITIES: dict[str, Callable[[int], list[int]]] = {"epochs": rungs, "data": even_rungs, "resolution": even_rungs}
+
+
+def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -> int:
     """The rung at which a trial pauses first: each bracket gets as many epochs in all as the others.
 
     Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
     """
-    count = max(1, min(brackets, len(rungs(last, factor))))
+    count = max(1, min(brackets, len(steps)))
     weights = [factor ** (count - 1 - b) / (count - b) for b in range(count)]
     return Random(f"bracket {number}").choices(range(count), weights)[0]
 
 
-def pauses(number: int, epoch: int, last: int, brackets: int, factor: int = 3) -> bool:
+def pauses(number: int, epoch: int, steps: Sequence[int], brackets: int, factor: int = 3) -> bool:
     """Whether a training pauses after this epoch."""
-    return epoch in rungs(last, factor)[bracket(number, last, brackets, factor) :]
+    return epoch in steps[bracket(number, steps, brackets, factor) :]
 
 
-def promotable(curves: Curves, paused: Mapping[int, int], brackets: int, drain: bool, factor: int = 3) -> int | None:
+def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: int, drain: bool, factor: int = 3) -> int | None:
     """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
 
     A trial goes on when it is among the best 1/factor of its bracket that reached its rung. drain: no new trial will come, so that at
     least one of each rung goes on.
 
     Args:
-        curves: losses by epoch, of all trials that were trained. paused: last epoch of the recipe, by paused trial.
+        curves: losses by epoch, of all trials that were trained. paused: the epochs of its rungs, by paused trial.
 
     Source: Li et al. 2020, algorithm 2 (asynchronous successive halving).
     """
-    groups = {(len(curves[n]), bracket(n, last, brackets, factor), last) for n, last in paused.items()}
-    for epoch, own, last in sorted(groups, reverse=True):
-        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, last, brackets, factor) == own]
+    groups = {(len(curves[n]), bracket(n, steps, brackets, factor), tuple(steps)) for n, steps in paused.items()}
+    for epoch, own, steps in sorted(groups, reverse=True):
+        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, steps, brackets, factor) == own]
         order = [n for _, n in sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))]
         for number in order[: max(len(peers) // factor, 1 if drain else 0)]:
             if number in paused and len(curves[number]) == epoch:

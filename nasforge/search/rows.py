@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -21,11 +21,14 @@ _USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAtt
 _STEPS = models.TrialIntermediateValueModel.__table__
 
 
-def read_trials(connection: sql.Connection, study_id: int, after: int, also: Collection[int]) -> list[FrozenTrial]:
-    """The trials of a study with ids greater than `after`, and those in `also`, ordered by id."""
+def read_trials(
+    connection: sql.Connection, study_id: int, after: int, also: Collection[int], known: Sequence[int] = ()
+) -> list[FrozenTrial]:
+    """The trials of a study with ids greater than `after` but for those `known`, and those in `also`, ordered by id."""
     columns = (_TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state, _TRIALS.c.datetime_start, _TRIALS.c.datetime_complete)
     query = sql.select(*columns).where(_TRIALS.c.study_id == study_id)
-    rows = list(connection.execute(query.where(_TRIALS.c.trial_id > after).order_by(_TRIALS.c.trial_id)))
+    new = query.where(_TRIALS.c.trial_id > after)
+    rows = list(connection.execute(new.where(_TRIALS.c.trial_id.not_in(known[-MOST_IN_ONE:])) if known else new))
     old = sorted(i for i in also if i <= after)
     for some in _parts(old):
         rows += connection.execute(query.where(_TRIALS.c.trial_id.in_(some)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from typing import Any
 from optuna.trial import TrialState
 
 from nasforge.errors import UserError
-from nasforge.evaluate import Job, Result, data_of, recipe_of
+from nasforge.evaluate import Job, Recipe, Result, data_of, recipe_of
 from nasforge.search.clock import Clock
 from nasforge.search.crew import Crew
 from nasforge.search.ledger import COUNTED, Ledger, Record
 from nasforge.search.objectives import epoch_losses, with_limits
 from nasforge.search.plan import Plan
 from nasforge.search.proposer import ordinal
-from nasforge.search.pruners import PRUNERS, pauses, promotable, rungs
+from nasforge.search.pruners import FIDELITIES, PRUNERS, pauses, promotable, share
 from nasforge.search.screen import Candidate, Screen
 from nasforge.search.status import Status
 from nasforge.space import Space
@@ -35,7 +35,8 @@ class Work:
     """One trial between its ask and its end."""
 
     candidate: Candidate
-    epochs: int
+    recipe: Recipe  # in full fidelity
+    steps: Sequence[int]  # the epochs at its rungs
     curve: list[dict[str, float]] = field(default_factory=list)
     pausing: bool = False
     lost: int = 0
@@ -107,7 +108,7 @@ class Trials:
                 self.exhausted = not self.screen.enough
                 break
             try:
-                epochs = recipe_of(self._job(candidate), data_of(self.plan.data)).epochs
+                recipe = recipe_of(self._job(candidate), data_of(self.plan.data))
             except UserError as error:  # a recipe that the space opens may be wrong at some values
                 self.screen.running.pop(candidate.key, None)
                 record = Record(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
@@ -116,7 +117,8 @@ class Trials:
             if self.pruner.brackets is not None and "first" not in candidate.trial.user_attrs:
                 trials = self.ledger.study.get_trials(deepcopy=False)
                 candidate.trial.set_user_attr("first", ordinal(trials, candidate.trial.number))
-            return Work(candidate, epochs, list(candidate.trial.user_attrs.get("curve", [])))
+            steps = [] if candidate.baseline else FIDELITIES[self.plan.fidelity](recipe.epochs)
+            return Work(candidate, recipe, steps, list(candidate.trial.user_attrs.get("curve", [])))
         return None
 
     def _open(self) -> int:
@@ -143,23 +145,31 @@ class Trials:
         works = {**self.running, **self.paused, **self.again}
         curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
         brackets = self._brackets(next(iter(self.paused.values())))
-        found = promotable(curves, {w.place: w.epochs for w in self.paused.values()}, brackets, drain)
+        found = promotable(curves, {w.place: w.steps for w in self.paused.values()}, brackets, drain)
         return next((n for n, w in self.paused.items() if w.place == found), None)
 
     def _brackets(self, work: Work) -> int:
-        return 1 if self.pruner.brackets is None else self.pruner.brackets(len(rungs(work.epochs)))
+        return 1 if self.pruner.brackets is None else self.pruner.brackets(len(work.steps))
 
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
         work.pausing = False
         self.clock.started(number)
-        return number, self._job(work.candidate)
+        return number, self._job(work.candidate, self._fidelity(work))
 
-    def _job(self, candidate: Candidate) -> Job:
+    def _fidelity(self, work: Work) -> dict[str, float]:
+        """What the recipe has less of below the last rung, besides epochs."""
+        part = share(len(work.curve), work.steps)
+        if self.plan.fidelity == "data":
+            return {"data_fraction": part * work.recipe.data_fraction}
+        return {"resolution": math.sqrt(part) * work.recipe.resolution} if self.plan.fidelity == "resolution" else {}
+
+    def _job(self, candidate: Candidate, fidelity: Mapping[str, float] | None = None) -> Job:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
-            candidate.arch, self.plan.data, self.plan.seed, recipe=self.plan.recipe, device=self.plan.device, latency=latency,
+            candidate.arch, self.plan.data, self.plan.seed, recipe={**self.plan.recipe, **(fidelity or {})},
+            device=self.plan.device, latency=latency,
             latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
         )  # fmt: skip
 
@@ -177,9 +187,9 @@ class Trials:
         if work.candidate.baseline:
             return False
         if self.pruner.brackets is not None:
-            work.pausing = pauses(work.place, len(work.curve), work.epochs, self._brackets(work))
+            work.pausing = pauses(work.place, len(work.curve), work.steps, self._brackets(work))
             return work.pausing
-        return self.pruner.stop(list(self.ledger.curves().values()), self._losses(work), work.epochs)
+        return self.pruner.stop(list(self.ledger.curves().values()), self._losses(work), work.recipe.epochs)
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""

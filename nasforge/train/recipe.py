@@ -48,6 +48,7 @@ class Recipe:
         precision: `auto` measures whether bf16 is faster, see `nasforge.train.precision`.
         channels_last: true, false or `auto`, measured likewise.
         data_fraction: share of the training samples used, a stratified one.
+        resolution: share of the sides of images, in training and validation.
     """
 
     epochs: int = _number(30, 1, 100_000)
@@ -69,6 +70,7 @@ class Recipe:
     precision: str = _word("auto", PRECISIONS)
     channels_last: bool | str = "auto"
     data_fraction: float = _number(1.0, 0, 1, above=True)
+    resolution: float = _number(1.0, 0, 1, above=True)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

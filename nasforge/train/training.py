@@ -29,6 +29,7 @@ from nasforge.train.recipe import Recipe
 from nasforge.train.scoring import check_logits, training_loss
 
 CHECKPOINT_EVERY_S = 10.0
+GROWING = ("data_fraction", "resolution")  # may differ from a checkpoint's: a training may go on with more
 
 OnEpoch = Callable[[int, dict[str, float]], bool | None]
 
@@ -87,7 +88,8 @@ def fit(
     """
     device = _checked_device(device)
     with _own_randomness(device, seed), _memory_errors_named(recipe):
-        identity = {"recipe": recipe.to_dict(), "seed": seed, "data": data.key, "weights": _shapes(model)}
+        told = {k: v for k, v in recipe.to_dict().items() if k not in GROWING}
+        identity = {"recipe": told, "seed": seed, "data": data.key, "weights": _shapes(model)}
         state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device)
         training = _start(model, data, recipe, seed, device, None if state is None else Setting(*state["setting"]))
         if state is not None:
@@ -100,7 +102,8 @@ def fit(
 def _start(model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, setting: Setting | None) -> Training:
     """A training before its first epoch; `setting` is that of a checkpoint, else it is chosen here."""
     model.to(device)
-    train, val = _share(data.train, recipe.data_fraction, device), Part(data.val.x.to(device), data.val.y.to(device))
+    parts = _share(data.train, recipe.data_fraction, device), _share(data.val, 1.0, device)
+    train, val = (_shrink(part, recipe.resolution) for part in parts)
     initialise(model, recipe.init, train.x[:256], seed)
     _check_fit(model, train, recipe.batch_size, data.classes)
     x, y = train.x[: recipe.batch_size], train.y[: recipe.batch_size]
@@ -161,6 +164,16 @@ def _share(part: Part, fraction: float, device: torch.device) -> Part:
             chosen = torch.from_numpy(stratified_order(part.y.numpy(), np.random.default_rng(0))[:count])
         part = Part(part.x[chosen], part.y[chosen])
     return Part(part.x.to(device), part.y.to(device))
+
+
+def _shrink(part: Part, resolution: float) -> Part:
+    """The images with their sides multiplied; pixels are averaged. Raises UserError for data that are no images."""
+    if resolution == 1:
+        return part
+    if part.x.ndim != 4 or part.y.ndim == 3:
+        raise UserError(f"recipe.resolution: is for classified images, got samples of shape {tuple(part.x.shape[1:])}; leave it at 1")
+    sides = [max(1, round(side * resolution)) for side in part.x.shape[2:]]
+    return Part(nn.functional.interpolate(part.x, size=sides, mode="area"), part.y)
 
 
 def _check_fit(model: nn.Module, part: Part, batch_size: int, classes: int) -> None:

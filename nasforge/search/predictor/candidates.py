@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
+from nasforge.choosers import crossover, mutate
 from nasforge.search.history import History, Seen
 from nasforge.search.predictor.encoder import Encoder, Row
-from nasforge.search.proposers.moves import changed, crossed
 from nasforge.search.proposers.ranking import ranked
 from nasforge.space import Choices
 
@@ -17,6 +17,8 @@ PARENTS = 12
 BRED = 100  # changes and crosses an ask
 FRESH = 48  # draws an ask, renewed every so many asks:
 RENEWED = 16
+CROSSED = 0.15  # shares of what is bred
+CHANGED_TWICE = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def candidates(history: History, encoder: Encoder, asked: set[str], rng: Random)
     for choices, row in encoder.sample(FRESH, f"{history.brief.seed}/fresh/{history.ordinal // RENEWED}"):
         found.setdefault(row.name, Candidate(choices, row))
     parents = _parents(history)
-    for _ in range(BRED if parents else BRED // 2):
+    for _ in range(BRED if parents else 0):
         choices = _bred(history, parents, rng)
         new = encoder.row(choices)
         if new is not None:
@@ -49,12 +51,10 @@ def _parents(history: History) -> Sequence[Seen]:
 
 def _bred(history: History, parents: Sequence[Seen], rng: Random) -> Choices:
     space = history.brief.space
-    if not parents:
-        return changed(space, space.draw(lambda o: o.options[0] if o.kind == "choose" else int(o.low))[1], rng, 3)
     parent = parents[int(len(parents) * rng.random() ** 2)]
     way = rng.random()
-    if way < 0.6:
-        return changed(space, parent.choices, rng)
-    if way < 0.85:
-        return changed(space, parent.choices, rng, 2)
-    return crossed(space, parent.choices, rng.choice(parents).choices, rng)
+    if way < CROSSED:
+        ask = crossover(parent.choices, rng.choice(parents).choices, rng)
+    else:
+        ask = mutate(parent.choices, rng, 1 if way < 1 - CHANGED_TWICE else 2)
+    return space.draw(ask)[1]

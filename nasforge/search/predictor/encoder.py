@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasforge.arch import canonical, digest
-from nasforge.blocks import BLOCKS
 from nasforge.build import opened
-from nasforge.check import check_arch
 from nasforge.choosers import random_chooser, replay
 from nasforge.errors import UserError
 from nasforge.openings import Opening, Scalar
