@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from nasforge import proxies
 from nasforge.arch import Arch
@@ -22,7 +22,7 @@ from nasforge.build import build, input_shapes
 from nasforge.data import Data, load
 from nasforge.errors import UserError
 from nasforge.latency import measure
-from nasforge.train import OutOfMemory, Recipe, default_recipe, fit, score
+from nasforge.train import OutOfMemory, Recipe, default_recipe, fit, inherit, score
 
 PROXY_BATCH = 64
 OnEpoch = Callable[[int, dict[str, float]], bool]
@@ -39,12 +39,19 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
+class Shipped(DataSpec):
+    """A data set that came with a worker, where its files may not be."""
+
+    data: Data | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
 class Job:
     """One thing to evaluate.
 
     full: the long recipe of finalists instead of the short one of the search. test: score on the test part at the end.
     recipe: what differs from the default recipe. latency_limit_ms: a network measured slower is not trained.
-    weights, checkpoint: files to write the weights to, and to resume a killed training from.
+    weights, checkpoint: files to write the weights to, and to resume a killed training from. parent: weights of a relative to begin with.
     """
 
     arch: Arch
@@ -58,6 +65,7 @@ class Job:
     latency_limit_ms: float | None = None
     weights: str | None = None
     checkpoint: str | None = None
+    parent: str | None = None
 
 
 @dataclass
@@ -79,6 +87,8 @@ class Result:
 @lru_cache(maxsize=2)
 def data_of(spec: DataSpec) -> Data:
     """The data set, loaded once a process."""
+    if isinstance(spec, Shipped) and spec.data is not None:
+        return spec.data
     return load(spec.spec, seed=spec.seed, limit=spec.limit, allow_code=spec.allow_code)
 
 
@@ -114,6 +124,8 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
         model = build(job.arch)
         if job.latency and not _fast_enough(job, model, result):
             return result
+        if job.parent and Path(job.parent).exists():
+            result.metrics["inherited"] = inherit(model, load_file(job.parent))
         fitted = fit(
             model, data, recipe_of(job, data), seed=job.seed, device=job.device,
             on_epoch=lambda epoch, row: on_epoch(epoch, {**row, **result.metrics}),

@@ -277,3 +277,13 @@ def test_an_earlier_run_on_the_space_is_what_a_strategy_begins_with(plan: Plan, 
         run_quick(other, tmp_path / "c")
     with pytest.raises(UserError, match="did not measure latency_ms"):
         run_quick(replace(plan, objectives=tuple(parse_objectives("-latency_ms")), prior=(str(tmp_path / "a"),)), tmp_path / "d")
+
+
+def test_a_training_may_begin_with_the_weights_of_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
+    runner = Inline(train)
+    search(replace(plan, trials=5, inherit=True), tmp_path, lambda: runner, lambda status: None)
+    jobs = [job for job in runner.jobs if not job.test]
+    assert jobs[0].parent is None and all(job.parent and Path(job.parent).exists() for job in jobs[1:])
+    assert not any(job.parent for job in runner.jobs if job.test)
+    shares = [r["metrics"]["inherited"] for r in records(tmp_path)[1:] if r["kind"] in ("finished", "pruned")]
+    assert shares and all(0 < share <= 1 for share in shares)

@@ -101,6 +101,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         device=args.device,
         storage=args.storage,
         prior=tuple(args.prior or ()),
+        inherit=args.inherit,
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, spec, full=full, recipe=recipe), data)  # a wrong number is told before anything is written

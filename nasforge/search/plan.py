@@ -22,7 +22,7 @@ from nasforge.search.objectives import Limit, Objective
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
-LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs"}  # what manifests of older versions lack
+LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False}  # what manifests of older versions lack
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -33,6 +33,7 @@ class Plan:
     fidelity: what grows from rung to rung where trainings pause, see `nasforge.search.pruners`.
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
+    inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
     """
 
@@ -55,6 +56,7 @@ class Plan:
     device: str = "cpu"
     storage: str | None = None
     prior: tuple[str, ...] = ()
+    inherit: bool = False
 
     def final_settings(self) -> str:
         """What decides the results of the finals, as a digest; other finals are done anew."""
@@ -75,6 +77,7 @@ class Plan:
             "seed": self.seed,
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
+            "inherit": self.inherit,
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }
 

@@ -171,7 +171,23 @@ class Trials:
             candidate.arch, self.plan.data, self.plan.seed, recipe={**self.plan.recipe, **(fidelity or {})},
             device=self.plan.device, latency=latency,
             latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
+            **self._family(candidate),
         )  # fmt: skip
+
+    def _family(self, candidate: Candidate) -> dict[str, str]:
+        """Where the weights go, and those of the nearest network that was trained: the one with the most choices alike."""
+        if not self.plan.inherit:
+            return {}
+        own, best, parent = dict(candidate.trial.params), 0, None
+        for record in self.ledger.records.values():
+            alike = sum(record.choices.get(k) == v for k, v in own.items()) if record.kind in ("finished", "pruned") else 0
+            if alike > best:
+                best, parent = alike, record.key
+        out = {"weights": str(self._weights(candidate.key))}
+        return out if parent is None else {**out, "parent": str(self._weights(parent))}
+
+    def _weights(self, key: str) -> Path:
+        return self.run / "weights" / f"{self.phase}-{key}.safetensors"
 
     def _checkpoint(self, candidate: Candidate) -> Path:
         return self.run / "checkpoints" / f"{self.phase}-{candidate.key}.pt"
