@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _report, _bench):
+    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _report, _replay, _bench):
         add(commands)
     return top
 
@@ -119,24 +119,31 @@ def _scale(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--out", metavar="FILE", help="write the architecture")
 
 
+def _conditions(c: argparse.ArgumentParser) -> None:
+    c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
+    c.add_argument("--runtime", default="eager", help="eager, compile, onnxruntime, openvino (default: eager)")
+    c.add_argument("--batch", type=int, default=1)
+    c.add_argument("--threads", type=int, default=1)
+    c.add_argument("--precision", default="float32", help="float32, bfloat16, float16 (default: float32)")
+    c.add_argument("--repeats", type=int, default=30, help="timed passes of each network; repeated while they are noisy (default: 30)")
+
+
 def _latency(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "latency", "measure the latency of an architecture on this machine")
     c.add_argument("arch", metavar="ARCH", help=ARCH)
-    c.add_argument("--device", default="cpu")
-    c.add_argument("--runtime", default="eager", help="eager, onnxruntime (default: eager)")
-    c.add_argument("--batch", type=int, default=1)
-    c.add_argument("--threads", type=int, default=1)
+    _conditions(c)
     c.add_argument("--profile", metavar="FILE", help="also predict with a calibrated profile")
 
 
 def _calibrate(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "calibrate", "measure a few networks of a space, fit a latency predictor, print its error")
     c.add_argument("space", metavar="SPACE")
-    c.add_argument("--device", default="cpu")
-    c.add_argument("--runtime", default="eager")
-    c.add_argument("--networks", type=int, default=20, metavar="N")
+    _conditions(c)
+    c.add_argument("--networks", type=int, default=40, metavar="N")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--out", metavar="FILE", default="profile.json")
+    c.add_argument("--script", metavar="DIR", help="measure nothing: write the networks and a script to run on the target machine")
+    c.add_argument("--measured", metavar="FILE", help="measure nothing: the profile of what that script measured")
 
 
 def _locate(commands: argparse._SubParsersAction) -> None:
@@ -157,16 +164,26 @@ def _report(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
     c.add_argument("run", metavar="RUN", help="the folder of a search")
     c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given")
+    c.add_argument("--against", metavar="RUN", help="compare the two spaces by the errors of networks drawn at random")
+
+
+def _replay(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "replay", "decide a run again from its journal, and tell where the decisions part")
+    c.add_argument("run", metavar="RUN", help="the folder of a search")
 
 
 def _bench(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "bench", "compare strategies on tabular benchmarks: regret against evaluations")
-    c.add_argument("--table", metavar="FILE", help="csv with `arch` strings of NAS-Bench-201 and accuracy columns")
-    c.add_argument("--select", metavar="COLUMN", help="what a strategy sees (default: val; c10_valid_e12 of a --table)")
-    c.add_argument("--report", metavar="COLUMN", help="what is told of the same network (default: test; c10_test_e200 of a --table)")
-    c.add_argument("--strategies", default="random,tpe,nsga2")
+    c.add_argument("--table", metavar="FILE", help="csv with `arch` strings of NAS-Bench-201 and columns, or the json of NAS-Bench-Macro")
+    c.add_argument("--select", metavar="COLUMN", help="what a strategy sees (default: val; c10_valid_e12; acc1)")
+    c.add_argument("--report", metavar="COLUMN", help="what is told of the same network (default: test; c10_test_e200; mean_acc)")
+    c.add_argument("--strategies", metavar="NAMES", help="with commas between (default: all but grid)")
     c.add_argument("--seeds", type=int, default=10)
     c.add_argument("--evals", default="50,100,200")
+    c.add_argument("--workers", type=int, default=1, help="simulated workers that end out of order (default: 1)")
+    c.add_argument("--jobs", type=int, default=1, help="processes that share the runs (default: 1)")
+    c.add_argument("--plot", metavar="FILE", help="also draw regret against evaluations as SVG")
+    c.add_argument("--speed", action="store_true", help="instead: milliseconds of an ask and tell at 10 to 10,000 trials")
     c.add_argument("--latency", metavar="FILE", help="instead: a table of latencies, each device predicted from a few measured networks")
     c.add_argument("--transfer", metavar="FILE", help="with --latency: a table of devices that are already known")
     c.add_argument("--samples", default="10,25,50", help="with --latency: how many networks are measured (default: 10,25,50)")

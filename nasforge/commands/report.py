@@ -9,6 +9,7 @@ import optuna
 
 from nasforge.commands.common import print_json
 from nasforge.report import collect, report, words
+from nasforge.report.compare import compare, told
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,9 +18,10 @@ def run(args: argparse.Namespace) -> int:
     run_folder = Path(args.run)
     found = collect(run_folder, args.storage)
     path = report(run_folder, args.storage)
+    against = compare(found, collect(Path(args.against))) if args.against else None
     if args.json:
-        print_json({"report": str(path), "summary": found.summary})
+        print_json({"report": str(path), "summary": found.summary, **({"against": against} if against else {})})
     else:
         print(words(found))
-        print(f"\nreport: {path}")
+        print(("\n" + told(against) if against else "") + f"\nreport: {path}")
     return 0

@@ -1,0 +1,68 @@
+"""Two spaces compared by the error distributions of networks drawn from them at random.
+
+Source: Radosavovic et al. 2019 and 2020 (RegNet), section 3.1: one space is better than another where its distribution of errors lies
+below, not where its best network happens to be better.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.stats import ks_2samp
+
+from nasforge.errors import UserError
+from nasforge.report.collect import Run
+from nasforge.search.ledger import Ledger
+
+LEAST = 5  # networks of a space, below which nothing can be said
+QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def compare(one: Run, other: Run) -> dict[str, Any]:
+    """The error distributions of the random networks of two runs: quantiles, mean error, how surely they differ.
+
+    In points of error on val. area: the mean of the errors, which is the area beside the distribution function; p: of the two-sided
+    Kolmogorov-Smirnov test that both are alike. better: the run whose mean is lower where p < .05, else None.
+    Raises UserError where a run has too few, the data differ, or the recipes differ.
+    """
+    for name in ("data_key", "recipe"):
+        if one.manifest.get(name) != other.manifest.get(name):
+            what = name.removesuffix("_key")
+            raise UserError(f"--against {other.folder}: was trained with another {what}; compare runs that differ in the space alone")
+    samples = {str(run.folder): _errors(run) for run in (one, other)}
+    if len(samples) < 2:
+        raise UserError(f"--against {other.folder}: is the same run; give another")
+    (first, a), (second, b) = samples.items()
+    found = ks_2samp(a, b)
+    means = {first: float(np.mean(a)), second: float(np.mean(b))}
+    return {
+        "runs": {name: {"networks": len(e), "area": means[name], "quantiles": [float(q) for q in np.quantile(e, QUARTILES)]}
+                 for name, e in samples.items()},
+        "statistic": float(found.statistic),
+        "p": float(found.pvalue),
+        "better": min(means, key=lambda n: means[n]) if found.pvalue < 0.05 else None,
+    }  # fmt: skip
+
+
+def _errors(run: Run) -> list[float]:
+    """Errors in points of the networks that were drawn at random: the control's, or all of a random search. None may be stopped early."""
+    ledger: Ledger | None = run.search if run.manifest["strategy"] == "random" else run.control
+    records = [] if ledger is None else [r for r in ledger.records.values() if r.kind in ("finished", "pruned") and not r.baseline]
+    if any(r.kind == "pruned" for r in records):
+        raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --pruner none")
+    errors = [100 * (1 - r.metrics["accuracy"]) for r in records if "accuracy" in r.metrics]
+    if len(errors) < LEAST:
+        raise UserError(
+            f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --pruner none"
+        )
+    return errors
+
+
+def told(found: dict[str, Any]) -> str:
+    """The comparison in words."""
+    lines = ["error on val of networks drawn at random, in points (least, quarter, half, three quarters, most; mean):"]
+    for name, run in found["runs"].items():
+        lines.append(f"  {name}: {', '.join(f'{q:.2f}' for q in run['quantiles'])}; {run['area']:.2f} ({run['networks']} networks)")
+    verdict = f"{found['better']} is the better space" if found["better"] else "the spaces cannot be told apart"
+    return "\n".join([*lines, f"{verdict} (Kolmogorov-Smirnov: {found['statistic']:.2f}, p = {found['p']:.2g})"])
