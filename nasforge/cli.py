@@ -59,6 +59,12 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
     c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
     c.add_argument("--pruner", help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband")
+    c.add_argument(
+        "--profile",
+        action="append",
+        metavar="[NAME=]FILE",
+        help="a device profile of calibrate: too slow networks are not even trained; with NAME, latency_ms@NAME is a metric",
+    )
     c.add_argument("--inherit", action="store_true", help="begin each training with the weights of the nearest network trained")
     c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
     c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
@@ -99,6 +105,7 @@ def _show(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--counting", choices=("macs", "textbook"), default="macs", help="textbook: the notes' operations and memory in elements"
     )
+    c.add_argument("--device", metavar="DEV", help="roofline of each layer on `here` (this machine, probed) or a JSON file of a device")
 
 
 def _train(commands: argparse._SubParsersAction) -> None:

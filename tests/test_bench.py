@@ -8,15 +8,19 @@ import re
 import runpy
 import statistics
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT, shared_data
 
 from nasforge.choosers import replay
 from nasforge.cli import main
-from nasforge.commands.bench import Trace, race, summary
+from nasforge.commands.bench import summary
+from nasforge.commands.bench_plot import LEAST, curve, plot
+from nasforge.cost import count
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, train
+from nasforge.search.race import Trace, race
 from nasforge.search.strategies import STRATEGIES
 from nasforge.search.tables import OURS, Table, read_table
 
@@ -90,6 +94,38 @@ def test_nas_bench_201_is_read_as_choices_of_our_cell(nb201: Table) -> None:
     for number, digits in enumerate(nb201.column("ops")):  # told apart from `arch` by its makers
         expected = {f"let.op{edge}": OPS[int(d)] for edge, d in zip(EDGES, f"{int(digits):06d}", strict=True)}
         assert by_row[number] == expected
+
+
+@pytest.fixture(scope="module")
+def macro() -> Table:
+    return read_table(shared_data("nas/nas-bench-macro_cifar10.json.gz"))
+
+
+def test_nas_bench_macro_is_read_as_choices_of_our_chains(macro: Table) -> None:
+    assert len(macro.rows) == macro.space.size() == 6_561
+    assert macro.best("mean_acc") == pytest.approx(93.1267, abs=5e-5)  # shared/data/README.md
+    for row in list(macro.rows)[::800]:
+        cost = count(macro.space.draw(replay(dict(row)))[0])
+        assert cost.params == macro.evaluate(dict(row), "params") and cost.macs == macro.evaluate(dict(row), "macs")
+    assert macro.key({f"body.{i}": op for i, op in enumerate(("mb3", "none", "mb3", "none", "mb6", "mb3", "none", "none"))}) == macro.key(
+        {f"body.{i}": op for i, op in enumerate(("mb3", "none", "mb3", "mb6", "none", "mb3", "none", "none"))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{broken", "cannot be read as json"),
+        ("{}", "networks by name"),
+        ('{"1": 2}', "networks by name"),
+        ('{"0123": {"mean_acc": 1}}', "8 digits from 0 to 2, one a layer, got '0123'"),
+    ],
+)
+def test_json_that_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_table(path)
 
 
 def test_a_table_beside_its_space(toy: Path) -> None:
@@ -182,7 +218,68 @@ def test_random_search_on_nas_bench_201_matches_the_table_itself(nb201: Table) -
     assert abs(statistics.fmean(regrets) - expected) < 3 * spread / math.sqrt(seeds)
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_workers_end_out_of_order(ours: Table, name: str) -> None:
+    once, again = (race(ours, name, 1, 20, "val", "test", workers=8) for _ in range(2))
+    assert once == again and len(once.best) == 20 and once.best == sorted(once.best)
+
+
+def test_with_workers_later_asks_know_less(toy: Path) -> None:
+    """With as many workers as networks the strategy does not matter: all is asked before anything is told."""
+    table = read_table(toy)
+    assert len(race(table, "local", 0, 9, "val", "test", workers=9).best) == 9
+    assert race(table, "random", 0, 9, "val", "test", workers=1).best[-1] == 14
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("evolution", 0.6), ("local", 0.45), ("nsga2", 0.8), ("nsga3", 0.85), ("reinforce", 0.6), ("progressive", 1.0)],
+)
+def test_ours_beat_random_on_nas_bench_201(nb201: Table, name: str, most: float) -> None:
+    """Random is at 1.15 after 100 evaluations; the bounds leave room for three times the spread of a mean of 12."""
+    best = nb201.best("c10_valid_e12")
+    assert statistics.fmean(best - race(nb201, name, seed, 100, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(12)) < most
+
+
 # ---------------------------------------------------------------- the command
+
+
+def test_jobs_share_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    outs = []
+    for jobs in ("1", "2"):
+        words = ["--jobs", jobs, "--seeds", "2", "--strategies", "local", "--evals", "15", "--workers", "3", "--json"]
+        assert main(["bench", *words]) == 0
+        outs.append(json.loads(capsys.readouterr().out))
+        outs[-1]["strategies"]["local"].pop("seconds")
+    assert outs[0] == outs[1] and outs[0]["workers"] == 3
+
+
+def test_a_plot_has_a_line_and_a_band_for_each_strategy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "regret.svg"
+    assert main(["bench", "--seeds", "2", "--strategies", "random,local", "--evals", "10", "--plot", str(file)]) == 0
+    root = ElementTree.parse(file).getroot()
+    shapes = [node.tag.split("}")[1] for node in root.iter()]
+    assert shapes.count("polygon") == 2 and {"random", "local"} <= {node.text for node in root.iter()}
+    assert main(["bench", "--seeds", "1", "--strategies", "random", "--evals", "5", "--plot", str(tmp_path)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_curve_is_the_mean_with_half_its_interval() -> None:
+    found = curve([Trace([90.0, 92.0]), Trace([91.0, 93.0])], 94.0, 3)
+    assert [m for m, _ in found] == [3.5, 1.5, 1.5]
+    assert found[0][1] == pytest.approx(12.7062 * math.sqrt(0.5) / math.sqrt(2), abs=1e-3)
+    drawing = plot({"a": [(1.0, 0.1), (LEAST / 10, 0.0)]}, "regret")
+    assert ElementTree.fromstring(drawing).get("aria-label") == "regret"
+
+
+def test_speed_is_told_for_every_size(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasforge.commands.bench_speed.SIZES", (5, 50))
+    assert main(["bench", "--speed", "--strategies", "random,local", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["trials"] == [5, 50]
+    assert all(0 < ms[size] < 1000 for ms in out["strategies"].values() for size in ("5", "50"))
+    assert main(["bench", "--speed", "--strategies", "random"]) == 0
+    assert "median time of one ask and tell" in capsys.readouterr().out
 
 
 def test_bench_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,6 +317,8 @@ def test_bench_takes_any_column_of_a_table_of_official_strings(capsys: pytest.Ca
         (["--evals", "10,x"], "--evals 10,x"),
         (["--evals", "0"], "whole numbers >= 1"),
         (["--seeds", "0"], "--seeds"),
+        (["--workers", "0"], "--workers: must be at least 1"),
+        (["--jobs", "0"], "--jobs: must be at least 1"),
         (["--select", "vall"], "--select vall: .* did you mean 'val'"),
         (["--table", "nowhere.csv"], "nowhere.csv: cannot be read"),
     ],

@@ -34,7 +34,7 @@ BELOW: dict[str, set[str]] = {
     "train": {"data", "errors"},
     "proxies": {"train"},
     "evaluate": {"arch", "blocks", "build", "data", "proxies", "train", "latency", "errors"},
-    "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "locate", "openings", "space", "errors"},
+    "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "latency", "locate", "openings", "space", "errors"},
     "runners": {"cost", "evaluate", "train", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from test_search import DATA, SPACE, Inline, quick, records
 
 from nasforge.build import key
 from nasforge.choosers import replay
+from nasforge.errors import UserError
 from nasforge.evaluate import Job, Result, data_of, fit_to_data
 from nasforge.files import parse
 from nasforge.search.objectives import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
+from nasforge.search.screen import arch_key
 from nasforge.search.session import search
 from nasforge.search.strategies import STRATEGIES
 from nasforge.space import Space
@@ -109,3 +112,69 @@ def test_a_run_that_was_cut_off_asks_what_an_uninterrupted_one_asks(plan: Plan, 
         run(plan, tmp_path / "cut", cut)
     _, rest = run(plan, tmp_path / "cut")
     assert [key(job.arch) for job in (*jobs, *rest)] == [key(job.arch) for job in whole]
+
+
+class Workers:
+    """Four workers that end in an order of the test's choosing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        rng, running = Random(0), list[tuple[int, Job]]()
+        while True:
+            while len(running) < 4 and (asked := next_job()) is not None:
+                running.append(asked)
+                self.jobs.append(asked[1])
+            if not running:
+                return
+            number, job = running.pop(rng.randrange(len(running)))
+            on_end(number, quick(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
+
+    def close(self) -> None:
+        pass
+
+
+def test_workers_may_end_in_any_order(plan: Plan, tmp_path: Path) -> None:
+    asked = []
+    for folder in ("a", "b"):
+        workers = Workers()
+        summary = search(replace(plan, trials=20), tmp_path / folder, lambda w=workers: w, lambda status: None)
+        trained = [key(job.arch) for job in workers.jobs if not job.test]
+        assert summary["finished"] == 20 == len(set(trained))
+        asked.append(trained)
+    assert asked[0] == asked[1]
+
+
+def test_few_feasible_networks_are_found(plan: Plan, tmp_path: Path) -> None:
+    summary, jobs = run(replace(plan, trials=4, limits=(parse_limit("params<=200"),)), tmp_path)  # six networks keep it
+    assert len(jobs) == summary["finished"] == 4
+
+
+AWKWARD = """
+input: [1, 8, 8]
+classes: 10
+let: {width: {int: [4, 12], step: 4}}
+body:
+  - stage: {draw: each, depth: {int: [1, 3]}, block: {choose: {conv: {conv: {out: $width}}, mb: {mbconv: {out: $width, expand: {choose: [2, 3]}}}}}}
+  - {choose: {none: [], big: {conv: {out: 16, kernel: {choose: [1, 3]}}}, broken: [flatten, {conv: {out: 4}}]}}
+head: [gap_head]
+"""
+
+
+@pytest.mark.parametrize("recipe", [{}, {"lr": {"float": [1e-3, 1e-1], "log": True}}, {"epochs": {"int": [1, 100], "log": True}}])
+def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    space = {**fit_to_data(parse(AWKWARD), data_of(DATA)), **({"recipe": recipe} if recipe else {})}
+    odd = replace(plan, space=space, trials=16)
+    if plan.strategy == "grid" and "lr" in recipe:
+        with pytest.raises(UserError, match="recipe.lr is a float"):
+            run(odd, tmp_path, scored)
+        return
+    summary, jobs = run(odd, tmp_path, scored)
+    assert summary["finished"] == 16 == len({arch_key(job.arch) for job in jobs})
+
+
+def scored(job: Job, on_epoch: Any) -> Result:
+    """A score from the size of the description alone."""
+    score = len(str(job.arch)) / 10_000
+    return Result({"accuracy": score, "loss": 1 - score}, test={"accuracy": score})

@@ -11,62 +11,68 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 from scipy.special import stdtrit
 
+from nasforge.commands import bench_latency, bench_speed
+from nasforge.commands.bench_plot import curve, plot
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
-from nasforge.search.history import Brief
-from nasforge.search.objectives import Objective
-from nasforge.search.screen import MOST_MISSES, SAME_AGAIN
-from nasforge.search.strategies import STRATEGIES, strategy, trial_chooser
+from nasforge.search.race import Trace, race
+from nasforge.search.strategies import STRATEGIES
 from nasforge.search.tables import OURS, Table, read_table
 
-OUR_COLUMNS = ("val", "test")  # selected, reported
-THEIR_COLUMNS = ("c10_valid_e12", "c10_test_e200")  # of a table of NAS-Bench-201
+LEFT_OUT = ("grid",)  # of the strategies that are compared unless named: on a table it is random search without repetition
 
 
-@dataclass
-class Trace:
-    """One run of a strategy: after each evaluation the best of the selected column, and the reported one of the same network."""
+@dataclass(frozen=True)
+class Setting:
+    """What all runs of a comparison share."""
 
-    best: list[float] = field(default_factory=list)
-    reported: list[float] = field(default_factory=list)
-    duplicates: int = 0
-    absent: int = 0
-
-    def at(self, evals: int) -> int:
-        """The place of the last evaluation that a budget allows; a space may be exhausted before."""
-        return min(evals, len(self.best)) - 1
+    path: Path
+    evals: int
+    select: str
+    report: str
+    workers: int
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    if args.latency:
+        return bench_latency.run(args)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     names, evals = _strategies(args.strategies), _evals(args.evals)
-    if args.seeds < 1:
-        raise UserError(f"--seeds: must be at least 1, got {args.seeds}")
+    for option, value in (("--seeds", args.seeds), ("--workers", args.workers), ("--jobs", args.jobs)):
+        if value < 1:
+            raise UserError(f"{option}: must be at least 1, got {value}")
     of = read_table(Path(args.table) if args.table else OURS)
-    usual = THEIR_COLUMNS if args.table else OUR_COLUMNS
-    select, report = args.select or usual[0], args.report or usual[1]
+    if args.speed:
+        return bench_speed.run(of.space, names, args.json)
+    select, report = args.select or of.usual[0], args.report or of.usual[1]
     of.column(select, "--select")
     of.column(report, "--report")
     out: dict[str, Any] = {
         "table": args.table or "digits (packaged)", "networks": len(of.rows), "select": select, "report": report,
-        "best": {"select": of.best(select), "report": of.best(report)}, "seeds": args.seeds, "evals": evals, "strategies": {},
+        "best": {"select": of.best(select), "report": of.best(report)}, "seeds": args.seeds, "evals": evals, "workers": args.workers,
+        "strategies": {},
     }  # fmt: skip
-    for name in names:
-        began = time.monotonic()
-        traces = [race(of, name, seed, max(evals), select, report) for seed in range(args.seeds)]
-        out["strategies"][name] = {**summary(traces, evals, of.best(select)), "seconds": round(time.monotonic() - began, 1)}
+    setting = Setting(Path(args.table) if args.table else OURS, max(evals), select, report, args.workers)
+    curves = {}
+    for name, traces, seconds in compare(of, setting, names, args.seeds, args.jobs):
+        out["strategies"][name] = {**summary(traces, evals, of.best(select)), "seconds": round(seconds, 1)}
+        curves[name] = curve(traces, of.best(select), max(evals))
         if not args.json and sys.stderr.isatty():
-            print(f"{name}: {args.seeds} runs in {time.monotonic() - began:.0f} s", file=sys.stderr)
+            print(f"{name}: {args.seeds} runs in {seconds:.0f} s", file=sys.stderr)
+    if args.plot:
+        _write(Path(args.plot), plot(curves, f"points below the best {select}: mean of {args.seeds} runs, 95 % band"))
     if args.json:
         print_json(out)
     else:
@@ -74,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _strategies(text: str) -> list[str]:
+def _strategies(text: str | None) -> list[str]:
+    if text is None:
+        return [name for name in STRATEGIES if name not in LEFT_OUT]
     names = [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
         if name not in STRATEGIES:
@@ -91,34 +99,46 @@ def _evals(text: str) -> list[int]:
     return sorted({int(w) for w in words_})
 
 
-def race(of: Table, name: str, seed: int, evals: int, select: str, report: str) -> Trace:
-    """One run of a strategy on a table until so many different networks are evaluated, or nothing new comes any more."""
-    study = optuna.create_study(direction="maximize", sampler=strategy(name, Brief(of.space, seed, evals, (Objective("value", True),))))
-    trace = Trace()
-    seen: dict[str, float] = {}
-    misses = repeats = 0
-    while len(trace.best) < evals and misses < MOST_MISSES and repeats < SAME_AGAIN:
-        trial = study.ask()
-        _, choices = of.space.draw(trial_chooser(trial))
-        key = of.key(choices)
-        value = seen.get(key, of.evaluate(choices, select))
-        misses, repeats = misses + 1, repeats + 1 if key in seen else 0
-        if math.isnan(value):  # as an infeasible network: it costs nothing
-            trace.absent += 1
-            study.tell(trial, state=TrialState.PRUNED)
-            continue
-        study.tell(trial, value)
-        if key in seen:
-            trace.duplicates += 1
-            continue
-        seen[key] = value
-        misses = 0
-        better = not trace.best or value > trace.best[-1]
-        trace.best.append(value if better else trace.best[-1])
-        trace.reported.append(of.evaluate(choices, report) if better else trace.reported[-1])
-    if not trace.best:
-        raise UserError(f"{of.name}: none of {misses} networks drawn is in the table; is it of another space?")
-    return trace
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--plot {path}: cannot be written ({error.strerror})") from None
+
+
+# ---------------------------------------------------------------- runs
+
+
+def compare(of: Table, setting: Setting, names: Sequence[str], seeds: int, jobs: int) -> Iterator[tuple[str, list[Trace], float]]:
+    """The runs of each strategy, and how long they took; `jobs` processes share the seeds."""
+    if jobs == 1:
+        for name in names:
+            began = time.monotonic()
+            yield name, [_race(of, setting, name, seed) for seed in range(seeds)], time.monotonic() - began
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a copy of torch's threads could hang
+        for name in names:
+            began = time.monotonic()
+            yield name, list(pool.map(_there, [(setting, name, seed) for seed in range(seeds)])), time.monotonic() - began
+
+
+def _race(of: Table, setting: Setting, name: str, seed: int) -> Trace:
+    return race(of, name, seed, setting.evals, setting.select, setting.report, setting.workers)
+
+
+def _there(task: tuple[Setting, str, int]) -> Trace:
+    """One run in a process of the pool."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return _race(_table(task[0].path), *task)
+
+
+@cache
+def _table(path: Path) -> Table:
+    """Read once in a process, so that keys worked out in one run serve the next."""
+    return read_table(path)
+
+
+# ---------------------------------------------------------------- results
 
 
 def summary(traces: Sequence[Trace], evals: Sequence[int], best: float) -> dict[str, Any]:
@@ -142,8 +162,9 @@ def _half_width(values: Sequence[float]) -> float | None:
 
 def words(out: dict[str, Any]) -> str:
     """The summary as text."""
+    beside = f", {out['workers']} asynchronous workers" if out["workers"] > 1 else ""
     head = (
-        f"{out['table']}: {out['networks']:,} sets of choices, {out['seeds']} runs of each strategy\n"
+        f"{out['table']}: {out['networks']:,} sets of choices, {out['seeds']} runs of each strategy{beside}\n"
         f"regret: points below the best {out['select']}, {out['best']['select']:g}, with its 95 % interval; "
         f"then {out['report']} of the network selected (best: {out['best']['report']:g})\n"
     )

@@ -1,53 +1,82 @@
-"""nasforge calibrate: a latency profile of this machine for the networks of a space."""
+"""nasforge calibrate: a latency profile of this machine, or of one that is measured elsewhere, for the networks of a space."""
 
 from __future__ import annotations
 
 import argparse
 import random
 from dataclasses import asdict
+from pathlib import Path
 
 from nasforge.arch import Arch
 from nasforge.blocks import BLOCKS
 from nasforge.build import key
 from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
+from nasforge.commands.calibrate_away import read_measured, write_folder
 from nasforge.commands.common import print_json, space_named
 from nasforge.cost import count
 from nasforge.errors import UserError
-from nasforge.latency import calibrate, write_profile
+from nasforge.latency import Profile, calibrate, write_profile
+from nasforge.latency.pick import pick
 from nasforge.space import Space
 
+POOL = 8  # networks drawn for each one measured
 MOST_DRAWS = 50  # for each network wanted
+LONG = ("blocks", "networks", "times_ms")  # fields of a profile that are not told
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    if args.measured:
+        return _finish(args, read_measured(Path(args.measured)))
+    if args.networks < 1:
+        raise UserError(f"--networks: must be at least 1, got {args.networks}")
     data = space_named(args.space)
     check_arch(data, BLOCKS)
-    profile = calibrate(spread(Space(data), args.networks, args.seed), runtime=args.runtime, device=args.device)
+    archs = spread(Space(data), args.networks, args.seed)
+    if args.script:
+        folder = write_folder(archs, Path(args.script), args.space, args.runtime, args.batch)
+        if args.json:
+            print_json({"script": str(folder / "measure.py"), "networks": len(archs), "runtime": args.runtime})
+        else:
+            needs = "torch" if args.runtime == "eager" else args.runtime
+            print(f"{folder}: {len(archs)} networks. On the target machine, with {needs} installed:\n  python measure.py\n"
+                  f"and then here:\n  nasforge calibrate {args.space} --measured measured.json")  # fmt: skip
+        return 0
+    where = {"runtime": args.runtime, "device": args.device, "threads": args.threads, "batch": args.batch, "precision": args.precision}
+    return _finish(args, calibrate(archs, repeats=args.repeats, space=args.space, **where))
+
+
+def _finish(args: argparse.Namespace, profile: Profile) -> int:
     path = write_profile(profile, args.out)
     if args.json:
-        print_json({"profile": str(path), **{k: v for k, v in asdict(profile).items() if k != "table"}})
-    else:
-        e = profile.error
-        print(f"{path}: {profile.networks} networks of {args.space}, {profile.runtime} on {profile.device}, {profile.threads} thread(s); "
-              f"each predicted from the others: median error {e['median']:.1%}, worst {e['worst']:.1%}, "
-              f"rank correlation {e['rank_correlation']:.3f}")  # fmt: skip
+        told = {k: v for k, v in asdict(profile).items() if k not in LONG}
+        print_json({"profile": str(path), "networks": len(profile.networks), "rates": profile.predictor.fit.rates, **told})
+        return 0
+    e = profile.error
+    print(f"{path}: {len(profile.networks)} networks of {profile.space}, {profile.runtime} ({profile.precision}) on {profile.device}, "
+          f"{profile.threads} thread(s), batch {profile.batch}; {profile.processor}\n"
+          f"each predicted from the others: median error {e['median']:.1%}, worst {e['worst']:.1%}, "
+          f"{e['within_10_percent']:.0%} within 10 %, rank correlation {e['rank_correlation']:.3f}")  # fmt: skip
+    if e["noisy"]:
+        print(
+            f"{e['noisy']:.0%} of the measurements are uncertain by more than 5 %; calibrate again on a quiet machine for a better profile"
+        )
     return 0
 
 
 def spread(space: Space, wanted: int, seed: int) -> list[Arch]:
-    """Different networks of a space, evenly spread from its cheapest to its dearest draws."""
+    """Different networks of a space that tell most about the others; fewer where the space has no more."""
     rng = random.Random(seed)
-    found: dict[str, tuple[int, Arch]] = {}
+    found: dict[str, Arch] = {}
     for _ in range(wanted * MOST_DRAWS):
         arch, _ = space.draw(random_chooser(rng))
         try:
-            found.setdefault(key(arch), (count(arch).macs, arch))
+            count(arch)
+            found.setdefault(key(arch), arch)
         except UserError:
             continue
-        if len(found) >= 5 * wanted:
+        if len(found) >= POOL * wanted:
             break
-    ordered = sorted(found.values(), key=lambda pair: pair[0])
-    step = max(1, (len(ordered) - 1)) / max(1, wanted - 1)
-    return [ordered[round(i * step)][1] for i in range(min(wanted, len(ordered)))]
+    archs = list(found.values())
+    return [archs[i] for i in pick(archs, wanted)]

@@ -6,24 +6,42 @@ import argparse
 from dataclasses import asdict
 
 from nasforge.commands.common import arch_named, print_json
-from nasforge.latency import measure, predict, read_profile
+from nasforge.latency import Profile, measure, predict, read_profile
+from nasforge.latency.profile import processor, versions
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     arch = arch_named(args.arch)
-    where = {"runtime": args.runtime, "device": args.device, "threads": args.threads, "batch": args.batch}
+    where = {"runtime": args.runtime, "device": args.device, "threads": args.threads, "batch": args.batch, "precision": args.precision}
     profile = read_profile(args.profile) if args.profile else None
     predicted = predict(profile, arch, **where) if profile else None
-    found = measure(arch, **where)
+    found = measure(arch, **where, repeats=args.repeats)
     if args.json:
-        print_json({"arch": args.arch, **asdict(found), "predicted_ms": predicted})
+        print_json({"arch": args.arch, **asdict(found), "predicted_ms": predicted and predicted.ms,
+                    "interval_ms": predicted and [predicted.low_ms, predicted.high_ms]})  # fmt: skip
         return 0
-    noisy = ", a noisy measurement: repeat it on a quiet machine" if found.noisy else ""
-    print(f"{args.arch}: {found.median_ms:.3f} ms (quartiles {found.spread:.0%} apart{noisy}); {args.runtime}, {args.device}, "
-          f"{args.threads} thread(s), batch {args.batch}")  # fmt: skip
-    if profile and predicted is not None:
+    print(f"{args.arch}: {found.median_ms:.3f} ms ± {found.error:.1%} (quartiles {found.spread:.0%} apart over {found.repeats} passes); "
+          f"{args.runtime}, {args.device}, {args.threads} thread(s), batch {args.batch}, {args.precision}")  # fmt: skip
+    if found.noisy:
+        print("a noisy measurement, also after repeating it: measure again on a quiet machine")
+    elif found.busy:
         print(
-            f"predicted {predicted:.3f} ms by {args.profile} (median error {profile.error['median']:.1%} over {profile.networks} networks)"
+            f"the processor was busy with other work for {found.waiting:.0%} of the time; by the wall clock it took {found.wall_ms:.3f} ms"
         )
+    if profile and predicted:
+        print(f"predicted {predicted.ms:.3f} ms, 90 % of such networks between {predicted.low_ms:.3f} and {predicted.high_ms:.3f}; by "
+              f"{args.profile} (median error {profile.error.get('median', 0):.1%} over {len(profile.networks)} networks)")  # fmt: skip
+        for line in elsewhere(profile):
+            print(line)
     return 0
+
+
+def elsewhere(profile: Profile) -> list[str]:
+    """What of a profile is not of this machine."""
+    out = []
+    if profile.processor != processor():
+        out.append(f"note: the profile is of {profile.processor}, this machine is {processor()}")
+    now = versions(profile.runtime)
+    other = [f"{name} {v} (here {now[name]})" for name, v in profile.versions.items() if name in now and now[name] != v]
+    return out + ([f"note: the profile was made with {', '.join(other)}"] if other else [])

@@ -19,9 +19,10 @@ from nasforge.commands.train import for_data
 from nasforge.errors import UserError, nearest
 from nasforge.evaluate import EVALUATORS, TOLD, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
 from nasforge.export import export
+from nasforge.latency import read_profile
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
-from nasforge.search.objectives import COSTS, MEASURED, Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.search.objectives import COSTS, ELSEWHERE, MEASURED, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import FIDELITIES, PRUNERS
 from nasforge.search.session import Runner, search
@@ -80,7 +81,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     objectives = tuple(parse_objectives(asked["objective"]))
     if data.train.y.ndim < 3 and any("miou" in o.reads for o in objectives):
         raise UserError(f"--objective: miou is for label maps, {data.name} has classes; take accuracy")
-    _check_told(asked["evaluator"], objectives, limits.values())
+    profiles = _profiles(args.profile or [])
+    _check_told(asked["evaluator"], objectives, limits.values(), profiles)
     plan = Plan(
         space=space,
         data=spec,
@@ -102,6 +104,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         storage=args.storage,
         prior=tuple(args.prior or ()),
         inherit=args.inherit,
+        profiles=profiles,
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, spec, full=full, recipe=recipe), data)  # a wrong number is told before anything is written
@@ -118,10 +121,27 @@ def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, A
     return {**DEFAULTS, **of_space, **given}
 
 
-def _check_told(evaluator: str, objectives: Sequence[Objective], limits: Iterable[Limit]) -> None:
+def _profiles(words: Sequence[str]) -> dict[str, str]:
+    """The files of device profiles by device: `FILE` is this machine's, `NAME=FILE` another device's."""
+    out: dict[str, str] = {}
+    for word in words:
+        name, _, path = word.rpartition("=")
+        if name in out:
+            raise UserError(
+                f"--profile {word}: {name or 'this machine'} has two profiles; give each device a name of its own, as NAME=FILE"
+            )
+        read_profile(path)
+        out[name] = path
+    return out
+
+
+def _check_told(evaluator: str, objectives: Sequence[Objective], limits: Iterable[Limit], profiles: Iterable[str]) -> None:
     """Raises UserError where the evaluator never finds out a metric that is asked for."""
-    known = {*TOLD[evaluator], *COSTS, *MEASURED}
+    known = {*TOLD[evaluator], *COSTS, *MEASURED, *(ELSEWHERE + name for name in profiles if name)}
     for name in {name for o in objectives for name in o.reads} | {limit.metric for limit in limits}:
+        if name.startswith(ELSEWHERE) and name not in known:
+            device = name.removeprefix(ELSEWHERE)
+            raise UserError(f"{name}: needs the profile of that device; add --profile {device}=FILE (nasforge calibrate makes one)")
         if name not in known:
             raise UserError(
                 f"--evaluator {evaluator}: does not tell {name}; it tells {', '.join(sorted(TOLD[evaluator]))}, costs and latency"

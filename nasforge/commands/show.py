@@ -16,11 +16,12 @@ from nasforge.build import key
 from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
 from nasforge.commands.common import arch_named, print_json, space_named, table
+from nasforge.commands.roofline import show_roofline
 from nasforge.cost import Row, count, layer_table, textbook_rows
 from nasforge.errors import UserError
 from nasforge.files import space_names
 from nasforge.space import Space
-from nasforge.zoo import names
+from nasforge.zoo import names, recipe
 
 SAMPLES = 200
 
@@ -30,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if _is_space(args.what):
         return _show_space(args)
     arch = arch_named(args.what)
+    if args.device:
+        return show_roofline(args.what, arch, args.device, args.json)
     return _show_textbook(arch, args.json) if args.counting == "textbook" else _show_layers(args.what, arch, args.json)
 
 
@@ -46,15 +49,39 @@ def _show_layers(name: str, arch: Arch, json: bool) -> int:
     rows, cost = layer_table(arch), count(arch)
     if json:
         layers = [{k: _finite(v) for k, v in asdict(row).items() if k != "args"} for row in rows]
-        print_json({"arch": name, "key": key(arch), "layers": layers, **{k: v for k, v in _costs(cost).items()}})
+        about = {label: arch[label] for label in ("source", "note", "published") if label in arch}
+        print_json({"arch": name, "key": key(arch), "layers": layers, **_costs(cost), **about, "training": recipe(name)})
         return 0
     header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")
     print(table(header, [_line(row) for row in rows]))
     print(f"\n{name}: {cost.params:,} parameters, {cost.macs:,} multiply-adds, {cost.weight_bytes:,} bytes of weights, "
           f"{cost.peak_bytes:,} bytes of maps alive at once, {cost.activation_bytes:,} kept for training (for one sample)")  # fmt: skip
-    if "source" in arch:
-        print(f"source: {arch['source']}")
+    for label in ("source", "note"):
+        if label in arch:
+            print(f"{label}: {arch[label]}")
+    _print_training(name, arch)
     return 0
+
+
+def _print_training(name: str, arch: Arch) -> None:
+    """The published figures of a documented network, and the recipe that gave them."""
+    figures = dict(arch.get("published") or {})
+    if figures:
+        where = figures.pop("source")
+        print(f"published: {', '.join(f'{key} {_plain(value)}' for key, value in figures.items())} ({where})")
+    found = recipe(name)
+    if found:
+        note = f"; {found['note']}" if found["note"] else ""
+        values = ", ".join(f"{key} {_plain(value)}" for key, value in found["recipe"].items())
+        print(f"trained on {found['data']}: {values} ({found['source']}{note})")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name} {part:g}" for name, part in value.items())
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _costs(cost: Any) -> dict[str, int]:

@@ -7,16 +7,19 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nasforge.arch import Arch
+from nasforge.build import key
 from nasforge.commands.common import arch_named, print_json
 from nasforge.cost import count
 from nasforge.data import Data
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, data_of, fit_to_data, recipe_of, train
 from nasforge.files import write
+from nasforge.train import Recipe, default_recipe
 from nasforge.zoo.small import small
 
 
@@ -24,11 +27,15 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     spec = DataSpec(args.data or "digits", args.data_limit, 0, args.allow_code)
     data = data_of(spec)
-    arch = for_data(arch_named(args.arch), data)
+    given = arch_named(args.arch)
+    arch = for_data(given, data)
+    changed = difference(given, arch)
+    if changed and not args.json:
+        print(f"{args.arch}: {changed}", file=sys.stderr, flush=True)
     out = Path(args.out or f"runs/train-{Path(args.arch.replace(':', '-')).stem}")
     if args.device == "cpu":
         torch.set_num_threads(1)
-    changes = {} if args.epochs is None else {"epochs": args.epochs}
+    changes = {} if args.epochs is None else shortened(args.epochs, default_recipe(data, full=True), arch.get("recipe") or {})
     job = Job(
         arch,
         spec,
@@ -59,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     found = {
         "arch": args.arch,
         "data": data.name,
+        "form": changed or "as it is",
         "params": cost.params,
         "macs": cost.macs,
         "recipe": recipe.to_dict(),
@@ -74,6 +82,24 @@ def run(args: argparse.Namespace) -> int:
             f"{args.arch} on {data.name}: {cost.params:,} parameters; test {words}; {result.seconds['training']:.1f} s; everything in {out}"
         )
     return 0
+
+
+def shortened(epochs: int, base: Recipe, own: dict[str, Any]) -> dict[str, Any]:
+    """What another number of epochs changes in a recipe: the warm-up keeps its share, or few epochs would never leave it."""
+    usual, warmup = own.get("epochs", base.epochs), own.get("warmup_epochs", base.warmup_epochs)
+    return {"epochs": epochs, "warmup_epochs": warmup * min(1.0, epochs / usual)}
+
+
+def difference(given: Arch, arch: Arch) -> str:
+    """In words, what was done to an architecture to fit the data; nothing where nothing was."""
+    if given.get("input") == arch["input"] and given.get("classes") == arch["classes"]:
+        return ""
+    sizes = f"made for {given.get('input')} and {given.get('classes')} classes, used for {arch['input']} and {arch['classes']}"
+    try:
+        kept = key({**given, "input": arch["input"], "classes": arch["classes"]}) == key(arch)
+    except UserError:
+        kept = False
+    return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")
 
 
 def for_data(arch: Arch, data: Data) -> Arch:

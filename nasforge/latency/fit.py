@@ -1,66 +1,107 @@
-"""Milliseconds of blocks from milliseconds of networks: non-negative rates for work, then corrections by ridge regression.
+"""Milliseconds of blocks from milliseconds of networks: non-negative rates for work, then corrections by a Gaussian process.
 
-A network takes rates["network"] plus the times of its blocks. A block takes what its work costs at the rates, times one plus the sum of the
-corrections of its labels: the block itself at its shapes, its name, and each of its arguments. So a profile knows the blocks that it
-has seen one by one, and of others that 7x7 kernels are slow here. Both fits minimise relative errors.
+A network is expected to take rates["network"] plus what the work of its blocks costs at the rates. Blocks deviate from that by shares:
+each block at its shapes, each kind of block, and each value of its arguments. So a profile knows the blocks that it has seen one by
+one, and of others that 7x7 kernels are slow here. What a runtime fuses inside a block is in the times of the networks that were
+measured, and so in the corrections. Errors are relative throughout.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from nasforge.latency.units import AMOUNTS, amounts, labels
+from nasforge.latency.gaussian import Part, Posterior, condition
+from nasforge.latency.units import AMOUNTS, Units, amounts, labels
 
-Units = Counter[str]  # block texts and how often they stand in a network
 Rates = dict[str, float]  # ms for a network as such, and for one unit of each of AMOUNTS
-Table = dict[str, float]  # corrections of labels, as a share of the time at the rates
+Columns = dict[str, tuple[int, int]]  # the part and the column of a label
 RATES = ("network", *AMOUNTS)
+EXACT_VARIANCES = (1e-4, 1e-3, 1e-2)  # of the share by which one block at its shapes differs from its rates
+KIND_VARIANCES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the shares by which a kind of block, or a value of an argument, does
+LEAST_UNSEEN = (1e-3, 4e-2)  # the same of a block, of a kind or value that no measured network had
+NOISES = (0.01, 0.02, 0.05, 0.1)
+POWER = 2.0  # noise is a share of the time
+CONFIDENCE = 0.9
 
 
-def fit(networks: list[Units], times_ms: np.ndarray, penalty: float) -> tuple[Rates, Table]:
-    """The rates and the corrections; `penalty` holds the corrections small, infinity leaves none."""
-    rows = np.array([[1.0, *_work(units)] for units in networks]) / times_ms[:, None]
-    rates = dict(zip(RATES, _non_negative(rows).tolist(), strict=True))
-    if penalty == float("inf"):
-        return rates, {}
-    times = {block: at_rates(block, rates) for units in networks for block in units}
-    seen = {label: i for i, label in enumerate(sorted({label for block in times for label in labels(block)}))}
-    shares = np.zeros((len(networks), len(seen)))  # of a network's time, by label
-    missing = 1 - rates["network"] / times_ms
+@dataclass(frozen=True)
+class Fit:
+    """What measured networks say about blocks: the rates, the corrections, and how far predictions may be off.
+
+    columns: the place of each label in the parts of the posterior, (part, column).
+    """
+
+    rates: Rates
+    posterior: Posterior
+    columns: Columns
+
+
+def fit(networks: Sequence[Units], times_ms: np.ndarray) -> Fit:
+    """The fit to the times of measured networks."""
+    rates = dict(zip(RATES, non_negative(np.array([[1.0, *_work(units)] for units in networks]) / times_ms[:, None]).tolist(), strict=True))
+    columns = label_columns(networks)
+    mean, rows, _ = expected(networks, rates, columns)
+    scale = float(np.mean(times_ms))
+    parts = [Part(rows[i] / scale, variances) for i, variances in enumerate((EXACT_VARIANCES, KIND_VARIANCES))]
+    posterior = condition(mean / scale, parts, times_ms, power=POWER, noises=NOISES, scale=scale)
+    return Fit(rates, posterior, columns)
+
+
+def estimate(found: Fit, networks: Sequence[Units]) -> tuple[np.ndarray, np.ndarray]:
+    """The milliseconds of networks, and the standard deviations of measurements around them."""
+    mean, rows, unseen = expected(networks, found.rates, found.columns)
+    scale = found.posterior.scale
+    shares = [part / scale for part in rows]
+    variance = found.posterior.spread(mean / scale, shares) ** 2
+    for least, prior, ms in zip(LEAST_UNSEEN, found.posterior.variances, unseen, strict=True):
+        variance += max(least, prior) * ms**2
+    times = np.maximum(found.posterior.predict(mean / scale, shares), 0.1 * mean)
+    return times, np.sqrt(variance)
+
+
+def left_out(networks: Sequence[Units], times_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `estimate` says of each network by a fit to the others."""
+    out = []
+    for i, units in enumerate(networks):
+        rest = np.arange(len(networks)) != i
+        out.append(estimate(fit([networks[j] for j in np.flatnonzero(rest)], times_ms[rest]), [units]))
+    return np.array([float(times[0]) for times, _ in out]), np.array([float(spread[0]) for _, spread in out])
+
+
+def widening(estimates: np.ndarray, spreads: np.ndarray, times_ms: np.ndarray) -> float:
+    """Half the width of an interval that holds 90 % of the networks to come, in standard deviations, if they come as these did.
+
+    Source: Lei et al. 2018, section 2 (conformal prediction, here with leave-one-out errors).
+    """
+    distances = np.sort(np.abs(estimates - times_ms) / spreads)
+    return float(distances[min(int(np.ceil(CONFIDENCE * (len(distances) + 1))), len(distances)) - 1])
+
+
+def expected(networks: Sequence[Units], rates: Rates, columns: Columns) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """(n,) ms at the rates; of these the ms under each label of both parts, (n, f); and under labels that have no column, (n,)."""
+    rows = [np.zeros((len(networks), sum(part == i for part, _ in columns.values()))) for i in (0, 1)]
+    unseen = [np.zeros(len(networks)) for _ in (0, 1)]
+    mean = np.full(len(networks), rates["network"])
     for i, units in enumerate(networks):
         for block, n in units.items():
-            share = n * times[block] / times_ms[i]
-            missing[i] -= share
-            for label in labels(block):
-                shares[i, seen[label]] += share
-    scale = penalty * max(float(np.mean(np.sum(shares**2, 1))), 1e-12)
-    corrections = shares.T @ np.linalg.solve(shares @ shares.T + scale * np.eye(len(times_ms)), missing)
-    return rates, dict(zip(seen, corrections.tolist(), strict=True))
-
-
-def estimate(units: Units, rates: Rates, table: Table) -> float:
-    """The milliseconds of a network; labels never seen have no correction."""
-    total = rates["network"]
-    for block, n in units.items():
-        total += n * at_rates(block, rates) * max(0.0, 1 + sum(table.get(label, 0.0) for label in labels(block)))
-    return total
+            ms = n * at_rates(block, rates)
+            mean[i] += ms
+            for place, label in enumerate(labels(block)):
+                if label in columns:
+                    part, column = columns[label]
+                    rows[part][i, column] += ms
+                else:
+                    unseen[min(place, 1)][i] += ms
+    return mean, rows, unseen
 
 
 def at_rates(block: str, rates: Rates) -> float:
     """The milliseconds of a block by its work alone."""
     return sum(rates[name] * amount for name, amount in zip(AMOUNTS, amounts(block), strict=True))
-
-
-def leave_one_out(networks: list[Units], times_ms: np.ndarray, penalty: float) -> np.ndarray:
-    """The estimate of each network by a fit to the others."""
-    out = []
-    for i, units in enumerate(networks):
-        rest = np.arange(len(networks)) != i
-        out.append(estimate(units, *fit([n for n in networks if n is not units], times_ms[rest], penalty)))
-    return np.array(out)
 
 
 def apart(estimates: np.ndarray, times_ms: np.ndarray) -> np.ndarray:
@@ -74,12 +115,19 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
+def label_columns(networks: Sequence[Units]) -> Columns:
+    """Blocks at their shapes stand in part 0, kinds and arguments in part 1."""
+    blocks = sorted({block for units in networks for block in units})
+    kinds = sorted({label for block in blocks for label in labels(block)[1:]})
+    return {**{block: (0, i) for i, block in enumerate(blocks)}, **{label: (1, i) for i, label in enumerate(kinds)}}
+
+
 def _work(units: Units) -> list[float]:
     columns = zip(*([n * amount for amount in amounts(block)] for block, n in units.items()), strict=True)
     return [float(sum(column)) for column in columns]
 
 
-def _non_negative(rows: np.ndarray) -> np.ndarray:
+def non_negative(rows: np.ndarray) -> np.ndarray:
     """The w >= 0 for which rows @ w is nearest to ones: the best of the least-squares fits of every subset of columns."""
     best, least = np.zeros(rows.shape[1]), float("inf")
     scale = np.maximum(rows.max(0), 1e-30)  # amounts differ by many powers of ten

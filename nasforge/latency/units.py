@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -15,13 +16,41 @@ from nasforge.cost import layer_table
 
 AMOUNTS = ("layers", "dense_macs", "grouped_macs", "bytes")
 
+Units = Counter[str]  # block texts and how often they stand in a network
 
-def units(arch: Arch) -> Iterator[str]:
-    """The text of every block with its input shapes and the classes; chains and stages are taken apart."""
+
+def units_of(arch: Arch) -> Units:
+    """The blocks of a network and how often they stand in it; lines that were met before are remembered."""
+    found: Units = Counter()
     classes = int(arch.get("classes", 0))
     for step in steps(arch):
         if not step.where.startswith("aux."):  # these run in training only
-            yield from _open(step.node, step.shapes, classes)
+            tokens = tuple(isinstance(s, Tokens) for s in step.shapes)
+            for text, n in _line(_Line(step.node, step.shapes), step.shapes, tokens, classes):
+                found[text] += n
+    return found
+
+
+def units(arch: Arch) -> Iterator[str]:
+    """The text of every block with its input shapes and the classes; chains and stages are taken apart."""
+    return units_of(arch).elements()
+
+
+class _Line(str):
+    """A line as text, the name of a memory; its block and shapes travel along."""
+
+    node: Node
+    shapes: tuple[Shape, ...]
+
+    def __new__(cls, node: Node, shapes: tuple[Shape, ...]) -> _Line:
+        self = super().__new__(cls, repr(node))
+        self.node, self.shapes = node, shapes
+        return self
+
+
+@lru_cache(maxsize=100_000)
+def _line(line: _Line, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], classes: int) -> tuple[tuple[str, int], ...]:
+    return tuple(Counter(_open(line.node, line.shapes, classes)).items())
 
 
 def _open(node: Node, shapes: tuple[Shape, ...], classes: int) -> Iterator[str]:

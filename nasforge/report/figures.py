@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nasforge.search.objectives import COSTS, MEASURED
+from nasforge.search import objectives
 
 SHARES = ("accuracy", "miou")
 WORDS = {
@@ -84,7 +84,7 @@ def cap(metric: str) -> float:
 
 def is_cost(metric: str) -> bool:
     """Whether a metric is a size or a time, which spans powers of ten."""
-    return metric in COSTS or metric in MEASURED
+    return objectives.is_cost(metric)
 
 
 def word(metric: str) -> str:

@@ -115,6 +115,8 @@ class Crew:
 
     def close(self) -> None:
         self._stop.set()
+        if self.storage is not None:
+            self.storage.engine.dispose()
 
 
 def _owner(study: optuna.Study, me: str) -> str:

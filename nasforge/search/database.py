@@ -130,8 +130,7 @@ class Database(BaseStorage):
             return self._do(lambda: self._rdb.create_new_trial(study_id, template_trial))
         trial = self._do(lambda: self._insert(study_id))
         with self._lock:
-            self._open[trial._trial_id] = _Open(trial)
-            self._signed(trial._trial_id)
+            self._open[trial._trial_id] = _Open(trial, known={("user", DRIVER)})
             self._seen(study_id).trials[trial._trial_id] = trial
         return trial._trial_id
 
@@ -143,9 +142,10 @@ class Database(BaseStorage):
             row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
             trial_id = connection.execute(sql.insert(_TRIALS).values(row)).inserted_primary_key[0]
             connection.execute(sql.insert(_BEATS).values(trial_id=trial_id))
+            connection.execute(sql.insert(_USER), [_attr(trial_id, DRIVER, self.driver)])
             number = self._number(connection, study_id, trial_id)
         start = now.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
-        return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {}, {}, {}, trial_id)
+        return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {DRIVER: self.driver}, {}, {}, trial_id)
 
     def _number(self, connection: sql.Connection, study_id: int, trial_id: int) -> int:
         """The number of a new trial: how many the study had before."""

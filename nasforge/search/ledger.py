@@ -46,6 +46,8 @@ class Ledger:
         self.by_key: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._front: dict[int, Losses] = {}
+        self._curves: dict[int, list[Losses]] = {}
+        self._judged = with_limits(self.objectives, self.limits)
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
                 self._add(_record(trial))
@@ -59,6 +61,9 @@ class Ledger:
     def _add(self, record: Record) -> None:
         self.records[record.number] = record
         self._counts[record.kind] += 1
+        if record.curve and record.kind in ("finished", "pruned"):
+            place = record.number if record.first is None else record.first
+            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
         if record.kind == "finished" and self.feasible(record.metrics):
             self._join_front(record.number, losses(record.metrics, self.objectives))
         if record.key and record.kind not in ("duplicate", "interrupted"):
@@ -112,12 +117,7 @@ class Ledger:
 
     def curves(self) -> dict[int, list[Losses]]:
         """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
-        wanted = with_limits(self.objectives, self.limits)
-        return {
-            r.number if r.first is None else r.first: [epoch_losses(row, r.metrics, wanted) for row in r.curve]
-            for r in self.records.values()
-            if r.curve and r.kind in ("finished", "pruned")
-        }
+        return self._curves
 
 
 def _record(trial: FrozenTrial) -> Record:

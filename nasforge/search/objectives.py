@@ -13,13 +13,24 @@ from nasforge.errors import UserError, nearest
 TRAINED = ("accuracy", "loss", "miou")  # known only after training, on val
 COSTS = ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")  # known before
 MEASURED = ("latency_ms",)  # measured here
+ELSEWHERE = "latency_ms@"  # predicted for a device by its profile, known before training
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 PROXIES = ("naswot", "synflow", "grad_norm", "jacob_cov", "zico")  # scores at initialisation: see `nasforge.proxies`
 METRICS = (*TRAINED, *COSTS, *MEASURED, *PROXIES)
 Losses = tuple[float, ...]  # smaller is better, one number an objective
-_PRODUCT = re.compile(r"(\w+)((?:\*\(\w+/[-+0-9.eE]+\)\^[-+0-9.eE]+)+)")
-_FACTOR = re.compile(r"\*\((\w+)/([-+0-9.eE]+)\)\^([-+0-9.eE]+)")
-_LIMIT = re.compile(r"^\s*(\w+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+_PRODUCT = re.compile(r"(\w+)((?:\*\([\w@.-]+/[-+0-9.eE]+\)\^[-+0-9.eE]+)+)")
+_FACTOR = re.compile(r"\*\(([\w@.-]+)/([-+0-9.eE]+)\)\^([-+0-9.eE]+)")
+_LIMIT = re.compile(r"^\s*([\w@.-]+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+
+
+def is_metric(name: str) -> bool:
+    """Whether a word names a metric; `latency_ms@DEVICE` is the latency that the profile of a device predicts."""
+    return name in METRICS or (name.startswith(ELSEWHERE) and len(name) > len(ELSEWHERE))
+
+
+def is_cost(name: str) -> bool:
+    """Whether a metric is a cost: more of it is worse, and a factor counts alike everywhere."""
+    return name in (*COSTS, *MEASURED) or name.startswith(ELSEWHERE)
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ def parse_objectives(text: str) -> list[Objective]:
         factors = tuple((n, _finite(t, text), _finite(e, text)) for n, t, e in _FACTOR.findall(product[2])) if product else ()
         out.append(Objective(name, maximise, factors))
         for metric in (*([product[1]] if product else [name]), *(n for n, _, _ in factors)):
-            if metric not in METRICS:
+            if not is_metric(metric):
                 raise UserError(
                     f"--objective {text}: {metric!r} is no metric; {nearest(metric, METRICS)}; "
                     "a product is written accuracy*(latency_ms/5)^-0.07"
@@ -105,7 +116,7 @@ def parse_limit(text: str) -> Limit:
         bound = math.nan
     if not match or not math.isfinite(bound):
         raise UserError(f"--constraint {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
-    if match[1] not in METRICS:
+    if not is_metric(match[1]):
         raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest(match[1], METRICS)}")
     return Limit(match[1], "<" in match[2], bound)
 
@@ -114,7 +125,7 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
     """The limits of a space file: `constraints: {params: 2.0e6}` is an upper bound, `accuracy` a lower one."""
     out = []
     for name, bound in (constraints or {}).items():
-        if name not in METRICS:
+        if not is_metric(name):
             raise UserError(f"constraints.{name}: no metric has that name; {nearest(name, METRICS)}")
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise UserError(f"constraints.{name}: must be a number, got {bound!r}")
@@ -148,7 +159,7 @@ def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tup
     for objective, loss in zip(objectives, losses(metrics, objectives), strict=True):
         if objective.metric in ("accuracy", "miou") and objective.maximise:
             out.append(math.log10(max(1 + loss, LEAST_ERROR)))
-        elif objective.metric in (*COSTS, *MEASURED) and not objective.maximise:
+        elif is_cost(objective.metric) and not objective.maximise:
             out.append(math.log10(max(loss, 1e-9)))
         else:
             out.append(loss)

@@ -17,12 +17,13 @@ from nasforge.arch import Arch, digest
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec
 from nasforge.files import write
+from nasforge.latency import read_profile
 from nasforge.search.objectives import Limit, Objective
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
-LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False}  # what manifests of older versions lack
+LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}}  # what manifests of older versions lack
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -33,6 +34,7 @@ class Plan:
     fidelity: what grows from rung to rung where trainings pause, see `nasforge.search.pruners`.
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
+    profiles: files of device profiles that predict latency, by device; the name "" is this machine.
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
     """
@@ -57,6 +59,7 @@ class Plan:
     storage: str | None = None
     prior: tuple[str, ...] = ()
     inherit: bool = False
+    profiles: Mapping[str, str] = field(default_factory=dict)
 
     def final_settings(self) -> str:
         """What decides the results of the finals, as a digest; other finals are done anew."""
@@ -78,6 +81,7 @@ class Plan:
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
             "inherit": self.inherit,
+            "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -16,14 +16,18 @@ from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
+from nasforge.latency import Prediction
 from nasforge.search.crew import ENOUGH
 from nasforge.search.ledger import Ledger, Record
+from nasforge.search.objectives import ELSEWHERE
 from nasforge.search.strategies import trial_chooser
 from nasforge.space import Space
 
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
 STUCK = 40  # of these, duplicates in a row before random draws
 SAME_AGAIN = 300  # of these, duplicates in a row
+Predict = Callable[[Arch], Prediction]
+HERE = ""  # the name of this machine's profile
 
 Claim = Callable[[optuna.Trial, str], int | None]  # who else trains that function; ENOUGH, or None for nobody
 
@@ -53,8 +57,11 @@ def arch_key(arch: Arch) -> str:
 class Screen:
     """Asks a study until an architecture is new and feasible; what is not costs no training and is written down."""
 
-    def __init__(self, space: Space, ledger: Ledger, claim: Claim = lambda trial, key: None) -> None:
-        self.space, self.ledger, self.claim = space, ledger, claim
+    def __init__(
+        self, space: Space, ledger: Ledger, claim: Claim = lambda trial, key: None, predict: Mapping[str, Predict] | None = None
+    ) -> None:
+        """predict: latencies by the profiles of devices; `HERE` is this machine."""
+        self.space, self.ledger, self.claim, self.predict = space, ledger, claim, predict or {}
         self.enough = False  # other drivers have taken what was left to ask
         self.running: dict[str, int] = {}
         self.tightest: dict[str, float] = {}
@@ -111,7 +118,7 @@ class Screen:
             record.metrics = dict(original.metrics) if original else {}
             self.ledger.close(trial, record)
             return None, record
-        if not self.ledger.feasible(record.metrics) or self._too_large(record):
+        if not self.ledger.feasible(record.metrics) or self._too_large(record) or self._too_slow(record, arch):
             self._note_nearest(record.metrics)
             self.ledger.close(trial, record)
             return None, record
@@ -131,11 +138,27 @@ class Screen:
                 return True
         return False
 
+    def _too_slow(self, record: Record, arch: Arch) -> bool:
+        """Whether this machine's profile is sure that a limit on latency is broken: its whole interval lies above."""
+        if HERE not in self.predict:
+            return False
+        found = self.predict[HERE](arch)
+        record.metrics["predicted_latency_ms"] = found.ms
+        for limit in self.ledger.limits:
+            if limit.metric == "latency_ms" and limit.upper and found.low_ms > limit.bound:
+                record.message = f"{limit}: predicted {found.ms:.3g} ms, at least {found.low_ms:.3g}"
+                self.tightest["latency_ms"] = min(found.ms, self.tightest.get("latency_ms", found.ms))
+                return True
+        return False
+
     def _costs(self, arch: Arch) -> dict[str, float]:
         cost = count(arch)
         out = costs(cost)
         if self.memory:
             out["activation_bytes"] = float(cost.activation_bytes)
+        for name, predict in self.predict.items():
+            if name != HERE:  # a limit is to hold on the device: the upper end of the interval counts
+                out[ELSEWHERE + name] = predict(arch).high_ms
         return out
 
     def _note_nearest(self, metrics: dict[str, float]) -> None:

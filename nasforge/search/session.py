@@ -30,6 +30,8 @@ from nasforge.search.strategies import strategy
 from nasforge.search.trials import Show, Trials, ask_again
 from nasforge.space import Space
 
+CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
+
 
 class Runner(Protocol):
     """What carries jobs: see `nasforge.runners`."""
@@ -58,13 +60,13 @@ def search(plan: Plan, run: Path, start_runner: Callable[[], Runner], show: Show
         runner = start_runner()
         try:
             return _run(
-                plan, run, study, lambda: _study(storage, f"{prefix}control", plan, "random", crew, 7919), runner, clock, show, crew
+                plan, run, study, lambda: _study(storage, f"{prefix}control", plan, "random", crew, CONTROL_SEED), runner, clock, show, crew
             )
         finally:
-            crew.close()
             runner.close()
             if crew.owns:
                 study.set_user_attr("seconds", clock.totals())
+            crew.close()
     finally:
         lock.close()
 
@@ -96,9 +98,14 @@ def _study(storage: Any, name: str, plan: Plan, strategy_name: str, crew: Crew, 
         raise
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: the storage has another study of that name ({error}); choose another --run") from None
-    prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
-    study.sampler = strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior))
+    study.sampler = sampler_of(plan, strategy_name, other)
     return study
+
+
+def sampler_of(plan: Plan, strategy_name: str, other: int) -> Any:
+    """The sampler of a strategy for a plan; `other` as in `_study`."""
+    prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
+    return strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior))
 
 
 def _inside(plan: Plan) -> dict[str, dict[str, Any]]:

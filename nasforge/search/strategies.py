@@ -7,15 +7,19 @@ from collections.abc import Callable
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 
 from nasforge.choosers import random_chooser
 from nasforge.errors import UserError, nearest
 from nasforge.openings import Opening, Scalar
 from nasforge.search.history import Brief
-from nasforge.search.proposer import Fresh, Proposer
+from nasforge.search.proposer import Fresh, Propose, Proposer
 from nasforge.search.proposers.evolution import evolve
+from nasforge.search.proposers.genetic import nsga2, nsga3
+from nasforge.search.proposers.grid import enumerate_all
 from nasforge.search.proposers.local import climb
+from nasforge.search.proposers.progressive import progress
+from nasforge.search.proposers.reinforce import reinforce
 from nasforge.space import Chooser
 
 
@@ -35,27 +39,21 @@ def tpe(brief: Brief) -> BaseSampler:
     return Fresh(brief, make)
 
 
-def evolution(brief: Brief) -> BaseSampler:
-    """Regularised evolution; with several objectives the fittest survive. Source: Real et al. 2019; Deb et al. 2002."""
-    return Proposer(brief, evolve(brief))
-
-
-def local(brief: Brief) -> BaseSampler:
-    """Local search from the best of some random starts. Source: White et al. 2021."""
-    return Proposer(brief, climb(brief))
-
-
-def nsga2(brief: Brief) -> BaseSampler:
-    """NSGA-II with a population that leaves room for several generations. Source: Deb et al. 2002."""
-    return Fresh(brief, lambda seed: NSGAIISampler(seed=seed, population_size=max(6, min(50, brief.trials // 4))))
+def proposing(make: Callable[[Brief], Propose]) -> Callable[[Brief], BaseSampler]:
+    """A strategy of our own as a sampler."""
+    return lambda brief: Proposer(brief, make(brief))
 
 
 STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
     "random": random,
     "tpe": tpe,
-    "nsga2": nsga2,
-    "evolution": evolution,
-    "local": local,
+    "evolution": proposing(evolve),
+    "local": proposing(climb),
+    "nsga2": proposing(nsga2),
+    "nsga3": proposing(nsga3),
+    "reinforce": proposing(reinforce),
+    "progressive": proposing(progress),
+    "grid": proposing(enumerate_all),
 }
 
 

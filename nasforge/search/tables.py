@@ -2,7 +2,8 @@
 
 A table is a csv file (plain or gzipped) of one line per network: columns that say which network, and numeric columns. Which network:
 either `arch`, the strings of NAS-Bench-201 (Dong & Yang 2020), read as choices of the packaged space `cell`; or one column per opening
-of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them.
+of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them. The json file of NAS-Bench-Macro is
+read as it is (`nasforge.search.macro_table`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ from nasforge.choosers import replay
 from nasforge.errors import UserError, nearest
 from nasforge.files import find_space, read
 from nasforge.openings import Opening, Scalar
+from nasforge.search.macro_table import USUAL as MACRO_COLUMNS
+from nasforge.search.macro_table import macro_rows
 from nasforge.space import Choices, Space
 
 OURS = Path(__file__).resolve().parent / "digits_table.csv.gz"
+OUR_COLUMNS = ("val", "test")  # selected, reported
+THEIR_COLUMNS = ("c10_valid_e12", "c10_test_e200")  # of a table of NAS-Bench-201
 _NODE = re.compile(r"\|(?:\w+~\d\|)+")
 _EDGE = re.compile(r"(\w+)~(\d)")
 
@@ -31,10 +36,17 @@ Row = tuple[tuple[str, Scalar], ...]  # choices, ordered by name
 
 
 class Table:
-    """What every network of a space scored: `evaluate(choices, column)`."""
+    """What every network of a space scored: `evaluate(choices, column)`. usual: the columns that are selected and reported if none is named."""
 
-    def __init__(self, name: str, space: Space, rows: Mapping[Row, int], columns: Mapping[str, Sequence[float]]) -> None:
-        self.name, self.space, self.rows, self.columns = name, space, rows, columns
+    def __init__(
+        self,
+        name: str,
+        space: Space,
+        rows: Mapping[Row, int],
+        columns: Mapping[str, Sequence[float]],
+        usual: tuple[str, str] = OUR_COLUMNS,
+    ) -> None:
+        self.name, self.space, self.rows, self.columns, self.usual = name, space, rows, columns, usual
         self._keys: dict[Row, str] = {}
 
     def column(self, name: str, option: str = "column") -> Sequence[float]:
@@ -66,7 +78,12 @@ def _row(choices: Mapping[str, Scalar]) -> Row:
 
 def read_table(path: Path = OURS) -> Table:
     """The table in a file. Raises UserError, with the line, for one that is not a table."""
-    lines = list(csv.DictReader(io.StringIO(_text(path))))
+    text = _text(path)
+    if text.startswith("{"):
+        choices_of, numbers = macro_rows(text, path)
+        space = Space(read(find_space("macro")))
+        return Table(str(path), space, {_row(c): i for i, c in enumerate(choices_of)}, _told(numbers), MACRO_COLUMNS)
+    lines = list(csv.DictReader(io.StringIO(text)))
     if not lines:
         raise UserError(f"{path}: must hold a header and at least one network, got nothing")
     official = "arch" in lines[0]
@@ -80,7 +97,12 @@ def read_table(path: Path = OURS) -> Table:
         choices = _of_string(line["arch"] or "", openings, where) if official else _of_columns(line, openings, where)
         rows.setdefault(_row(choices), number)
     columns = {n: [_number(line[n]) for line in lines] for n in lines[0] if n is not None and n not in openings}
-    return Table(str(path), space, rows, {n: v for n, v in columns.items() if not all(map(math.isnan, v))})
+    return Table(str(path), space, rows, _told(columns), THEIR_COLUMNS if official else OUR_COLUMNS)
+
+
+def _told(columns: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """The columns that hold numbers."""
+    return {name: values for name, values in columns.items() if not all(map(math.isnan, values))}
 
 
 def _text(path: Path) -> str:

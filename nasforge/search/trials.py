@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from nasforge.errors import UserError
 from nasforge.evaluate import Job, Recipe, Result, data_of, recipe_of
+from nasforge.latency import check_conditions, read_profile
 from nasforge.search.clock import Clock
 from nasforge.search.crew import Crew
 from nasforge.search.ledger import COUNTED, Ledger, Record
@@ -20,7 +21,7 @@ from nasforge.search.objectives import epoch_losses, with_limits
 from nasforge.search.plan import Plan
 from nasforge.search.proposer import ordinal
 from nasforge.search.pruners import FIDELITIES, PRUNERS, pauses, promotable, share
-from nasforge.search.screen import Candidate, Screen
+from nasforge.search.screen import HERE, Candidate, Predict, Screen
 from nasforge.search.status import Status
 from nasforge.space import Space
 
@@ -53,7 +54,7 @@ class Trials:
 
     def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, crew: Crew) -> None:
         self.plan, self.run, self.ledger, self.clock, self.phase, self.crew = plan, run, ledger, clock, phase, crew
-        self.screen = Screen(Space(plan.space), ledger, lambda trial, key: crew.claim(trial, key, plan.trials))
+        self.screen = Screen(Space(plan.space), ledger, lambda trial, key: crew.claim(trial, key, plan.trials), predictors(plan))
         self.pruner = PRUNERS[plan.pruner]
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
@@ -272,6 +273,17 @@ class Trials:
         spent = time.monotonic() - self.began
         left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
         self._show(Status.of(self.phase, self.ledger, self.plan, left, force))
+
+
+def predictors(plan: Plan) -> dict[str, Predict]:
+    """What predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
+    out: dict[str, Predict] = {}
+    for name, path in plan.profiles.items():
+        profile = read_profile(path)
+        if name == HERE:
+            check_conditions(profile, runtime="eager", device=plan.device, batch=1, precision="float32")
+        out[name] = profile.predictor
+    return out
 
 
 def ask_again(study: Any, trial: Any) -> None:

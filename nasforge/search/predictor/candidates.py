@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import islice
 from random import Random
 
 from nasforge.choosers import crossover, mutate
-from nasforge.search.history import History, Seen
+from nasforge.openings import Scalar
+from nasforge.search.history import History
 from nasforge.search.predictor.encoder import Encoder, Row
+from nasforge.search.proposers.moves import excess
 from nasforge.search.proposers.ranking import ranked
-from nasforge.space import Choices
+from nasforge.space import Choices, Space
 
 PARENTS = 12
-BRED = 100  # changes and crosses an ask
-FRESH = 48  # draws an ask, renewed every so many asks:
+BRED = 48  # changes and crosses at a time
+FRESH = 128  # draws, renewed every so many asks:
 RENEWED = 16
 CROSSED = 0.15  # shares of what is bred
 CHANGED_TWICE = 0.25
@@ -29,32 +32,51 @@ class Candidate:
     row: Row
 
 
-def candidates(history: History, encoder: Encoder, asked: set[str], rng: Random) -> list[Candidate]:
-    """New networks, in no order."""
-    found: dict[str, Candidate] = {}
-    for choices, row in encoder.sample(FRESH, f"{history.brief.seed}/fresh/{history.ordinal // RENEWED}"):
-        found.setdefault(row.name, Candidate(choices, row))
-    parents = _parents(history)
-    for _ in range(BRED if parents else 0):
-        choices = _bred(history, parents, rng)
-        new = encoder.row(choices)
-        if new is not None:
-            found.setdefault(new.name, Candidate(choices, new))
-    return [candidate for name, candidate in found.items() if name not in asked]
+class Pool:
+    """Networks of functions that were not asked for; each is given out once."""
+
+    def __init__(self, encoder: Encoder, asked: set[str]) -> None:
+        self.encoder, self.met = encoder, set(asked)
+        self.found: list[Candidate] = []
+
+    def take(self) -> list[Candidate]:
+        """What came in since the last time."""
+        taken, self.found = self.found, []
+        return taken
+
+    def add(self, choices: Mapping[str, Scalar], row: Row | None) -> None:
+        """Take in a network if it is new and can be written down."""
+        if row is not None and row.name not in self.met:
+            self.met.add(row.name)
+            self.found.append(Candidate(dict(choices), row))
+
+    def draw(self, history: History) -> None:
+        """Add random networks."""
+        for choices, row in self.encoder.sample(FRESH, f"{history.brief.seed}/fresh/{history.ordinal // RENEWED}"):
+            self.add(choices, row)
+
+    def breed(self, parents: Sequence[Mapping[str, Scalar]], rng: Random) -> None:
+        """Add parents, and changes and crosses of them, of the first ones most."""
+        for choices in parents:
+            self.add(choices, self.encoder.row(choices))
+        for _ in range(BRED if parents else 0):
+            choices = _bred(self.encoder.space, parents, rng)
+            self.add(choices, self.encoder.row(choices))
 
 
-def _parents(history: History) -> Sequence[Seen]:
-    """The best trials of this search and of earlier ones."""
+def best(history: History) -> list[Mapping[str, Scalar]]:
+    """The choices of the best trials of this search and of earlier ones; where none keeps the limits, of those that break them least."""
     prior = [t for t in history.brief.prior if t.kind == "finished" and t.losses]
-    return list(islice(ranked([*history.finished, *prior], history.brief.objectives), PARENTS))
+    found = list(islice(ranked([*history.finished, *prior], history.brief.objectives), PARENTS))
+    near = [] if history.finished else [t for t in history.trials if t.kind in ("infeasible", "finished") and t.metrics]
+    return [t.choices for t in (*found, *nsmallest(PARENTS, near, key=lambda t: excess(history, t)))]
 
 
-def _bred(history: History, parents: Sequence[Seen], rng: Random) -> Choices:
-    space = history.brief.space
+def _bred(space: Space, parents: Sequence[Mapping[str, Scalar]], rng: Random) -> Choices:
     parent = parents[int(len(parents) * rng.random() ** 2)]
     way = rng.random()
     if way < CROSSED:
-        ask = crossover(parent.choices, rng.choice(parents).choices, rng)
+        ask = crossover(parent, rng.choice(parents), rng)
     else:
-        ask = mutate(parent.choices, rng, 1 if way < 1 - CHANGED_TWICE else 2)
+        ask = mutate(parent, rng, 1 if way < 1 - CHANGED_TWICE else 2)
     return space.draw(ask)[1]

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nasforge.arch import canonical, digest
+from nasforge.arch import Arch, Node, canonical, digest
 from nasforge.build import opened
 from nasforge.choosers import random_chooser, replay
 from nasforge.errors import UserError
 from nasforge.openings import Opening, Scalar
-from nasforge.search.predictor.features import GROUPS, choice_features, graph_features
+from nasforge.search.predictor.features import GROUPS, Features, chains, choice_features, part
 from nasforge.space import Choices, Space
 
-MOST_ROWS = 20_000  # remembered
-MOST_COLUMNS = 1200  # that models read: the commonest
+MOST_ROWS = 8000  # remembered
+MOST_BLOCKS = 8000
+MOST_SAMPLES = 8
+MOST_COLUMNS = 1000  # that models read: the commonest
 Matrix = NDArray[np.float64]
+Places = NDArray[np.integer]
+Numbers = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,8 @@ class Row:
     """The features of one network, as places in the vocabulary and numbers; `name` is equal for networks of one function."""
 
     name: str
-    places: NDArray[np.int64]
-    numbers: NDArray[np.float64]
+    places: Places
+    numbers: Numbers
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,27 @@ class Columns:
     Scaled, two networks of the sample differ by 1 (squared, on average) in each group.
     """
 
-    places: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    middle: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    places: Places
+    groups: Places
+    middle: Numbers
+    scale: Numbers
 
     def scaled(self, numbers: Matrix) -> list[Matrix]:
         """The columns of each group, scaled."""
         whole = (numbers - self.middle) * self.scale
         return [whole[:, self.groups == g] for g in np.unique(self.groups)]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """The features of a block as places and numbers; the digest of the block; its kind."""
+
+    digest: str
+    kind: str
+    places: Places
+    numbers: Numbers
+    most_places: Places
+    most_numbers: Numbers
 
 
 class Encoder:
@@ -55,27 +74,55 @@ class Encoder:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.rows: dict[tuple[tuple[str, Scalar], ...], Row | None] = {}
+        self.blocks: dict[str, Coded] = {}
+        self.samples: dict[str, list[tuple[Choices, Row]]] = {}
         self.vocabulary: dict[str, int] = {}
         self.words: list[str] = []
 
     def row(self, choices: Mapping[str, Scalar]) -> Row | None:
-        """The row of a network; None where no network can be built from the choices on paper."""
+        """The row of a network; None where no network can be written down for the choices."""
         known = tuple(sorted(choices.items()))
         if known not in self.rows:
-            if len(self.rows) >= MOST_ROWS:
-                for old in list(self.rows)[: MOST_ROWS // 2]:
-                    del self.rows[old]
+            _shorten(self.rows, MOST_ROWS)
             self.rows[known] = self._encode(choices)
         return self.rows[known]
 
     def sample(self, count: int, seed: str) -> list[tuple[Choices, Row]]:
-        """Random networks that can be built on paper: always the same ones of a seed."""
-        rng = Random(seed)
-        drawn = (self.space.draw(random_chooser(rng))[1] for _ in range(count))
-        return [(choices, row) for choices in drawn if (row := self.row(choices)) is not None]
+        """Random networks: always the same ones of a seed."""
+        if seed not in self.samples:
+            _shorten(self.samples, MOST_SAMPLES)
+            rng = Random(seed)
+            drawn = [self.space.draw(random_chooser(rng))[1] for _ in range(count)]
+            self.samples[seed] = [(choices, row) for choices in drawn if (row := self.row(choices)) is not None]
+        return self.samples[seed]
+
+    def dense(self, rows: Sequence[Row], places: Places) -> Matrix:
+        """(rows, places): the numbers of rows in some places of the vocabulary."""
+        column = np.full(len(self.words), -1)
+        column[places] = np.arange(len(places))
+        out = np.zeros((len(rows), len(places)))
+        for i, row in enumerate(rows):
+            where = column[row.places]
+            read = where >= 0
+            out[i, where[read]] = row.numbers[read]
+        return out
+
+    def columns(self, rows: Sequence[Row]) -> Columns:
+        """What differs among rows."""
+        common = np.bincount(np.concatenate([row.places for row in rows]), minlength=len(self.words))
+        some = sorted(np.flatnonzero(common), key=lambda i: (-common[i], self.words[i]))[: 2 * MOST_COLUMNS]
+        places = np.array(sorted(some, key=lambda i: self.words[i]), dtype=np.int64)
+        numbers = self.dense(rows, places)
+        differ = np.flatnonzero(numbers.std(axis=0) > 1e-9)[:MOST_COLUMNS]
+        places, numbers = places[differ], numbers[:, differ]
+        groups = np.array([GROUPS.index(self.words[i].split("/")[0]) for i in places], dtype=np.int64)
+        size = np.bincount(groups, minlength=len(GROUPS))[groups]
+        return Columns(places, groups, numbers.mean(axis=0), 1 / (numbers.std(axis=0) * np.sqrt(2 * size)))
+
+    # ------------------------------------------------------------ one network
 
     def _encode(self, choices: Mapping[str, Scalar]) -> Row | None:
-        found: dict[str, float] = {}
+        found: Features = {}
         recorded = replay(choices)
 
         def ask(opening: Opening) -> Scalar:
@@ -86,14 +133,30 @@ class Encoder:
         try:
             arch, _ = self.space.draw(ask)
             form = canonical(arch, opened)
-        except UserError:
+        except (UserError, ValueError, TypeError, KeyError):  # it will be asked, and told to be infeasible with the reason
             return None
-        except (ValueError, TypeError, KeyError):
-            return None
-        recipe = arch.get("recipe")
-        found.update(graph_features(form))
-        places = np.array([self._place(word) for word in found], dtype=np.int64)
-        return Row(digest([form, recipe]), places, np.array(list(found.values()), dtype=float))
+        return self._row(found, form, arch)
+
+    def _row(self, found: Features, form: Mapping[str, Any], arch: Arch) -> Row:
+        coded = [[self._block(node) for node in chain] for chain in chains(form)]
+        blocks = [block for chain in coded for block in chain]
+        pairs = [self._place(f"near/{a.kind}>{b.kind}") for a, b in pairwise(blocks)]
+        places = np.concatenate([[self._place(word) for word in found], pairs, *(b.places for b in blocks)]).astype(np.int64)
+        numbers = np.concatenate([list(found.values()), np.ones(len(pairs)), *(b.numbers for b in blocks)])
+        whole = np.bincount(places, numbers, minlength=len(self.words))
+        for block in blocks:
+            whole[block.most_places] = np.maximum(whole[block.most_places], block.most_numbers)
+        some = np.flatnonzero(whole)
+        return Row(_name(form, coded, arch), some.astype(np.int32), whole[some].astype(np.float32))
+
+    def _block(self, node: Node) -> Coded:
+        text = repr(node)
+        if text not in self.blocks:
+            _shorten(self.blocks, MOST_BLOCKS)
+            own = part(node)
+            codes = [(np.array([self._place(w) for w in f], dtype=np.int64), np.array(list(f.values()))) for f in (own.sums, own.most)]
+            self.blocks[text] = Coded(digest(node), own.kind, *codes[0], *codes[1])
+        return self.blocks[text]
 
     def _place(self, word: str) -> int:
         if word not in self.vocabulary:
@@ -101,21 +164,17 @@ class Encoder:
             self.words.append(word)
         return self.vocabulary[word]
 
-    def dense(self, rows: Sequence[Row], places: NDArray[np.int64] | None = None) -> Matrix:
-        """The numbers of rows, (rows, vocabulary), or in the given places of the vocabulary only."""
-        out = np.zeros((len(rows), len(self.words)))
-        for i, row in enumerate(rows):
-            out[i, row.places] = row.numbers
-        return out if places is None else out[:, places]
 
-    def columns(self, rows: Sequence[Row]) -> Columns:
-        """What differs among rows."""
-        numbers = self.dense(rows)
-        spread = numbers.std(axis=0)
-        common = (numbers != 0).sum(axis=0)
-        some = np.flatnonzero(spread > 1e-9)
-        some = np.array(sorted(some, key=lambda i: (-common[i], self.words[i]))[:MOST_COLUMNS], dtype=np.int64)
-        places = np.array(sorted(some, key=lambda i: self.words[i]), dtype=np.int64)
-        groups = np.array([GROUPS.index(self.words[i].split("/")[0]) for i in places], dtype=np.int64)
-        size = np.bincount(groups, minlength=len(GROUPS))[groups]
-        return Columns(places, groups, numbers[:, places].mean(axis=0), 1 / (spread[places] * np.sqrt(2 * size)))
+def _name(form: Mapping[str, Any], coded: Sequence[Sequence[Coded]], arch: Arch) -> str:
+    """The name of the function that a canonical architecture computes, trained as its recipe says."""
+    rest = {k: v for k, v in form.items() if k not in ("steps", "heads")}
+    wires = [(step["from"], step["as"]) for step in form["steps"]] + [(end[0], end[2]) for end in form["heads"]]
+    whole = repr((rest, wires, [[b.digest for b in chain] for chain in coded], arch.get("recipe")))
+    return blake2b(whole.encode(), digest_size=16).hexdigest()
+
+
+def _shorten(memory: dict[Any, Any], most: int) -> None:
+    """Forget the older half of a full memory."""
+    if len(memory) >= most:
+        for old in list(memory)[: most // 2]:
+            del memory[old]

@@ -6,11 +6,10 @@ between input and output of a block), `real` (the same without what only passes 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 from nasforge.arch import Node, split
@@ -41,33 +40,17 @@ def _place(value: float, low: float, high: float, log: bool) -> float:
     return (value - low) / (high - low) if high > low else 0.0
 
 
-def graph_features(form: Mapping[str, Any]) -> Features:
-    """The features of a canonical architecture (`nasforge.arch.canonical`): sums over its blocks."""
-    out: Counter[str] = Counter()
-    widest: dict[str, float] = defaultdict(float)
-    before = ""
-    for chain in _chains(form):
-        for node in chain:
-            sums, most, name = _block(json.dumps(node))
-            out.update(sums)
-            for key, value in most.items():
-                widest[key] = max(widest[key], value)
-            out[f"near/{before}>{name}"] += 1
-            before = name
-    return {**out, **widest}
+@dataclass(frozen=True)
+class Part:
+    """What one block adds to a network: features that are summed over blocks, those of which the largest counts, and its kind."""
+
+    sums: Features
+    most: Features
+    kind: str
 
 
-def _chains(form: Mapping[str, Any]) -> Iterator[Sequence[Node]]:
-    for step in form["steps"]:
-        yield step["do"]
-    for end in form["heads"]:
-        yield end[1]
-
-
-@lru_cache(maxsize=50_000)
-def _block(text: str) -> tuple[Features, Features, str]:
-    """What a block adds to the sums, its largest numbers, and its kind."""
-    node = json.loads(text)
+def part(node: Node) -> Part:
+    """The features of one canonical block."""
     graph = graph_of([node])
     sums: Counter[str] = Counter()
     most: dict[str, float] = {}
@@ -82,7 +65,15 @@ def _block(text: str) -> tuple[Features, Features, str]:
         sums.update(_paths(graph))
     name, args, _ = split(node)
     inner = sorted({inner for inner, _ in _operations(node)} - {name})
-    return dict(sums), most, f"{label(name, args)}({','.join(inner)})"
+    return Part(dict(sums), most, f"{label(name, args)}({','.join(inner)})")
+
+
+def chains(form: Mapping[str, Any]) -> Iterator[Sequence[Node]]:
+    """The chains of blocks of a canonical architecture (`nasforge.arch.canonical`)."""
+    for step in form["steps"]:
+        yield step["do"]
+    for end in form["heads"]:
+        yield end[1]
 
 
 def _operations(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Models of every objective and limit of a search, kept as long as they are right: each follows from the trials alone."""
+"""Models of every objective and metric of a search, kept as long as they are right: each follows from the cases alone."""
 
 from __future__ import annotations
 
@@ -11,32 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasforge.search.history import Brief, Seen
-from nasforge.search.objectives import COSTS, MEASURED, Limit
+from nasforge.search.history import Brief
+from nasforge.search.objectives import COSTS, MEASURED
+from nasforge.search.predictor.cases import Case
 from nasforge.search.predictor.encoder import Columns, Encoder, Row
-from nasforge.search.predictor.evidence import Evidence, Matrix, Vector, evidence, known_before, standard, warped
+from nasforge.search.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
 from nasforge.search.predictor.models import MOST_FITTED, Belief, Process, Ridge, Trees, Weights, fit_weights
 
-REFERENCE = 96  # random networks that tell, with the trials, what is usual in the space
-MOST_LEARNED = 300  # trials that a model learns from: the best, the latest, some others
-GROWTH = 1.25  # columns and weights are fitted anew when there are so many times more trials
-REFITS = 25  # trees are grown anew when there is a 25th more trials
+REFERENCE = 96  # random networks that tell, with the cases, what is usual in the space
+MOST_LEARNED = 300  # cases that a model learns from: the best, the latest, some others
+GROWTH = 1.25  # columns and weights are fitted anew when there are so many times more cases
+REFITS = 25  # trees are grown anew when there is a 25th more cases
+LEAST = 3  # cases trained to the end, before there are models
+FEWEST = 5  # cases that tell a metric
 KEPT = 12  # things remembered of each kind
 
-
-class Memory:
-    """The last few results of a function by a name that tells all that they depend on."""
-
-    def __init__(self) -> None:
-        self.kept: dict[Any, Any] = {}
-
-    def get(self, name: Any, make: Callable[[], Any]) -> Any:
-        """What is remembered under the name, or made now."""
-        if name not in self.kept:
-            self.kept[name] = make()
-            if len(self.kept) > KEPT:
-                del self.kept[next(iter(self.kept))]
-        return self.kept[name]
+Model = Callable[[Sequence[Row]], Belief]
 
 
 @dataclass(frozen=True)
@@ -48,107 +38,77 @@ class Basis:
 
 
 class Learner:
-    """Fits models to the trials of a search. Ask it with the same trials and it says the same, whatever it was asked before."""
+    """Fits models to cases. Asked with the same ones it says the same, whatever it was asked before."""
 
     def __init__(self, brief: Brief, encoder: Encoder) -> None:
         self.brief, self.encoder = brief, encoder
-        self.memory = Memory()
-        self.trees_memory = Memory()
-
-    # ------------------------------------------------------------ what is learned from
-
-    def evidence(self, trials: Sequence[Seen]) -> Evidence:
-        """The evidence in trials whose networks can be encoded."""
-        return evidence([t for t in trials if self.encoder.row(t.choices) is not None], self.brief)
-
-    def rows(self, trials: Sequence[Seen]) -> list[Row]:
-        """The rows of trials that can be encoded."""
-        return [row for t in trials if (row := self.encoder.row(t.choices)) is not None]
-
-    def targets(self, points: Matrix) -> Matrix:
-        """(trials, objectives): what models learn, larger is better; a single objective is warped."""
-        if points.shape[1] == 1:
-            return warped(points[:, 0])[:, None]
-        return np.stack([-standard(_without_outliers(column)) for column in points.T], axis=1)
-
-    def chosen(self, points: Matrix) -> NDArray[np.int64]:
-        """The places of the trials to learn from, in order."""
-        count = len(points)
-        if count <= MOST_LEARNED:
-            return np.arange(count)
-        worth = self.targets(points).sum(axis=1)
-        best = np.argsort(-worth, kind="stable")[: MOST_LEARNED // 2].tolist()
-        latest = range(count - MOST_LEARNED // 6, count)
-        rest = sorted(set(range(count)) - {*best, *latest})
-        some = Random(f"{self.brief.seed}/{count // 50}").sample(rest, min(len(rest), MOST_LEARNED - len({*best, *latest})))
-        return np.array(sorted({*best, *latest, *some}), dtype=np.int64)
+        self._bases: dict[Any, Basis] = {}
+        self._trees: dict[Any, Trees] = {}
 
     # ------------------------------------------------------------ stages
 
-    def basis(self, trials: Sequence[Seen]) -> Basis:
-        """The basis that holds for these trials: fitted on the first of them."""
-        count = stage(len(trials))
-        name = ("basis", *((t.number, t.kind) for t in trials[:count]))
-        return self.memory.get(name, lambda: self._basis(trials[:count]))
+    def basis(self, cases: Sequence[Case]) -> Basis:
+        """The basis that holds for these cases: fitted on the first of them."""
+        first = beginning(cases, stage(len(cases)))
+        return _remembered(self._bases, tuple(c.name for c in first), lambda: self._basis(first))
 
-    def _basis(self, trials: Sequence[Seen]) -> Basis:
-        known = self.evidence(trials)
-        rows = self.rows(known.trials)
+    def _basis(self, cases: Sequence[Case]) -> Basis:
+        known = evidence(cases)
         reference = [row for _, row in self.encoder.sample(REFERENCE, f"{self.brief.seed}/reference")]
-        columns = self.encoder.columns([*reference, *rows])
-        targets = self.targets(known.points)
-        some = np.arange(len(rows))
-        if len(rows) > MOST_FITTED:
-            best = np.argsort(-targets.sum(axis=1), kind="stable")[: MOST_FITTED // 2].tolist()
-            rest = sorted(set(range(len(rows))) - set(best))
-            some = np.array(sorted([*best, *Random(len(rows)).sample(rest, MOST_FITTED - len(best))]))
-        groups = columns.scaled(self.encoder.dense([rows[i] for i in some], columns.places))
-        return Basis(columns, [fit_weights(groups, column) for column in targets[some].T])
+        columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
+        learnt = targets(known.points)
+        some = chosen(learnt, MOST_FITTED, 0)
+        groups = self.scaled(columns, [known.cases[i].row for i in some])
+        return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+
+    def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
+        """The columns of rows by group, scaled."""
+        return columns.scaled(self.encoder.dense(rows, columns.places))
 
     # ------------------------------------------------------------ models
 
-    def process(self, trials: Sequence[Seen], running: Sequence[Row], objective: int) -> Callable[[Matrix], Belief]:
-        """The belief of a Gaussian process about a target; running trials count as what it believes of them. Source: Ginsbourger 2010."""
-        basis, known = self.basis(trials), self.evidence(trials)
-        some = self.chosen(known.points)
-        target, doubt = self.targets(known.points)[some, objective], known.doubt[some]
-        rows = self.rows([known.trials[i] for i in some])
-        weights = basis.weights[objective]
+    def process(self, known: Evidence, objective: int, running: Sequence[Row]) -> Model:
+        """A Gaussian process of a target; running trials count as what it believes of them.
 
-        def scaled(rows_: Sequence[Row]) -> list[Matrix]:
-            return basis.columns.scaled(self.encoder.dense(rows_, basis.columns.places))
-
-        groups = scaled(rows)
-        model = Process(groups, target, weights, doubt)
+        Source: Ginsbourger et al. 2010 (kriging believer).
+        """
+        basis, learnt = self.basis(known.cases), targets(known.points)
+        some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
+        values, doubt = learnt[objective].values[some], known.doubt[some]
+        groups = self.scaled(basis.columns, [known.cases[i].row for i in some])
+        model = Process(groups, values, basis.weights[objective], doubt)
         if running:
-            target = np.concatenate([target, model.believe(scaled(running)).mean])
-            model = Process(scaled([*rows, *running]), target, weights, np.concatenate([doubt, np.zeros(len(running))]))
-        return lambda numbers: model.believe(basis.columns.scaled(numbers))
+            more = self.scaled(basis.columns, running)
+            values = np.concatenate([values, model.believe(more).mean])
+            groups = [np.concatenate(pair) for pair in zip(groups, more, strict=True)]
+            model = Process(groups, values, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
+        return lambda rows: model.believe(self.scaled(basis.columns, rows))
 
-    def trees(self, trials: Sequence[Seen], objective: int) -> Callable[[Matrix], Belief]:
-        """The belief of trees about a target."""
-        step = max(1, len(trials) // REFITS)
-        first = trials[: len(trials) // step * step]
-        basis = self.basis(trials)
-        name = (objective, id(basis), *((t.number, t.kind) for t in first))
+    def trees(self, cases: Sequence[Case], objective: int) -> Model:
+        """Trees of a target, grown anew from time to time."""
+        step = max(1, len(cases) // REFITS)
+        first = beginning(cases, len(cases) // step * step)
+        columns = self.basis(cases).columns
 
         def grow() -> Trees:
-            known = self.evidence(first)
-            some = self.chosen(known.points)
-            numbers = self.encoder.dense(self.rows([known.trials[i] for i in some]), basis.columns.places)
-            return Trees(numbers, self.targets(known.points)[some, objective], seed=1 + len(first))
+            known = evidence(first)
+            learnt = targets(known.points)
+            some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
+            numbers = self.encoder.dense([known.cases[i].row for i in some], columns.places)
+            return Trees(numbers, learnt[objective].values[some], seed=1 + len(first))
 
-        return self.trees_memory.get(name, grow).believe
+        name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
+        forest = _remembered(self._trees, name, grow)
+        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
 
-    def metric(self, trials: Sequence[Seen], metric: str, columns: Columns) -> Callable[[Matrix], Belief] | None:
-        """The belief about a metric, costs as logarithms; None where too few trials have it."""
-        known = [t for t in trials if t.metrics.get(metric, math.nan) > 0][-MOST_LEARNED:]
-        rows = self.rows(known)
-        if len(rows) < 5:
+    def metric(self, cases: Sequence[Case], metric: str, columns: Columns) -> Model | None:
+        """A linear model of a metric, of a cost's logarithm; None where too few cases have it."""
+        having = [c for c in cases if c.seen.metrics.get(metric, math.nan) > 0][-MOST_LEARNED:]
+        if len(having) < FEWEST:
             return None
-        values = np.array([logarithm(metric, t.metrics[metric]) for t in known if self.encoder.row(t.choices) is not None])
-        model = Ridge(np.hstack(columns.scaled(self.encoder.dense(rows, columns.places))), values)
-        return lambda numbers: model.believe(np.hstack(columns.scaled(numbers)))
+        values = np.array([logarithm(metric, c.seen.metrics[metric]) for c in having])
+        model = Ridge(np.hstack(self.scaled(columns, [c.row for c in having])), values)
+        return lambda rows: model.believe(np.hstack(self.scaled(columns, rows)))
 
 
 def logarithm(metric: str, value: float) -> float:
@@ -156,9 +116,21 @@ def logarithm(metric: str, value: float) -> float:
     return math.log10(max(value, 1e-9)) if metric in (*COSTS, *MEASURED) else value
 
 
-def bound(limit: Limit) -> float:
-    """The bound of a limit in the units of `Learner.metric`."""
-    return logarithm(limit.metric, limit.bound)
+def chosen(learnt: Sequence[Target], most: int, latest: int) -> NDArray[np.int64]:
+    """The places of so many cases to learn from, in order: half the best, the latest, some of the others."""
+    worth: Vector = np.sum([t.values for t in learnt], axis=0)
+    count = len(worth)
+    if count <= most:
+        return np.arange(count)
+    kept = {*np.argsort(-worth, kind="stable")[: most // 2].tolist(), *range(count - latest, count)}
+    rest = [i for i in range(count) if i not in kept]
+    return np.array(sorted({*kept, *Random(count // 50).sample(rest, most - len(kept))}), dtype=np.int64)
+
+
+def beginning(cases: Sequence[Case], count: int) -> Sequence[Case]:
+    """So many of the first cases; more where fewer than LEAST of these were trained to the end."""
+    ends = [i for i, c in enumerate(cases) if c.final is not None]
+    return cases[: max(count, ends[min(LEAST, len(ends)) - 1] + 1)]
 
 
 def stage(count: int) -> int:
@@ -169,10 +141,10 @@ def stage(count: int) -> int:
     return min(size, count)
 
 
-def _without_outliers(values: Vector) -> Vector:
-    """The values, those far worse than usual brought near."""
-    middle, best = float(np.median(values)), float(values.min())
-    return np.minimum(values, middle + 2 * max(middle - best, 1e-9))
-
-
-__all__ = ["Basis", "Learner", "bound", "known_before", "logarithm", "stage"]
+def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any]) -> Any:
+    """What is remembered under the name, or made now; the last few are kept."""
+    if name not in memory:
+        memory[name] = make()
+        if len(memory) > KEPT:
+            del memory[next(iter(memory))]
+    return memory[name]

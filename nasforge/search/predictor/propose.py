@@ -6,7 +6,7 @@ settled on a wrong corner, the other still looks elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import numpy as np
@@ -14,29 +14,32 @@ import numpy as np
 from nasforge.choosers import replay
 from nasforge.cost import count
 from nasforge.errors import UserError
-from nasforge.search.history import Brief, History, Seen
-from nasforge.search.objectives import COSTS
+from nasforge.search.history import Brief, History
+from nasforge.search.objectives import COSTS, Objective
 from nasforge.search.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
-from nasforge.search.predictor.candidates import Candidate, candidates
+from nasforge.search.predictor.candidates import PARENTS, Candidate, Pool, best
+from nasforge.search.predictor.cases import Case, Cases
 from nasforge.search.predictor.encoder import Encoder, Row
-from nasforge.search.predictor.evidence import Evidence, known_before, teaches
-from nasforge.search.predictor.learner import Learner, bound
+from nasforge.search.predictor.evidence import Evidence, evidence, targets
+from nasforge.search.predictor.learner import LEAST, Learner, Model, logarithm
 from nasforge.search.predictor.models import Belief
 from nasforge.search.proposer import Propose
-from nasforge.search.proposers.moves import STARTED, newcomer, started
+from nasforge.search.proposers.moves import newcomer, started
 from nasforge.search.proposers.ranking import fronts
 from nasforge.space import Choices
 
 STARTS = 10  # random networks to begin with
 TRIES = 20  # at a random network of a new function
+TREES = 0.5  # share of asks that trees judge
 LOOKS = 6  # candidates whose costs are counted before one is taken
 COUNTED = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
+
+Judge = Callable[[Sequence[Candidate]], Vector]
 
 
 def predict(brief: Brief) -> Propose:
     """The strategy of a search."""
-    predictor = Predictor(brief)
-    return predictor.propose
+    return Predictor(brief).propose
 
 
 class Predictor:
@@ -45,23 +48,30 @@ class Predictor:
     def __init__(self, brief: Brief) -> None:
         self.brief = brief
         self.encoder = Encoder(brief.space)
+        self.cases = Cases(brief, self.encoder)
         self.learner = Learner(brief, self.encoder)
-        self.starts = max(3, min(STARTS, brief.trials // 4))
+        self.starts = max(LEAST, min(STARTS, brief.trials // 4))
 
     def propose(self, history: History, rng: Random) -> Choices:
         """The choices to ask next."""
-        asked = {row.name for row in self.learner.rows(history.trials)}
-        trials = [t for t in (*self.brief.prior, *history.trials) if teaches(t)]
-        known = self.learner.evidence(trials)
-        finished = sum(t.kind == "finished" for t in known.trials)
-        if finished < 3 or len(self.brief.prior) + started(history) < self.starts:
-            return self.new_draw(history, asked, rng)
-        found = candidates(history, self.encoder, asked, rng)
-        if not found:
-            return newcomer(history, rng)
-        return self.first_within(found, self.worth(found, history, trials, rng))
+        cases = self.cases.of(history)
+        asked = {c.row.name for c in cases}
+        known = evidence([c for c in (*self.cases.prior, *cases) if c.teaches])
+        enough = sum(c.final is not None for c in known.cases) >= LEAST
+        if not enough or len(self.cases.prior) + started(history) < self.starts:
+            return self.drawn(history, asked, rng)
+        judge = self.judge(known, cases, rng)
+        pool = Pool(self.encoder, asked)
+        pool.draw(history)
+        pool.breed(best(history), rng)
+        found = pool.take()
+        worth = judge(found)
+        pool.breed([found[i].choices for i in np.argsort(-worth, kind="stable")[:PARENTS]], rng)
+        more = pool.take()
+        found, worth = [*found, *more], np.concatenate([worth, judge(more)])
+        return self.first_within(found, worth) if found else newcomer(history, rng)
 
-    def new_draw(self, history: History, asked: set[str], rng: Random) -> Choices:
+    def drawn(self, history: History, asked: set[str], rng: Random) -> Choices:
         """A random network of a function that was not asked for."""
         for _ in range(TRIES):
             choices = newcomer(history, rng)
@@ -72,41 +82,43 @@ class Predictor:
 
     # ------------------------------------------------------------ worth
 
-    def worth(self, found: Sequence[Candidate], history: History, trials: Sequence[Seen], rng: Random) -> Vector:
-        """How much each candidate is worth trying."""
-        basis = self.learner.basis(trials)
-        numbers = self.encoder.dense([c.row for c in found], basis.columns.places)
-        by_trees = rng.random() < 0.5
-        beliefs = [self.belief(i, by_trees, history, trials, numbers) for i in range(len(self.brief.objectives))]
-        known = self.learner.evidence(trials)
-        out = self.gain(beliefs, known, rng)
-        for limit in self.brief.limits:
-            model = self.learner.metric(history.trials, limit.metric, basis.columns)
-            if model is not None:
-                out = out * feasibility(model(numbers), bound(limit), limit.upper)
-        return out
+    def judge(self, known: Evidence, cases: Sequence[Case], rng: Random) -> Judge:
+        """How much candidates are worth trying, by models of one kind."""
+        by_trees, seed = rng.random() < TREES, rng.randrange(2**32)
+        columns = self.learner.basis(known.cases).columns
+        models = [self.model(i, known, cases, by_trees) for i in range(len(self.brief.objectives))]
+        limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.brief.limits]
 
-    def belief(self, i: int, by_trees: bool, history: History, trials: Sequence[Seen], numbers: np.ndarray) -> Belief:
-        """What is believed of an objective, as a target: larger is better."""
-        if by_trees:
-            return self.learner.trees(trials, i)(numbers)
-        return self.learner.process(trials, self._running(history), i)(numbers)
+        def worth(found: Sequence[Candidate]) -> Vector:
+            if not found:
+                return np.zeros(0)
+            rows = [c.row for c in found]
+            out = gain([model(rows) for model in models], known, np.random.default_rng(seed))
+            for limit, model in limits:
+                if model is not None:
+                    out = out * feasibility(model(rows), logarithm(limit.metric, limit.bound), limit.upper)
+            return out
 
-    def _running(self, history: History) -> list[Row]:
-        return self.learner.rows(history.running)
+        return worth
 
-    def gain(self, beliefs: Sequence[Belief], known: Evidence, rng: Random) -> Vector:
-        """The improvement expected of each candidate."""
-        targets = self.learner.targets(known.points)
-        own = np.array([i for i, t in enumerate(known.trials) if t.kind == "finished"])
-        if len(beliefs) == 1:
-            return improvement(beliefs[0], float(targets[own, 0].max()))
-        losses = -targets[own]
-        front = losses[fronts_first(losses)]
-        ideal, reach = front.min(axis=0), np.maximum(np.ptp(front, axis=0), 1e-3)
-        scaled = [Belief((-b.mean - ideal[i]) / reach[i], b.spread / reach[i]) for i, b in enumerate(beliefs)]
-        draws = np.random.default_rng(rng.randrange(2**32))
-        return scalar_improvement(scaled, (losses - ideal) / reach, directions(len(beliefs), draws), draws)
+    def model(self, i: int, known: Evidence, cases: Sequence[Case], by_trees: bool) -> Model:
+        """The model of an objective: of its target where it is the only one, else of its scaled loss."""
+        objective, single = self.brief.objectives[i], len(self.brief.objectives) == 1
+        counted = self.learner.metric(cases, objective.metric, self.learner.basis(known.cases).columns) if on_paper(objective) else None
+        if counted is not None and not single:
+            return counted
+        told = {c.name for c in known.cases}
+        running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
+        model = self.learner.trees(known.cases, i) if by_trees else self.learner.process(known, i, running)
+        if single:
+            return model
+        target = targets(known.points)[i]
+
+        def back(rows: Sequence[Row]) -> Belief:
+            belief = model(rows)
+            return Belief(target.middle - target.spread * belief.mean, target.spread * belief.spread)
+
+        return back
 
     # ------------------------------------------------------------ limits
 
@@ -124,9 +136,23 @@ class Predictor:
         return found[order[0]].choices
 
 
-def fronts_first(losses: np.ndarray) -> list[int]:
-    """The places of points that no other dominates."""
-    return next(fronts(losses))
+def on_paper(objective: Objective) -> bool:
+    """Whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
+    return objective.metric in COSTS and not objective.maximise
 
 
-__all__ = ["STARTED", "Predictor", "known_before", "predict"]
+def gain(beliefs: Sequence[Belief], known: Evidence, draws: np.random.Generator) -> Vector:
+    """The improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
+
+    Beyond what this search has reached: what earlier ones found is to be found again first.
+    """
+    reached, finished = known.reached, known.finished
+    if not len(reached) and any(c.own for c in known.cases):
+        return np.ones(len(beliefs[0].mean))  # nothing keeps the limits yet: what may keep them is as good as anything
+    start = reached if len(reached) else finished.max(axis=0, keepdims=True)
+    if len(beliefs) == 1:
+        return improvement(beliefs[0], float(targets(known.points)[0].at(start[:, 0]).max()))
+    pareto = finished[next(fronts(finished))]
+    ideal, reach = pareto.min(axis=0), np.maximum(np.ptp(pareto, axis=0), 1e-3)
+    scaled = [Belief((b.mean - ideal[i]) / reach[i], b.spread / reach[i]) for i, b in enumerate(beliefs)]
+    return scalar_improvement(scaled, (start - ideal) / reach, directions(len(beliefs), draws), draws)

@@ -1,0 +1,85 @@
+"""nasforge bench --speed: how long a strategy takes to ask and to be told, by how many trials its study holds.
+
+The trials are random draws of the space with drawn scores: only time is measured.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from nasforge.choosers import random_chooser
+from nasforge.commands.common import print_json, table
+from nasforge.openings import Opening, Scalar
+from nasforge.search.history import Brief
+from nasforge.search.objectives import Objective
+from nasforge.search.strategies import strategy, trial_chooser
+from nasforge.space import Chooser, Space
+
+SIZES = (10, 100, 1_000, 10_000)
+MOST_ASKS = 20
+MOST_SECONDS = 5.0  # of asks at one size, the first excepted
+
+
+def run(space: Space, names: Sequence[str], as_json: bool) -> int:
+    """Carry out the command."""
+    out: dict[str, Any] = {"unit": "ms for one ask and tell, median", "trials": list(SIZES), "strategies": {}}
+    trials = drawn_trials(space, max(SIZES))
+    for name in names:
+        out["strategies"][name] = {str(size): round(ask_and_tell_ms(space, name, trials[:size]), 2) for size in SIZES}
+    if as_json:
+        print_json(out)
+    else:
+        rows = [[name, *(f"{ms[str(size)]:.1f}" for size in SIZES)] for name, ms in out["strategies"].items()]
+        print("median time of one ask and tell in ms, by number of trials\n")
+        print(table(["strategy", *(f"{size:,}" for size in SIZES)], rows))
+    return 0
+
+
+def ask_and_tell_ms(space: Space, name: str, trials: Sequence[FrozenTrial]) -> float:
+    """The median over some asks, each told at once; the first, which reads the study, is not counted."""
+    rng = Random(len(trials))
+    objective = Objective("value", True)
+    study = optuna.create_study(direction="maximize", sampler=strategy(name, Brief(space, 0, len(trials) + MOST_ASKS, (objective,))))
+    study.add_trials(trials)
+    seconds: list[float] = []
+    while len(seconds) < 2 or (len(seconds) < 1 + MOST_ASKS and sum(seconds[1:]) < MOST_SECONDS):
+        began = time.perf_counter()
+        trial = study.ask()
+        space.draw(trial_chooser(trial))
+        study.tell(trial, rng.random())
+        seconds.append(time.perf_counter() - began)
+    return 1000 * statistics.median(seconds[1:])
+
+
+def drawn_trials(space: Space, count: int) -> list[FrozenTrial]:
+    """So many finished trials of random networks."""
+    rng = Random(count)
+    out = []
+    for _ in range(count):
+        ranges: dict[str, BaseDistribution] = {}
+        choices = space.draw(_noting(random_chooser(rng), ranges))[1]
+        out.append(create_trial(params=choices, distributions=ranges, value=rng.random()))
+    return out
+
+
+def _noting(choose: Chooser, ranges: dict[str, BaseDistribution]) -> Chooser:
+    """The chooser, with what Optuna calls the range of each opening written down."""
+
+    def ask(opening: Opening) -> Scalar:
+        if opening.kind == "choose":
+            ranges[opening.name] = CategoricalDistribution(opening.options)
+        elif opening.kind == "int":
+            ranges[opening.name] = IntDistribution(int(opening.low), int(opening.high), opening.log, opening.step)
+        else:
+            ranges[opening.name] = FloatDistribution(opening.low, opening.high, opening.log)
+        return choose(opening)
+
+    return ask

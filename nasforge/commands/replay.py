@@ -1,0 +1,65 @@
+"""nasforge replay: the decisions of a run recomputed from its journal, and where they part from what was asked."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nasforge.commands.common import print_json
+from nasforge.errors import UserError
+from nasforge.evaluate import DataSpec
+from nasforge.files import read
+from nasforge.search.objectives import parse_limit, parse_objectives
+from nasforge.search.plan import SPACE, Plan, read_manifest
+from nasforge.search.replay import Replay, entries, replay_study
+from nasforge.search.session import CONTROL_SEED, sampler_of
+from nasforge.space import Space
+
+MOST_SHOWN = 10
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command: 0 where all decisions come out again, else 1."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = Path(args.run)
+    plan = plan_of(folder, read_manifest(folder))
+    logs = entries(folder)
+    found = [replay_study(logs, "search", Space(plan.space), sampler_of(plan, plan.strategy, 0))]
+    if any(log.get("study_name") == "control" for log in logs):
+        found.append(replay_study(logs, "control", Space(plan.space), sampler_of(plan, "random", CONTROL_SEED)))
+    if args.json:
+        print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
+    else:
+        for one in found:
+            _tell(one)
+    return int(any(r.partings for r in found))
+
+
+def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
+    """The plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
+    if manifest.get("storage") != "journal":
+        raise UserError(f"{folder}: its study is in a database ({manifest.get('storage')}); the order of events is in a journal only")
+    try:
+        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
+        return Plan(
+            space=read(folder / SPACE), data=DataSpec(**manifest["data"]), objectives=objectives,
+            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
+            seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None
+
+
+def _tell(found: Replay) -> None:
+    same = found.choices - sum(p.what != "key" for p in found.partings)
+    print(f"{found.study}: {found.trials} trials, {same} of {found.choices} choices decided again alike, {found.given} were given")
+    for parting in found.partings[:MOST_SHOWN]:
+        print(f"  trial {parting.number}: {parting.what} was {parting.recorded!r}, is now {parting.decided!r}")
+    if len(found.partings) > MOST_SHOWN:
+        print(f"  and {len(found.partings) - MOST_SHOWN} more")
