@@ -14,8 +14,12 @@ from typing import Any, get_type_hints
 from nasforge.arch import Block, Param
 from nasforge.blocks import (
     activation,
+    active_shift,
     attention,
+    bottleneck_attention,
     cell,
+    cell_ops,
+    cell_stack,
     combine,
     conv,
     dense,
@@ -23,18 +27,24 @@ from nasforge.blocks import (
     gating,
     heads,
     inception,
+    masks,
     mobile,
     necks,
     norm,
+    poly,
     pooling,
+    random_wiring,
     recurrent,
+    regnet,
     residual,
+    streams,
     tokens,
 )
 
 FAMILIES: tuple[ModuleType, ...] = (
-    activation, attention, cell, combine, conv, dense, dropout, gating, heads, inception,
-    mobile, necks, norm, pooling, recurrent, residual, tokens,
+    activation, attention, cell, cell_ops, cell_stack, combine, conv, dense, dropout, gating, heads, inception,
+    mobile, necks, norm, pooling, random_wiring, recurrent, regnet, residual, tokens,
+    active_shift, bottleneck_attention, masks, poly, streams,
 )  # fmt: skip
 
 

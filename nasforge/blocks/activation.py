@@ -43,7 +43,7 @@ class Step(nn.Module):
 
 Act = Literal[
     "none", "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "swish", "hard_swish", "sigmoid", "hard_sigmoid",
-    "tanh", "softmax", "log_softmax", "sign", "step",
+    "tanh", "softmax", "log_softmax", "mish", "sign", "step",
 ]  # fmt: skip
 
 
@@ -64,6 +64,7 @@ def activation(kind: str, axis: int = -1) -> nn.Module:
         "tanh": lambda: nn.Tanh(),
         "softmax": lambda: nn.Softmax(axis),
         "log_softmax": lambda: nn.LogSoftmax(axis),
+        "mish": lambda: nn.Mish(),
         "sign": lambda: Sign(),
         "step": lambda: Step(),
     }

@@ -4,32 +4,24 @@
       nodes:                                    # node 0 is the input (0, 1 with `inputs: 2`); these are the next ones
         - [{from: 0, op: conv}]
         - [{from: 0, op: zero}, {from: 1, op: {pool: {kind: avg, kernel: 3, stride: 1}}}]
-      output: last                              # or concat: all nodes that no other reads
+      output: last                              # concat or mean: all nodes that no other reads; or the numbers of nodes to concatenate
 
 A node joins what its edges bring. Edges of `zero`, and nodes that no output depends on, are neither built nor part of the key.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from itertools import permutations, product
-from math import factorial, prod
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.graphs import Output, alive, canonical_order, edges_of, is_identity, merged
 from nasforge.blocks.shapes import Make, Shape, run
 
 Edges = Annotated[list[Any], "edges"]  # a list of nodes, each a list of {from: node, op: block}
-STATELESS = ("shuffle", "zero_pad", "upsample")  # two copies of such an operation are one
-STATELESS_KINDS = {
-    "pool": ("max", "avg", "min"),
-    "act": ("relu", "relu6", "swish", "sigmoid", "tanh", "elu", "gelu", "hard_swish", "leaky_relu"),
-}
+Join = Literal["add", "mean", "max", "concat", "weighted"]
 MOST_INPUTS = 8
-MOST_ORDERS = 5040  # ties between alike nodes are settled by trying all orders, up to so many
 
 
 class Zero(nn.Module):
@@ -47,7 +39,9 @@ class Zero(nn.Module):
 class Cell(nn.Module):
     """Nodes that join the outputs of their edges; only live nodes are kept.
 
-    sources[i][j] is the node that edge j of live node i reads; outputs are the nodes that are concatenated (or the last one).
+    sources[i][j] is the node that edge j of live node i reads; outputs are the nodes that are concatenated or averaged.
+    join `weighted`: the sum of the edges, each times the sigmoid of a learned weight (Xie et al. 2019, section 3.1).
+    `drop_path`: the probability that an edge with an operation is left out for a sample of a training step (Larsson et al. 2017).
     """
 
     many = True
@@ -55,11 +49,15 @@ class Cell(nn.Module):
     reads_all = True
 
     def __init__(
-        self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int
-    ) -> None:
+        self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int,
+        averages: bool = False, dropped: list[list[bool]] | None = None, drop_path: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.nodes = nn.ModuleList(nn.ModuleList(edges) for edges in nodes)
         self.sources, self.outputs, self.inputs, self.join, self.axis = sources, outputs, inputs, join, axis
+        self.averages, self.dropped, self.drop_path = averages, dropped, drop_path
+        shares = {str(i): torch.zeros(len(edges)) for i, edges in enumerate(nodes) if join == "weighted" and len(edges) > 1}
+        self.shares = nn.ParameterDict(shares)  # a single edge needs no weight
 
     @classmethod
     def of(
@@ -68,165 +66,101 @@ class Cell(nn.Module):
         shapes: tuple[Shape, ...],
         nodes: Edges,
         inputs: int = 1,
-        output: Literal["last", "concat"] = "last",
-        join: Literal["add", "mean", "max", "concat"] = "add",
+        output: Literal["last", "concat", "mean"] | list[int] = "last",
+        join: Join = "add",
+        drop_path: float = 0.0,
     ) -> nn.Module:
-        if not 1 <= inputs <= MOST_INPUTS:
-            raise ValueError(f"a cell has 1 to {MOST_INPUTS} inputs, got {inputs}")
+        return cls.made(make, shapes, nodes, inputs, output, join, drop_path)[0]
+
+    @classmethod
+    def made(
+        cls, make: Make, shapes: tuple[Shape, ...], nodes: Edges, inputs: int, output: Output, join: str, drop_path: float
+    ) -> tuple[nn.Module, Shape]:
+        """The module, and the shape that it gives."""
+        _check_inputs(inputs)
         if len(shapes) < inputs:
             raise ValueError(f"a cell with inputs: {inputs} reads that many outputs, got {len(shapes)}; write from: [last, NAME]")
-        graph = [[(_source(e, i + inputs), e.get("op")) for e in node] for i, node in enumerate(nodes)]
-        live, outputs = _live(graph, inputs, output)
+        live, outputs = alive(edges_of(nodes, inputs), inputs, output)
         sizes: dict[int, Shape] = dict(enumerate(shapes[:inputs]))
         number = {i: i for i in range(inputs)}
         built: list[list[nn.Module]] = []
-        sources: list[list[int]] = []
         for node, edges in live.items():
-            made = [(s, *make(op, sizes[s], f"nodes.{node - inputs}.{j}.op")) for j, (s, op) in enumerate(edges)]
-            if len({tuple(shape) for _, _, shape in made}) > 1 and join != "concat":
-                raise ValueError(
-                    f"the edges into node {node} must end in one shape to be joined by {join}, got {[tuple(s) for *_, s in made]}"
-                )
-            first = made[0][2]
-            wide = sum(s[_axis(first, 0)] for *_, s in made)
-            sizes[node] = first if join != "concat" else (*first[:-1], wide) if len(first) <= 2 else (wide, *first[1:])
+            made = [make(op, sizes[s], f"nodes.{node - inputs}.{j}.op") for j, (s, op) in enumerate(edges)]
+            sizes[node] = _joined_shape([tuple(shape) for _, shape in made], join, node)
             number[node] = inputs + len(built)
-            built.append([m for _, m, _ in made])
-            sources.append([number[s] for s, _, _ in made])
+            built.append([m for m, _ in made])
         if not outputs:
-            return make("zero", shapes[0], "zero")[0]
-        return cls(built, sources, [number[o] for o in outputs], inputs, join, _axis(shapes[0], 1))
+            return make("zero", shapes[0], "zero")
+        shape = _joined_shape([tuple(sizes[o]) for o in outputs], "mean" if output == "mean" else "concat", "the output")
+        sources = [[number[s] for s, _ in edges] for edges in live.values()]
+        dropped = [[not is_identity(op) for _, op in edges] for edges in live.values()]
+        ends = [number[o] for o in outputs]
+        return cls(built, sources, ends, inputs, join, _axis(shapes[0], 1), output == "mean", dropped, drop_path), shape
 
     @staticmethod
     def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
-        inputs = args.get("inputs", 1)
-        if not 1 <= inputs <= MOST_INPUTS:
-            raise ValueError(f"a cell has 1 to {MOST_INPUTS} inputs, got {inputs}")
-        graph = [[(_source(e, i + inputs), e.get("op")) for e in node] for i, node in enumerate(args["nodes"])]
-        live, outputs = _live(graph, inputs, args.get("output", "last"))
+        inputs, join, output = args.get("inputs", 1), args.get("join", "add"), args.get("output", "last")
+        _check_inputs(inputs)
+        live, outputs = alive(edges_of(args["nodes"], inputs), inputs, output)
         if not outputs:
             return [{"zero": {}}]
-        live, outputs = _merge({n: [(s, canon(op)) for s, op in edges] for n, edges in live.items()}, outputs, inputs)
+        live, outputs = merged({n: [(s, canon(op)) for s, op in edges] for n, edges in live.items()}, outputs, inputs, join == "weighted")
         if outputs == [0] and not live:
             return []
-        if inputs == 1 and len(live) == 1 and outputs == list(live) and len(live[outputs[0]]) == 1:
+        if inputs == 1 and len(live) == 1 and outputs == list(live) and len(live[outputs[0]]) == 1 and not args.get("drop_path"):
             return live[outputs[0]][0][1]
+        averages = {"output": "mean"} if output == "mean" and len(outputs) > 1 else {}
         rest = {k: v for k, v in args.items() if k not in ("nodes", "output")}
-        return [{"cell": {**rest, "graph": _canonical_order(live, outputs, inputs, args.get("join", "add") != "concat")}}]
+        return [{"cell": {**rest, **averages, "graph": canonical_order(live, outputs, inputs, join != "concat")}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         values = [x, *context][: self.inputs]
-        for edges, sources in zip(self.nodes, self.sources, strict=True):
-            values.append(self._joined([run(op, values[s], ()) for op, s in zip(edges, sources, strict=True)]))  # type: ignore[call-overload]
+        for i, sources in enumerate(self.sources):
+            edges: Any = self.nodes[i]
+            values.append(self._joined(i, [self._kept(i, j, run(edges[j], values[s], ())) for j, s in enumerate(sources)]))
         outs = [values[i] for i in self.outputs]
+        if self.averages:
+            return torch.stack(outs).mean(0)
         return outs[0] if len(outs) == 1 else torch.cat(outs, self.axis)
 
-    def _joined(self, outs: list[Tensor]) -> Tensor:
+    def _kept(self, node: int, edge: int, y: Tensor) -> Tensor:
+        """The output of an edge; in training, zeros for some samples."""
+        if not self.training or self.drop_path == 0 or self.dropped is None or not self.dropped[node][edge]:
+            return y
+        keep = torch.rand([y.shape[0]] + [1] * (y.ndim - 1), device=y.device) >= self.drop_path
+        return y * keep.to(y.dtype) / (1 - self.drop_path)
+
+    def _joined(self, node: int, outs: list[Tensor]) -> Tensor:
         if self.join == "concat":
             return torch.cat(outs, self.axis)
+        if self.join == "weighted" and len(outs) > 1:
+            shares = self.shares[str(node)].sigmoid()
+            outs = [share * out for share, out in zip(shares, outs, strict=True)]
         total = outs[0]
         for out in outs[1:]:
             total = torch.maximum(total, out) if self.join == "max" else total + out
         return total / len(outs) if self.join == "mean" else total
 
 
+def _check_inputs(inputs: int) -> None:
+    if not 1 <= inputs <= MOST_INPUTS:
+        raise ValueError(f"a cell has 1 to {MOST_INPUTS} inputs, got {inputs}")
+
+
+def _joined_shape(shapes: list[Shape], join: str, node: int | str) -> Shape:
+    """The shape of what some edges bring, joined."""
+    if len(set(shapes)) > 1 and join != "concat":
+        into = f"node {node}" if isinstance(node, int) else node
+        raise ValueError(f"the edges into {into} must end in one shape to be joined by {join}, got {shapes}")
+    if join != "concat":
+        return shapes[0]
+    wide = sum(shape[_axis(shape, 0)] for shape in shapes)
+    return (*shapes[0][:-1], wide) if len(shapes[0]) <= 2 else (wide, *shapes[0][1:])
+
+
 def _axis(shape: Shape, batch: int) -> int:
     """The axis of channels, counted with the batch (1) or without (0)."""
     return -1 if len(shape) <= 2 else batch
-
-
-def _source(edge: Any, node: int) -> int:
-    source = edge.get("from") if isinstance(edge, dict) else None
-    if isinstance(source, bool) or not isinstance(source, int) or not 0 <= source < node or set(edge) - {"from", "op"}:
-        raise ValueError(f"an edge into node {node} is {{from: a node below {node}, op: a block}}, got {edge!r}")
-    return source
-
-
-Graph = dict[int, list[tuple[int, Any]]]  # node -> (source, operation) of its edges
-
-
-def _is_zero(op: Any) -> bool:
-    """Whether an operation is `zero`, however it is written."""
-    if isinstance(op, list):
-        return len(op) == 1 and _is_zero(op[0])
-    return op == "zero" or (isinstance(op, dict) and set(op) == {"zero"})
-
-
-def _live(graph: list[list[tuple[int, Any]]], inputs: int, output: str) -> tuple[Graph, list[int]]:
-    """The nodes that lie between an input and an output, and the output nodes; no outputs where all is zero."""
-    alive = set(range(inputs))
-    edges: Graph = {}
-    for i, node in enumerate(graph):
-        edges[i + inputs] = [(s, op) for s, op in node if s in alive and not _is_zero(op)]
-        if edges[i + inputs]:
-            alive.add(i + inputs)
-    read = {s for node in graph for s, _ in node}
-    last = inputs + len(graph) - 1
-    ends = [last] if output == "last" else [n for n in edges if n not in read]
-    outputs = [n for n in ends if n in alive]
-    needed = set(outputs)
-    for number in sorted(edges, reverse=True):
-        if number in needed:
-            needed |= {s for s, _ in edges[number]}
-    return {n: edges[n] for n in sorted(edges) if n in needed}, outputs
-
-
-def _merge(graph: Graph, outputs: list[int], inputs: int) -> tuple[Graph, list[int]]:
-    """The graph without nodes that only pass on: identities, links of a chain, second copies of stateless nodes."""
-    same: dict[int, int] = {}
-    out: Graph = {}
-    names: dict[str, int] = {}
-    for node, edges in graph.items():
-        moved = [(same.get(s, s), op) for s, op in edges]
-        if len(moved) == 1 and moved[0][1] == []:
-            same[node] = moved[0][0]
-            continue
-        name = json.dumps(sorted((s, json.dumps(op)) for s, op in moved))
-        if name in names and all(_stateless(block) for _, op in moved for block in op):
-            same[node] = names[name]
-            continue
-        names[name] = node
-        out[node] = moved
-    outputs = [same.get(o, o) for o in outputs]
-    while True:
-        reads = [s for edges in out.values() for s, _ in edges]
-        link = next((n for n, e in out.items() if len(e) == 1 and reads.count(n) == 1 and n not in outputs and n >= inputs), None)
-        if link is None:
-            return out, outputs
-        ((source, before),) = out.pop(link)
-        out = {n: [(source, before + op) if s == link else (s, op) for s, op in edges] for n, edges in out.items()}
-
-
-def _stateless(block: dict[str, Any]) -> bool:
-    """Whether a canonical block has neither weights nor chance."""
-    ((name, args),) = block.items()
-    defaults = {"pool": "max", "act": "relu"}
-    return name in STATELESS or (name in STATELESS_KINDS and args.get("kind", defaults[name]) in STATELESS_KINDS[name])
-
-
-def _canonical_order(graph: Graph, outputs: list[int], inputs: int, commutes: bool) -> list[Any]:
-    """The graph as a list that does not depend on how its nodes were numbered."""
-    names = {i: f"in{i}" for i in range(inputs)}
-    depth = dict.fromkeys(range(inputs), 0)
-    for node, edges in sorted(graph.items()):
-        text = [(json.dumps(op), names[s]) for s, op in edges]
-        names[node] = hashlib.blake2b(json.dumps(sorted(text) if commutes else text).encode(), digest_size=8).hexdigest()
-        depth[node] = 1 + max(depth[s] for s, _ in edges)
-    groups: dict[tuple[int, str], list[int]] = {}
-    for node in graph:
-        groups.setdefault((depth[node], names[node]), []).append(node)
-    ordered = [groups[k] for k in sorted(groups)]
-    orders: Any = [ordered]
-    if prod(factorial(len(group)) for group in ordered) <= MOST_ORDERS:
-        orders = product(*(permutations(group) for group in ordered))
-    return min((_numbered(graph, [n for group in order for n in group], outputs, inputs, commutes) for order in orders), key=json.dumps)
-
-
-def _numbered(graph: Graph, order: list[int], outputs: list[int], inputs: int, commutes: bool) -> list[Any]:
-    number = {**{i: i for i in range(inputs)}, **{n: inputs + i for i, n in enumerate(order)}}
-    edges = [[[number[s], op] for s, op in graph[n]] for n in order]
-    ends = [number[o] for o in outputs]  # concatenated in order
-    return [[sorted(node, key=json.dumps) for node in edges] if commutes else edges, ends]
 
 
 LAYERS = {"zero": Zero}

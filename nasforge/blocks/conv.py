@@ -259,6 +259,19 @@ def mlpconv(
     return [first, *({"conv": {"out": width, "kernel": 1, "norm": norm, "act": act}} for width in widths)]
 
 
+def maxout_conv(out: int, kernel: int = 3, pieces: int = 2, pad: int | Literal["same", "valid"] = "same") -> list:
+    """`pieces` * out filters, and of each `pieces` maps the largest at each place. Source: Goodfellow et al. 2013, section 3."""
+    filters = {"out": out * pieces, "kernel": kernel, "pad": pad, "norm": "none", "act": "none"}
+    return [{"conv": filters}, {"maxout": {"pieces": pieces}}]
+
+
 LAYERS = {"conv": Conv, "deconv": Deconv, **rearrange.LAYERS}
 COMBINATORS: dict[str, type] = {}
-MOTIFS = {"depthwise": depthwise, "separable": separable, "asymmetric": asymmetric, "flattened": flattened, "mlpconv": mlpconv}
+MOTIFS = {
+    "depthwise": depthwise,
+    "separable": separable,
+    "asymmetric": asymmetric,
+    "flattened": flattened,
+    "mlpconv": mlpconv,
+    "maxout_conv": maxout_conv,
+}

@@ -65,6 +65,11 @@ class WeightedPool(nn.Module):
         return F.linear(x.flatten(2), self.weight.softmax(-1)).squeeze(-1)  # (B, C, H*W) -> (B, C, 1) -> (B, C)
 
 
+def maxout_linear(out: int, pieces: int = 5) -> list:
+    """A full layer of `pieces` * out units, and of each `pieces` the largest. Source: Goodfellow et al. 2013, section 3."""
+    return [{"linear": {"out": out * pieces}}, {"maxout": {"pieces": pieces}}]
+
+
 def vector_head(hidden: list[int], act: Act = "relu", dropout: float = 0.5) -> list:
     """Vectorise + FC: flatten, hidden layers with dropout after each, the classifier. Source: Simonyan & Zisserman 2015, table 1."""
     layers: list = ["flatten"]
@@ -110,5 +115,5 @@ LAYERS = {"flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool}
 COMBINATORS: dict[str, type] = {}
 MOTIFS = {
     "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head,
-    "aux_head": aux_head,
+    "aux_head": aux_head, "maxout_linear": maxout_linear,
 }  # fmt: skip

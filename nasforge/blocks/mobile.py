@@ -76,25 +76,32 @@ def csc(
 
 def xception_block(
     out: int | None = None, depth: int = 2, kernel: int = 3, stride: int = 1, act_first: bool = True,
-    grow: Literal["first", "last"] = "first", norm: NormKind = "batch", act: Act = "relu",
+    grow: Literal["first", "second", "last"] = "first", norm: NormKind = "batch", act: Act = "relu", aligned: bool = False,
 ) -> list:  # fmt: skip
     """`depth` times activation and separable convolution, a max pool where there is a stride, and a shortcut.
 
-    The width changes at the first or the last convolution. Source: Chollet 2017, figure 5.
+    The width changes at the first, second or last convolution. `aligned`: a norm after each depthwise convolution, and the stride on the
+    last of them in place of a pool. Sources: Chollet 2017, figure 5; Chen et al. 2018 (DeepLab v3+), figure 4.
     """
     body: list[Node] = []
+    changes = {"first": 0, "second": 1, "last": depth - 1}[grow]
     for i in range(depth):
-        width = out if grow == "first" or i == depth - 1 else None
-        body += ([{"act": {"kind": act}}] if i or act_first else []) + separable(width, kernel, norm=norm, act="none")
-    pool = [{"pool": {"kernel": 3, "stride": stride, "pad": 1}}] if stride > 1 else []
+        width = out if i >= changes else None
+        body += [{"act": {"kind": act}}] if i or act_first else []
+        if aligned:
+            spatial = {"kernel": kernel, "stride": stride if i == depth - 1 else 1, "groups": "depthwise"}
+            body += [{"conv": {**spatial, "norm": norm, "act": "none"}}, {"conv": {"out": width, "kernel": 1, "norm": norm, "act": "none"}}]
+        else:
+            body += separable(width, kernel, norm=norm, act="none")
+    pool = [{"pool": {"kernel": 3, "stride": stride, "pad": 1}}] if stride > 1 and not aligned else []
     return [{"residual": {"body": body + pool}}]
 
 
 class ShuffleUnitV1:
     """Grouped 1x1 to out * ratio, shuffle, depthwise 3x3, grouped 1x1; added to the input.
 
-    With a stride it is concatenated to the average pool of the input. `group_first` false (first unit of a network): the first 1x1 is
-    not grouped.
+    With a stride or more channels it is concatenated to the input, average pooled where there is a stride. `group_first` false (first
+    unit of a network): the first 1x1 is not grouped.
     Source: Zhang et al. 2018 (ShuffleNet), figure 2 (b) and (c).
     """
 
@@ -105,10 +112,10 @@ class ShuffleUnitV1:
     ) -> nn.Module:  # fmt: skip
         need_rank(shape, (3,), "shuffle_unit_v1")
         width = shape[0] if out is None else out
-        added = width if stride == 1 else width - shape[0]  # what the branch itself gives
-        if added < 1 or (stride == 1 and width != shape[0]):
+        added = width if stride == 1 and width == shape[0] else width - shape[0]  # what the branch itself gives
+        if added < 1:
             found = f"{shape[0]} -> {width} channels, stride {stride}"
-            raise ValueError(f"a shuffle unit keeps its width with stride 1 and grows with a stride, got {found}")
+            raise ValueError(f"a shuffle unit keeps its width with stride 1 or grows, got {found}")
         mid = int(width * ratio)
         branch: list[Node] = [
             {"conv": {"out": mid, "kernel": 1, "groups": groups if group_first else 1, "act": act}},
@@ -116,21 +123,25 @@ class ShuffleUnitV1:
             {"conv": {"kernel": 3, "stride": stride, "groups": "depthwise", "act": "none"}},
             {"conv": {"out": added, "kernel": 1, "groups": groups, "act": "none"}},
         ]
-        if stride == 1:
+        if added == width:
             return make({"residual": {"body": branch, "act": act}}, shape, "unit")[0]
-        pooled = {"pool": {"kind": "avg", "kernel": 3, "stride": stride}}
-        return make([{"parallel": {"branches": [[pooled], branch]}}, {"act": {"kind": act}}], shape, "unit")[0]
+        kept = [{"pool": {"kind": "avg", "kernel": 3, "stride": stride}}] if stride > 1 else []
+        return make([{"parallel": {"branches": [kept, branch]}}, {"act": {"kind": act}}], shape, "unit")[0]
 
 
 class ShuffleUnitV2:
     """1x1, depthwise 3x3, 1x1 on one half of the channels, the other half unchanged; concatenated and shuffled.
 
-    With a stride or a new width both read all channels, and the other one is depthwise 3x3, 1x1.
-    Source: Ma et al. 2018 (ShuffleNet V2), figure 3 (c) and (d).
+    With a stride or a new width both read all channels, and the other one is depthwise 3x3, 1x1. `se`: ratio of a squeeze-excite at the
+    end of the branch; `residual`: where the branch keeps its shape it is added to what it read.
+    Source: Ma et al. 2018 (ShuffleNet V2), figure 3 (c) and (d); with se and residual appendix figure 2.
     """
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, kernel: int = 3, act: Act = "relu") -> nn.Module:
+    def of(
+        cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, kernel: int = 3, act: Act = "relu", se: float = 0.0,
+        residual: bool = False,
+    ) -> nn.Module:  # fmt: skip
         need_rank(shape, (3,), "shuffle_unit_v2")
         width = shape[0] if out is None else out
         if width % 2 or width < 2:
@@ -138,7 +149,11 @@ class ShuffleUnitV2:
         apart = stride == 1 and width == shape[0]
         point = {"conv": {"out": width // 2, "kernel": 1, "act": act}}
         depth = {"conv": {"kernel": kernel, "stride": stride, "groups": "depthwise", "act": "none"}}
-        branches: list[Node] = [[] if apart else [depth, point], [point, depth, point]]
+        body: list[Node] = [point, depth, point, *([{"se": {"ratio": se}}] if se else [])]
+        branches: list[Node] = [[] if apart else [depth, point], body]
+        if apart and residual:
+            last = [{"conv": {**point["conv"], "act": "none"}}, *body[3:]]  # the sum is activated
+            branches[1] = [{"residual": {"body": [point, depth, *last], "act": act}}]
         joined = {"parallel": {"branches": branches, "split": apart}}
         return make([joined, {"shuffle": {"groups": 2}}], shape, "unit")[0]
 

@@ -174,9 +174,28 @@ def wide_basic(
     return basic(out, stride, norm=norm, act=act, shortcut=shortcut, dropout=dropout, ordering="preact")
 
 
+def pyramid(alpha: float, depths: list[int], start: int = 16, block: Literal["basic", "bottleneck"] = "basic") -> list:
+    """Stages of `depths` blocks whose width grows at each block, from `start` by `alpha` in all; the size is halved between stages.
+
+    Block k of N has start + alpha * k / N channels, rounded, a bottleneck four times that.
+    Source: Han et al. 2017, equation 3 and figure 6 (d).
+    """
+    if not depths or min(depths) < 1:
+        raise ValueError(f"pyramid needs at least one block in each stage, got {depths}")
+    lines: list[Node] = []
+    for stage, depth in enumerate(depths):
+        for i in range(depth):
+            width = int(start + alpha * (len(lines) + 1) / sum(depths) + 0.5) * (4 if block == "bottleneck" else 1)
+            halves = stage > 0 and i == 0
+            shortcut: Node = [{"pool": {"kind": "avg", "kernel": 2, "ceil": True}}, {"zero_pad": {"out": width}}] if halves else "pad"
+            strided = {"stride": 2} if halves else {}
+            lines.append({block: {"out": width, **strided, "ordering": "pyramid", "shortcut": shortcut}})
+    return lines
+
+
 LAYERS: dict[str, type] = {}
 COMBINATORS = {"residual_unit": ResidualUnit}
 MOTIFS = {
     "basic": basic, "bottleneck": bottleneck, "resnext": resnext, "preact_basic": preact_basic, "preact_bottleneck": preact_bottleneck,
-    "wide_basic": wide_basic,
+    "wide_basic": wide_basic, "pyramid": pyramid,
 }  # fmt: skip

@@ -5,15 +5,17 @@ A family file holds
     family, task, source       what it is, and where it is published (paper and table)
     template                   an architecture with references $name, and defaults for them under `let`
     members                    name -> let (values of the names), counts (ours), published (figures and their source);
-                               and, where they differ from the template, input, classes, source, note;
+                               and, where they differ from the template, input, classes, source, note, family;
                                `like: member` and `scale: {depth, width}` make one by compound scaling of another
 
+Beside them: missing.yaml (named in the lecture notes but not built), aka.yaml (other spellings), recipes.yaml (published training recipes).
 `small_NAME` is the network NAME for small images, see small.py. Listing and loading answer without torch; scaling and `small_` need it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ from nasforge.errors import UserError, nearest
 from nasforge.space import Space
 
 HERE = Path(__file__).resolve().parent
+LISTS = ("missing", "aka", "recipes")  # files beside the families
+NOT_PUBLISHED = {"warmup_epochs": 0, "early_stopping": None, "ema": None, "grad_clip": None}  # what our recipes have and papers do not
 OVERRIDES = ("input", "classes", "source", "note")
 
 
@@ -33,12 +37,22 @@ OVERRIDES = ("input", "classes", "source", "note")
 @lru_cache(maxsize=1)
 def _families() -> dict[str, dict[str, Any]]:
     """The family data by file name."""
-    return {path.stem: files.read(path) for path in sorted(HERE.glob("*.yaml"))}
+    return {path.stem: files.read(path) for path in sorted(HERE.glob("*.yaml")) if path.stem not in LISTS}
+
+
+@lru_cache(maxsize=len(LISTS))
+def _list(name: str) -> Any:
+    return files.read(HERE / f"{name}.yaml")[name]
 
 
 def names() -> list[str]:
     """The names of the documented networks, sorted."""
     return sorted(name for family in _families().values() for name in family["members"])
+
+
+def aka() -> dict[str, str]:
+    """Other spellings, of the lecture notes, torchvision and timm, each with the name here."""
+    return dict(_list("aka"))
 
 
 def entries() -> list[dict[str, Any]]:
@@ -52,26 +66,52 @@ def entries() -> list[dict[str, Any]]:
         for name, member in family["members"].items():
             shown = {key: member.get(key, family["template"].get(key, family.get(key))) for key in OVERRIDES}
             rows.append({
-                "name": name, "family": family["family"], "task": family["task"], "input": shown["input"], "classes": shown["classes"],
+                "name": name, "family": member.get("family", family["family"]), "task": family["task"],
+                "input": shown["input"], "classes": shown["classes"],
                 "params": member["counts"]["params"], "macs": member["counts"]["macs"], "published": member.get("published"),
                 "source": shown["source"], "note": shown["note"], "status": member.get("status", "exact"),
             })  # fmt: skip
     return sorted(rows, key=lambda row: row["name"])
 
 
+def missing() -> list[dict[str, Any]]:
+    """One row, with the keys of `entries` and `missing`, for each network that the lecture notes name and that is not built."""
+    unknown = dict.fromkeys(("task", "input", "classes", "params", "macs", "published", "source", "note"))
+    have = set(names())
+    rows = [{**unknown, **row, "name": name, "status": "missing"} for name, row in _list("missing").items() if name not in have]
+    return sorted(rows, key=lambda row: row["name"])
+
+
+def recipe(name: str) -> dict[str, Any] | None:
+    """How a network was trained for its published figures: recipe, data, source, note and target (those figures); None where unknown.
+
+    `recipe` is in the terms of `nasforge.train.Recipe`, with nothing of ours that a paper does not name (averages, clipping, early end).
+    """
+    name = aka().get(name, name)
+    entry = next((row for row in entries() if row["name"] == name), None)
+    found = next((row for row in _list("recipes") if entry and any(fnmatch(name, pattern) for pattern in row["networks"])), None)
+    if entry is None or found is None:
+        return None
+    values = {**found["recipe"], **{key: value for key, value in NOT_PUBLISHED.items() if key not in found["recipe"]}}
+    return {"recipe": values, **{key: found.get(key) for key in ("data", "source", "note")}, "target": entry["published"]}
+
+
 def load(name: str) -> Arch:
     """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
 
-    Raises UserError with the nearest name for an unknown one.
+    Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
     """
+    known = aka().get(name, name)
     for family in _families().values():
-        if name in family["members"]:
-            return _member(name, family)
+        if known in family["members"]:
+            return _member(known, family)
     if name.startswith("small_"):
         from nasforge.zoo.small import small  # needs torch
 
         return small(load(name.removeprefix("small_")), (3, 32, 32), 10)
-    raise UserError(f"{name}: no documented network has that name; {nearest(name, names())}")
+    lacking = next((row["missing"] for row in missing() if row["name"] == known), None)
+    why = "no documented network has that name" if lacking is None else f"this network is documented but not built, it lacks {lacking}"
+    raise UserError(f"{name}: {why}; {nearest(name, names())}")
 
 
 def _member(name: str, family: Mapping[str, Any]) -> Arch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, lines, split
 from nasforge.blocks import BLOCKS
@@ -12,29 +12,50 @@ from nasforge.errors import UserError
 
 LEAST_SIDE = 3  # of the last feature map
 WIDEST_HIDDEN = 512  # of full layers before the classifier
+PADDING = ("pad", "ceil")
+INNER = {
+    "parallel": ("branches",),
+    "residual": ("body", "shortcut"),
+    "residual_unit": ("before", "body", "shortcut"),
+    "dual": ("body", "shortcut"),
+}
 
 
 def small(arch: Arch, shape: tuple[int, ...], classes: int) -> Arch:
-    """The architecture for images of `shape` (channels, height, width) and another number of classes.
+    """The architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
 
     Rule, from the input on: a reduction is taken out, one at a time, until the last feature map is at least 3 on a side. A strided
-    convolution gets stride 1 (and a kernel above 3 becomes 3), a strided stage or block stride 1, a pooling layer goes. Padding is
-    `same` everywhere, hidden full layers are at most 512 wide, auxiliary heads go. For 3 x 32 x 32 this gives the usual CIFAR forms:
-    ResNet with a 3x3 stem and no pool, MobileNetV2 with stride 1 in the stem and in its second stage.
-    Raises UserError for networks that do not read one image.
+    convolution gets stride 1 (and a kernel above 3 becomes 3), a strided stage or block stride 1, a pooling layer goes; branches that
+    halve the size side by side all cease to. Padding is `same` everywhere, hidden full layers are at most 512 wide, auxiliary heads go.
+    For 3 x 32 x 32 this gives the usual CIFAR forms: ResNet with a 3x3 stem and no pool, MobileNetV2 with stride 1 in the stem and in
+    its second stage. Raises UserError for networks that do not read one image.
     """
     native = arch.get("input")
     if not (isinstance(native, list | tuple) and len(native) == 3 and len(shape) == 3):
         raise UserError(f"small: needs a network of one image [channels, height, width] and such a shape, got {native!r} and {list(shape)}")
     out = {k: v for k, v in arch.items() if k not in ("published", "aux", "note")}
-    out.update({section: [_padded(line) for line in chain(arch[section])] for section in SECTIONS if section in arch})
+    out |= {section: [_padded(line) for _, line in lines(arch, section)] for section in SECTIONS if section in arch}
     out.update(name=f"small_{arch.get('name', 'network')}", input=list(shape), classes=classes)
+    places = {section: [where for where, _ in lines(arch, section)] for section in SECTIONS if section in arch}
+    removed: list[str] = []
     while _last_side(out) < LEAST_SIDE:
-        less = _with_less(out, list(native))
+        less = _with_less(out, list(native), places)
         if less is None:
             break
-        out = less
-    return out
+        out, where = less
+        removed.append(where)
+    return {**out, "note": _note(arch, shape, removed)}
+
+
+def _note(arch: Arch, shape: tuple[int, ...], removed: list[str]) -> str:
+    """What differs from the documented network, in words."""
+    sides = " x ".join(map(str, shape))
+    gone = f"without the reduction of {', '.join(removed)}" if removed else "with all its reductions"
+    aux = ", no auxiliary heads" if arch.get("aux") else ""
+    return f"{arch.get('name', 'the network')} for {sides}: {gone}; padding same, hidden full layers at most {WIDEST_HIDDEN} wide{aux}"
+
+
+# ---------------------------------------------------------------- padding and widths
 
 
 def _padded(node: Node) -> Node:
@@ -44,17 +65,23 @@ def _padded(node: Node) -> Node:
     if not isinstance(node, Mapping):
         return node
     name, args, wires = split(node)
-    if name in ("conv", "pool"):
-        return {name: {k: v for k, v in args.items() if k not in ("pad", "ceil")}, **wires}
+    if name not in BLOCKS:
+        return node
+    params = BLOCKS[name].params
+    same = "pad" in params and params["pad"].default == "same"
+    kept = {k: _padded(v) if _holds_blocks(params[k].hint) else v for k, v in args.items() if not (same and k in PADDING)}
     if name == "vector_head":
-        return {name: {**args, "hidden": [min(width, WIDEST_HIDDEN) for width in args["hidden"]]}, **wires}
-    if name == "linear" and isinstance(args.get("out"), int):
-        return {name: {**args, "out": min(args["out"], WIDEST_HIDDEN)}, **wires}
-    return {name: {k: _padded(v) if _is_block(v) else v for k, v in args.items()}, **wires}
+        kept["hidden"] = [min(width, WIDEST_HIDDEN) for width in kept["hidden"]]
+    if name == "linear" and isinstance(kept.get("out"), int):
+        kept["out"] = min(kept["out"], WIDEST_HIDDEN)
+    return {name: kept, **wires}
 
 
-def _is_block(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, Mapping | list) for v in value))
+def _holds_blocks(hint: Any) -> bool:
+    return get_origin(hint) is Annotated and get_args(hint)[1] in ("block", "blocks")
+
+
+# ---------------------------------------------------------------- reductions
 
 
 def _last_side(arch: Arch) -> int:
@@ -69,17 +96,33 @@ def _last_side(arch: Arch) -> int:
     return side
 
 
-def _with_less(arch: Arch, native: list[int]) -> Arch | None:
-    """The architecture without its first removable reduction; None where there is none."""
+def _with_less(arch: Arch, native: list[int], places: dict[str, list[str]]) -> tuple[Arch, str] | None:
+    """The architecture without its first removable reduction, and where that stood; None where there is none.
+
+    `places` are the paths of the lines in the documented network; it is brought up to date.
+    """
     for step in steps({**arch, "input": native}):
-        section = step.where.partition(".")[0]
-        if section in SECTIONS and _halves(step.shapes[0], step.probe.shapes[-1]):
-            kept = _unstrided(step.node, step.shapes, arch["classes"])
-            if kept is not None:
-                paths, nodes = zip(*lines(arch, section), strict=True)
-                i = paths.index(step.where)
-                return {**arch, section: [*nodes[:i], *_wired(kept, nodes[i]), *nodes[i + 1 :]]}
+        section, _, index = step.where.partition(".")
+        if section not in SECTIONS or not _halves(step.shapes[0], step.probe.shapes[-1]):
+            continue
+        kept = _unstrided(step.node, step.shapes, arch["classes"])
+        if kept is None:
+            continue
+        i, nodes = int(index), arch[section]
+        new = _wired(kept, nodes[i])
+        less = {**arch, section: [*nodes[:i], *new, *nodes[i + 1 :]]}
+        if _builds({**less, "input": native}):
+            where = places[section][i]
+            places[section][i : i + 1] = [where] * len(new)
+            return less, f"{where} ({split(step.node)[0]})"
     return None
+
+
+def _builds(arch: Arch) -> bool:
+    try:
+        return bool(list(steps(arch)))
+    except UserError:
+        return False
 
 
 def _wired(nodes: list[Node], line: Node) -> list[Node]:
@@ -97,25 +140,46 @@ def _halves(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
     return len(before) == 3 and len(after) == 3 and after[1] <= 0.6 * before[1]
 
 
-def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int) -> list[Node] | None:
-    """The chain of a block without its first reduction; None where it cannot be taken out."""
+def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool = False) -> list[Node] | None:
+    """The chain of a block without its first reduction; None where it cannot be taken out. `beside`: other branches keep their size."""
     parts = chain(node)
     if isinstance(node, list | tuple):
         for i, part in enumerate(parts):
             after = output(part, shapes, classes)[-1]
             if _halves(shapes[0], after):
-                kept = _unstrided(part, shapes, classes)
+                kept = _unstrided(part, shapes, classes, beside)
                 return None if kept is None else [*parts[:i], *kept, *parts[i + 1 :]]
             shapes = (after, *shapes[1:])
         return None
     name, args, _ = split(node)
     if name == "pool":
-        return []
+        return [{"pool": {**args, "kernel": 3, "stride": 1}}] if beside else []
     if isinstance(args.get("stride"), int) and args["stride"] > 1:
         own_one = BLOCKS[name].params["stride"].default == 1
         plain = {**{k: v for k, v in args.items() if k != "stride"}, **({} if own_one else {"stride": 1})}
         large = name == "conv" and isinstance(args.get("kernel"), int) and args["kernel"] > 3
         return [{name: {**plain, "kernel": 3} if large else plain}]
+    if name in INNER:
+        return _unstrided_inside(name, args, shapes, classes)
     if name in BLOCKS and BLOCKS[name].kind == "motif":
-        return _unstrided(BLOCKS[name].make(**args), shapes, classes)
+        return _unstrided(BLOCKS[name].make(**args), shapes, classes, beside)
     return None
+
+
+def _unstrided_inside(name: str, args: dict[str, Any], shapes: tuple[Any, ...], classes: int) -> list[Node] | None:
+    """A combinator whose parts reduce no more; None where one of them must."""
+    if args.get("split"):
+        return None
+    new = dict(args)
+    for part in INNER[name]:
+        many = args.get(part, []) if part == "branches" else [args[part]] if isinstance(args.get(part), Mapping | list) else []
+        kept = [_unstrided(chain(one), shapes, classes, True) if _reduces(one, shapes, classes) else chain(one) for one in many]
+        if None in kept:
+            return None
+        if many:
+            new[part] = kept if part == "branches" else kept[0]
+    return [{name: new}]
+
+
+def _reduces(node: Node, shapes: tuple[Any, ...], classes: int) -> bool:
+    return _halves(shapes[0], output(chain(node), shapes, classes)[-1])

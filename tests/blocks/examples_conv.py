@@ -12,6 +12,7 @@ from nasforge.blocks.activation import Act
 SMALL = (8, 6, 6)
 CONV: dict[str, Any] = {"conv": {"out": 8}}
 EDGE: list[Any] = [{"from": 0, "op": CONV}, {"from": 0, "op": {"pool": {"kind": "avg", "kernel": 3, "stride": 1}}}]
+PAIR: list[Any] = [{"from": 0, "op": "sep_conv"}, {"from": 1, "op": "identity"}]
 
 EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     # combine, cell
@@ -38,6 +39,20 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         (SMALL, {"nodes": [EDGE]}),
         ((SMALL, SMALL), {"nodes": [EDGE, [{"from": 1, "op": CONV}]], "inputs": 2, "output": "concat"}),
     ],
+    # cell_ops, cell_stack
+    "factorized_reduction": [(SMALL, {"out": 6}), ((3, 7, 5), {"out": 5, "stride": 3, "act": "none"})],
+    "reduced_conv": [(SMALL, {"kernel": 5, "factorized": True, "stride": 2}), (SMALL, {"out": 12})],
+    "sep_conv": [(SMALL, {"out": 6, "kernel": 5, "stride": 2}), (SMALL, {"depth": 1, "dilation": 2})],
+    "act_conv": [(SMALL, {"out": 6, "kernel": 3, "stride": 2}), (SMALL, {})],
+    "cell_stack": [
+        (SMALL, {"nodes": [PAIR, PAIR], "out": 6, "depth": 2, "stride": 2, "raw": True, "also": [1, 2]}),
+        (((8, 6, 6), (4, 12, 12)), {"nodes": [PAIR], "out": 4, "depth": 2, "skip": "factorized", "drop_path": 0.2}),
+        (SMALL, {"nodes": [PAIR], "out": 4, "depth": 0}),
+    ],
+    # random_wiring, regnet
+    "randwire": [(SMALL, {"out": 6, "nodes": 5, "k": 2}), (SMALL, {"out": 8, "nodes": 4, "graph": "er", "stride": 1})],
+    "regnet_block": [(SMALL, {"out": 12, "group_width": 4, "stride": 2, "se": 0.25}), (SMALL, {"ratio": 0.5, "group_width": 2})],
+    "regnet": [(SMALL, {"depth": 3, "w_0": 8, "w_a": 8, "w_m": 2.0, "group_width": 8, "se": 0.25, "first_stride": 1})],
     # activation
     **{kind: [(SMALL, {})] for kind in get_args(Act) if kind != "none"},
     "act": [((5, 4), {"kind": "softmax"}), (SMALL, {"kind": "swish"}), ((6,), {"kind": "none"})],
@@ -75,6 +90,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "asymmetric": [(SMALL, {"out": 6, "kernel": 5, "mid": 3, "stride": 2})],
     "flattened": [(SMALL, {"out": 6})],
     "mlpconv": [(SMALL, {"out": 6}), (SMALL, {"out": 6, "hidden": [5, 4], "norm": "batch"})],
+    "maxout_conv": [(SMALL, {"out": 3}), (SMALL, {"out": 3, "kernel": 4, "pieces": 3, "pad": 1})],
     # norm
     "norm": [
         (SMALL, {}),
@@ -136,6 +152,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "preact_basic": [(SMALL, {}), (SMALL, {"out": 12, "stride": 2, "shortcut": "pad"})],
     "preact_bottleneck": [(SMALL, {"out": 16, "stride": 2})],
     "wide_basic": [(SMALL, {"out": 12, "stride": 2, "dropout": 0.3})],
+    "pyramid": [(SMALL, {"alpha": 4, "depths": [1, 2], "start": 8}), (SMALL, {"alpha": 4, "depths": [1, 1], "block": "bottleneck"})],
     # inception
     "inception": [(SMALL, {"b1": 2, "b3": [2, 3], "b5": [2, 3], "pool": 2}), (SMALL, {"b1": 0, "b3": [2, 3], "b5": [2, 3], "pool": 0})],
     "inception_naive": [(SMALL, {"b1": 2, "b3": 3, "b5": 4})],
@@ -162,9 +179,39 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     ],
     "inverted_residual": [(SMALL, {"out": 8})],
     "csc": [(SMALL, {"out": 8, "expand": 3}), (SMALL, {"out": 12, "stride": 2, "of": "input", "kernel": 5})],
-    "xception_block": [(SMALL, {"out": 12, "stride": 2, "act_first": False}), (SMALL, {"out": 12, "depth": 3, "grow": "last"})],
-    "shuffle_unit_v1": [(SMALL, {"groups": 2}), (SMALL, {"out": 16, "groups": 2, "stride": 2, "group_first": False})],
-    "shuffle_unit_v2": [(SMALL, {}), (SMALL, {"out": 12, "stride": 2})],
+    "xception_block": [
+        (SMALL, {"out": 12, "stride": 2, "act_first": False}),
+        (SMALL, {"out": 12, "depth": 3, "grow": "second", "stride": 2, "aligned": True}),
+    ],
+    "shuffle_unit_v1": [
+        (SMALL, {"groups": 2}),
+        (SMALL, {"out": 16, "groups": 2}),
+        (SMALL, {"out": 16, "groups": 2, "stride": 2, "group_first": False}),
+    ],
+    "shuffle_unit_v2": [(SMALL, {"se": 0.5, "residual": True}), (SMALL, {"out": 12, "stride": 2})],
+    # active_shift, bottleneck_attention, masks, poly, streams
+    "active_shift": [(SMALL, {}), ((5, 7, 6), {"stride": 2, "reach": 2.5})],
+    "active_shift_unit": [(SMALL, {}), (SMALL, {"out": 12, "stride": 2})],
+    "bam": [(SMALL, {"ratio": 0.5}), (SMALL, {"ratio": 0.25, "dilation": 2})],
+    "cmpe": [
+        (SMALL, {"body": [CONV], "ratio": 0.5, "fold": 2}),
+        (SMALL, {"body": [{"conv": {"out": 12, "stride": 2}}], "before": ["relu"], "ratio": 0.25, "kernel": 1, "fold": 1}),
+    ],
+    "cmpe_wide": [(SMALL, {"out": 12, "stride": 2, "fold": 3})],
+    "same_size": [(SMALL, {"body": [{"pool": {"kernel": 2}}, CONV]}), ((4, 5, 7), {"body": {"pool": {"kernel": 2}}, "kind": "nearest"})],
+    "masked": [(SMALL, {"trunk": [CONV], "mask": [CONV, "sigmoid"]})],
+    "attention_module": [(SMALL, {"unit": "basic"}), ((8, 9, 7), {"unit": {"preact_bottleneck": {"out": 8}}, "levels": 2})],
+    "hourglass": [(SMALL, {"widths": [8, 6], "depths": [1, 2]}), ((4, 9, 7), {"widths": [4, 5, 6], "depths": [2, 1, 1], "act": "elu"})],
+    "poly_inception": [
+        (SMALL, {"single": 2, "triple": [2, 3, 4]}),
+        (SMALL, {"single": 2, "triple": [2, 3, 4], "kernel": 5, "times": 2, "scale": 0.5}),
+    ],
+    "hr_stage": [
+        (SMALL, {"widths": [4, 6], "depth": 1}),
+        (((4, 8, 8), (6, 4, 4)), {"widths": [4, 6, 8], "modules": 2, "depth": 1, "block": {"basic": {"kernel": 1}}}),
+        ((3, 9, 7), {"widths": [3, 4, 4], "depth": 1}),
+    ],
+    "hr_gather": [(((4, 8, 8), (6, 4, 4), (8, 2, 2)), {"widths": [4, 8, 8], "out": 10})],
     # heads
     "flatten": [(SMALL, {})],
     "linear": [((6,), {}), ((5, 6), {"out": 4, "act": "softmax", "drop_connect": 0.2, "bias": False})],
@@ -173,5 +220,6 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "gap_head": [(SMALL, {"dropout": 0.2})],
     "weighted_gap_head": [(SMALL, {})],
     "pixel_head": [(SMALL, {}), (SMALL, {"average": False})],
+    "maxout_linear": [((6,), {"out": 4})],
     "aux_head": [(SMALL, {"conv": 4, "hidden": 6, "kernel": 3})],
 }

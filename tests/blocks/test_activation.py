@@ -26,6 +26,7 @@ VALUES = {
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "hard_sigmoid": lambda x: min(max(x + 3, 0), 6) / 6,
     "tanh": math.tanh,
+    "mish": lambda x: x * math.tanh(math.log1p(math.exp(x))),
     "sign": lambda x: (x > 0) - (x < 0),
     "step": lambda x: float(x >= 0),
 }

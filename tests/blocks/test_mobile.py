@@ -161,8 +161,16 @@ def test_shuffle_unit_v1_concatenates_the_pooled_input_after_a_stride() -> None:
     out = unit(x)
     assert out.shape == (2, 16, 4, 4)
     torch.testing.assert_close(out[:, :6], nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False))
-    with pytest.raises(UserError, match="keeps its width with stride 1 and grows with a stride, got 6 -> 12 channels, stride 1"):
-        make({"shuffle_unit_v1": {"out": 12, "groups": 2}}, ((6, 8, 8),), 1, "block")
+    with pytest.raises(UserError, match="keeps its width with stride 1 or grows, got 6 -> 4 channels, stride 1"):
+        make({"shuffle_unit_v1": {"out": 4, "groups": 2}}, ((6, 8, 8),), 1, "block")
+
+
+def test_shuffle_unit_v1_that_grows_without_a_stride_keeps_its_input_beside() -> None:
+    unit = make({"shuffle_unit_v1": {"out": 16, "groups": 2}}, ((6, 8, 8),), 1, "block").eval()
+    x = torch.rand(2, 6, 8, 8)
+    out = unit(x)
+    assert out.shape == (2, 16, 8, 8)
+    torch.testing.assert_close(out[:, :6], x)
 
 
 def test_shuffle_unit_v2_leaves_half_of_the_channels_alone() -> None:
@@ -214,3 +222,15 @@ def test_families_stand_beside_each_other_in_one_network() -> None:
 def test_a_block_without_a_width_says_what_it_needs() -> None:
     with pytest.raises(UserError, match=r"body\.0\.mbconv: mbconv needs `out`"):
         probe([{"mbconv": {}}], ((8, 6, 6),), 1, "body")
+
+
+def test_shuffle_unit_v2_with_residual_adds_its_branch_to_what_it_read() -> None:
+    """Source: Ma et al. 2018 (ShuffleNet V2), appendix figure 2: squeeze-excite before the sum and the ReLU."""
+    plain = probe("shuffle_unit_v2", ((8, 5, 5),), 1)
+    large = probe({"shuffle_unit_v2": {"se": 0.5, "residual": True}}, ((8, 5, 5),), 1)
+    assert large.params == plain.params + 2 * 4 * 2 + 2 + 4  # 4 -> 2 -> 4 with biases
+    unit = make({"shuffle_unit_v2": {"residual": True}}, ((8, 5, 5),), 1, "block").eval()
+    norms = [module for module in unit.modules() if isinstance(module, nn.BatchNorm2d)]
+    nn.init.zeros_(norms[-1].weight)  # the branch gives nothing, its half is passed on
+    x = torch.rand(2, 8, 5, 5)
+    torch.testing.assert_close(unit(x), x[:, [0, 4, 1, 5, 2, 6, 3, 7]])
