@@ -48,7 +48,10 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
     c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
     _data(c)
-    c.add_argument("--strategy", help="random, tpe, nsga2 (default: tpe)")
+    c.add_argument(
+        "--strategy",
+        help="predictor (default), random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid",
+    )
     c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores such as naswot, finalists are trained")
     c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
     c.add_argument(

@@ -244,6 +244,7 @@ def test_ours_beat_random_on_nas_bench_201(nb201: Table, name: str, most: float)
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_jobs_share_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
     outs = []
     for jobs in ("1", "2"):

@@ -156,7 +156,10 @@ input: [1, 8, 8]
 classes: 10
 let: {width: {int: [4, 12], step: 4}}
 body:
-  - stage: {draw: each, depth: {int: [1, 3]}, block: {choose: {conv: {conv: {out: $width}}, mb: {mbconv: {out: $width, expand: {choose: [2, 3]}}}}}}
+  - stage:
+      draw: each
+      depth: {int: [1, 3]}
+      block: {choose: [{conv: {out: $width}}, {mbconv: {out: $width, expand: {choose: [2, 3]}}}]}
   - {choose: {none: [], big: {conv: {out: 16, kernel: {choose: [1, 3]}}}, broken: [flatten, {conv: {out: 4}}]}}
 head: [gap_head]
 """
@@ -167,7 +170,7 @@ def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, An
     space = {**fit_to_data(parse(AWKWARD), data_of(DATA)), **({"recipe": recipe} if recipe else {})}
     odd = replace(plan, space=space, trials=16)
     if plan.strategy == "grid" and "lr" in recipe:
-        with pytest.raises(UserError, match="recipe.lr is a float"):
+        with pytest.raises(UserError, match=r"recipe\.lr is a float"):
             run(odd, tmp_path, scored)
         return
     summary, jobs = run(odd, tmp_path, scored)

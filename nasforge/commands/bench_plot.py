@@ -46,7 +46,9 @@ def plot(curves: Mapping[str, Curve], words: str) -> str:
     for name, points in curves.items():
         shade = f"s{list(curves).index(name)}"
         bands.append(_band(x, y, points, shade))
-        lines.append(line([(x(n), y(max(m, LEAST))) for n, (m, _) in enumerate(points, 1)], f"curve {shade}", f"{name}: {points[-1][0]:.3f}"))
+        lines.append(
+            line([(x(n), y(max(m, LEAST))) for n, (m, _) in enumerate(points, 1)], f"curve {shade}", f"{name}: {points[-1][0]:.3f}")
+        )
         named.append((x(longest), y(max(points[-1][0], LEAST)), name, shade))
     colours = "".join(
         f".curve.s{i} {{ stroke: {COLOURS[i % len(COLOURS)]}; }} .band.s{i} {{ fill: {COLOURS[i % len(COLOURS)]}26; }} "

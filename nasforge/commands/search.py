@@ -29,7 +29,7 @@ from nasforge.search.session import Runner, search
 from nasforge.search.strategies import STRATEGIES
 
 DEFAULTS: dict[str, Any] = {
-    "data": "digits", "objective": "accuracy,-params", "strategy": "tpe", "evaluator": "train", "pruner": "asha", "fidelity": "epochs",
+    "data": "digits", "objective": "accuracy,-params", "strategy": "predictor", "evaluator": "train", "pruner": "asha", "fidelity": "epochs",
     "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None,
     "control": True,
 }  # fmt: skip

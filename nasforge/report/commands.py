@@ -7,7 +7,7 @@ from typing import Any
 
 from nasforge.report.collect import Run
 
-DEFAULTS = {"strategy": "tpe", "evaluator": "train", "pruner": "asha", "seed": 0}
+DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "seed": 0}
 
 
 def go_on(run: Run) -> list[tuple[str, str]]:

@@ -87,21 +87,23 @@ class Crew:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(t.user_attrs.get(DRIVER, self.me) != self.me for t in running)
 
-    def take_over(self, study: optuna.Study, ask_again: AskAgain, first: bool = False) -> None:
-        """End the trials of drivers that died, and have their choices asked again.
+    def take_over(self, study: optuna.Study, ask_again: AskAgain, first: bool = False) -> int:
+        """How many trials of drivers that died are asked again; they are ended.
 
         first: this driver has just begun, so whatever is open under its name was left by its life before.
         """
         if not first and (not self.shared or time.monotonic() - self._checked.get(study._study_id, 0.0) < BEAT_S):
-            return
+            return 0
         self._checked[study._study_id] = time.monotonic()
-        dead = self._dead(study, first)
+        dead, queued = self._dead(study, first), 0
         for trial in sorted(dead, key=lambda t: "curve" not in t.user_attrs):  # paused ones first: a running one is judged among them
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver was first, or it ended after all
                 again = trial.user_attrs.get("record") is None and _again(study, trial)  # else it had ended, but for the last line
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 if again:
                     ask_again(study, trial)
+                    queued += 1
+        return queued
 
     def _dead(self, study: optuna.Study, first: bool) -> Sequence[FrozenTrial]:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))

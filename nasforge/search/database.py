@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sql
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
@@ -30,26 +30,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.search.patience import patiently
 from nasforge.search.rows import read_trials
+from nasforge.search.writes import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, unclaim
+
+__all__ = ["DRIVER", "ENOUGH", "Database"]
 
 FRESH_S = 0.2  # what others did is read no more often; own trials are known at once, and claims are exact
-ENOUGH = -1  # instead of a number: as many trials as were asked are claimed
-DRIVER, KEY = "driver", "key"  # user attributes of a trial: who works on it; what function it is, once it is trained
-_TRIALS, _STUDIES = models.TrialModel.__table__, models.StudyModel.__table__
-_PARAMS, _VALUES = models.TrialParamModel.__table__, models.TrialValueModel.__table__
+_TRIALS, _BEATS = models.TrialModel.__table__, models.TrialHeartbeatModel.__table__
 _STUDY_USER = models.StudyUserAttributeModel.__table__
-_USER, _SYSTEM = models.TrialUserAttributeModel.__table__, models.TrialSystemAttributeModel.__table__
-_BEATS = models.TrialHeartbeatModel.__table__
-
-
-@dataclass
-class _Open:
-    """A trial that this driver works on, and what of it is not yet written. known: attributes that have a row."""
-
-    trial: FrozenTrial
-    params: dict[str, tuple[float, BaseDistribution]] = field(default_factory=dict)
-    attrs: set[tuple[str, str]] = field(default_factory=set)  # (user or system, name)
-    known: set[tuple[str, str]] = field(default_factory=set)
-    claimed: bool = False
 
 
 @dataclass
@@ -69,7 +56,7 @@ class Database(BaseStorage):
         self._rdb = RDBStorage(url, engine_kwargs=engine)
         self.engine, self.driver = self._rdb.engine, driver
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # for one statement, and for reading
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Open] = {}
         self._studies: dict[int, _Seen] = {}
         self._fixed: dict[tuple[str, Any], Any] = {}  # names and directions of studies never change
         self._lock = threading.RLock()
@@ -128,34 +115,11 @@ class Database(BaseStorage):
         if template_trial is not None:  # a queued one: nobody works on it yet
             self._seen(study_id).read = 0.0
             return self._do(lambda: self._rdb.create_new_trial(study_id, template_trial))
-        trial = self._do(lambda: self._insert(study_id))
+        trial = self._do(lambda: insert_trial(self.engine, study_id, self.driver))
         with self._lock:
-            self._open[trial._trial_id] = _Open(trial, known={("user", DRIVER)})
+            self._open[trial._trial_id] = Open(trial, known={("user", DRIVER)})
             self._seen(study_id).trials[trial._trial_id] = trial
         return trial._trial_id
-
-    def _insert(self, study_id: int) -> FrozenTrial:
-        """A new running trial; the row of the study is locked, so that numbers have no gaps and ids come in their order."""
-        now = datetime.now(UTC).replace(tzinfo=None)
-        with self.engine.begin() as connection:
-            connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
-            row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
-            trial_id = connection.execute(sql.insert(_TRIALS).values(row)).inserted_primary_key[0]
-            connection.execute(sql.insert(_BEATS).values(trial_id=trial_id))
-            connection.execute(sql.insert(_USER), [_attr(trial_id, DRIVER, self.driver)])
-            number = self._number(connection, study_id, trial_id)
-        start = now.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
-        return FrozenTrial(number, TrialState.RUNNING, None, start, None, {}, {}, {DRIVER: self.driver}, {}, {}, trial_id)
-
-    def _number(self, connection: sql.Connection, study_id: int, trial_id: int) -> int:
-        """The number of a new trial: how many the study had before."""
-        before = sql.select(sql.func.count()).select_from(_TRIALS).where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id < trial_id)
-        place = sql.update(_TRIALS).where(_TRIALS.c.trial_id == trial_id)
-        if self.engine.dialect.update_returning:
-            return connection.execute(place.values(number=before.scalar_subquery()).returning(_TRIALS.c.number)).scalar_one()
-        number = connection.execute(before).scalar_one()
-        connection.execute(place.values(number=number))
-        return number
 
     def _signed(self, trial_id: int) -> None:
         self.set_trial_user_attr(trial_id, DRIVER, self.driver)
@@ -166,7 +130,7 @@ class Database(BaseStorage):
         entry.trial.distributions[param_name] = distribution
         entry.params[param_name] = (param_value_internal, distribution)
         if entry.claimed:
-            self._do(lambda: self._write(trial_id, entry))
+            self._do(lambda: self._write(entry))
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._set_attr(trial_id, "user", key, value)
@@ -184,42 +148,21 @@ class Database(BaseStorage):
         attrs[key] = json.loads(json.dumps(value))
         entry.attrs.add((which, key))
         if entry.claimed and key != "record":  # its record comes with its end
-            self._do(lambda: self._write(trial_id, entry))
+            self._do(lambda: self._write(entry))
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         self._do(lambda: self._rdb.set_trial_intermediate_value(trial_id, step, intermediate_value))
 
-    def _entry(self, trial_id: int) -> _Open:
+    def _entry(self, trial_id: int) -> Open:
         entry = self._open.get(trial_id)
         if entry is None:
             raise UpdateFinishedTrialError(f"Trial {trial_id} is not open here: it has ended, or another driver works on it.")
         return entry
 
-    def _write(self, trial_id: int, entry: _Open) -> None:
+    def _write(self, entry: Open) -> None:
         with self.engine.begin() as connection:
-            self._flush(connection, trial_id, entry)
-        self._flushed(entry)
-
-    def _flush(self, connection: sql.Connection, trial_id: int, entry: _Open) -> None:
-        """Write what is not yet written of an open trial."""
-        params = [
-            {"trial_id": trial_id, "param_name": n, "param_value": v, "distribution_json": distribution_to_json(d)}
-            for n, (v, d) in entry.params.items()
-        ]
-        if params:
-            connection.execute(sql.insert(_PARAMS), params)
-        for which, attributes, written in (("user", _USER, entry.trial._user_attrs), ("system", _SYSTEM, entry.trial._system_attrs)):
-            new = [n for w, n in sorted(entry.attrs - entry.known) if w == which]
-            if new:
-                connection.execute(sql.insert(attributes), [_attr(trial_id, n, written[n]) for n in new])
-            for name in [n for w, n in sorted(entry.attrs & entry.known) if w == which]:
-                place = (attributes.c.trial_id == trial_id) & (attributes.c.key == name)
-                connection.execute(sql.update(attributes).where(place).values(value_json=json.dumps(written[name])))
-
-    def _flushed(self, entry: _Open) -> None:
-        entry.params.clear()
-        entry.known |= entry.attrs
-        entry.attrs.clear()
+            flush(connection, entry)
+        entry.flushed()
 
     def claim(self, trial_id: int, key: str, most: int) -> int | None:
         """None where this trial is the one to train the function `key`; else the number of the trial that does, or has done it.
@@ -227,36 +170,18 @@ class Database(BaseStorage):
         ENOUGH where `most` trials are claimed already. One driver after the other is answered, so no function is trained twice.
         """
         self.set_trial_user_attr(trial_id, KEY, key)
-        answer = self._do(lambda: self._claim(trial_id, key, most))
-        entry = self._open[trial_id]
-        self._flushed(entry)
+        entry, study_id = self._open[trial_id], self._study_of(trial_id)
+        answer = self._do(lambda: claim_key(self.engine, study_id, entry, key, most))
+        entry.flushed()
         entry.claimed = True
         if answer is not None:
             entry.known.discard(("user", KEY))
             entry.trial._user_attrs.pop(KEY)
         return answer
 
-    def _claim(self, trial_id: int, key: str, most: int) -> int | None:
-        entry, study_id = self._open[trial_id], self._study_of(trial_id)
-        claims = (_USER.c.key == KEY) & (_TRIALS.c.study_id == study_id) & (_TRIALS.c.trial_id != trial_id)
-        joined = sql.join(_TRIALS, _USER, _USER.c.trial_id == _TRIALS.c.trial_id)
-        with self.engine.begin() as connection:
-            connection.execute(sql.select(_STUDIES.c.study_id).where(_STUDIES.c.study_id == study_id).with_for_update())
-            self._flush(connection, trial_id, entry)  # a writer from here on: SQLite lets no other one in
-            same = sql.func.min(sql.case((_USER.c.value_json == json.dumps(key), _TRIALS.c.number)))
-            answer, claimed = connection.execute(sql.select(same, sql.func.count()).select_from(joined).where(claims)).one()
-            if answer is None and claimed >= most:
-                answer = ENOUGH
-            if answer is not None:
-                self._unclaim(connection, trial_id)
-        return answer
-
-    def _unclaim(self, connection: sql.Connection, trial_id: int) -> None:
-        connection.execute(sql.delete(_USER).where(_USER.c.trial_id == trial_id, _USER.c.key == KEY))
-
     def _release(self, trial_id: int) -> None:
         with self.engine.begin() as connection:
-            self._unclaim(connection, trial_id)
+            unclaim(connection, trial_id)
 
     def _study_of(self, trial_id: int) -> int:
         return next(study_id for study_id, seen in self._studies.items() if trial_id in seen.trials)
@@ -274,33 +199,15 @@ class Database(BaseStorage):
             return True
         attempts: list[int] = []
         try:
-            self._do(lambda: self._end(trial_id, state, values, attempts))
-            self._remember(self._open[trial_id].trial, state, values)
+            entry = self._open[trial_id]
+            self._do(lambda: end_trial(self.engine, entry, state, values, attempts))
+            self._remember(entry.trial, state, values)
         except UpdateFinishedTrialError:
             self._studies[self._study_of(trial_id)].unfinished.add(trial_id)
             raise
         finally:
             self._open.pop(trial_id, None)
         return True
-
-    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, attempts: list[int]) -> None:
-        entry = self._open[trial_id]
-        attempts.append(trial_id)
-        with self.engine.begin() as connection:
-            place = _TRIALS.c.trial_id == trial_id
-            now = datetime.now(UTC).replace(tzinfo=None)
-            ended = sql.update(_TRIALS).where(place, _TRIALS.c.state == TrialState.RUNNING).values(state=state, datetime_complete=now)
-            if connection.execute(ended).rowcount == 0:
-                if len(attempts) > 1 and connection.execute(sql.select(_TRIALS.c.state).where(place)).scalar() == state:
-                    return  # the answer to the first attempt was lost
-                raise UpdateFinishedTrialError(f"Trial {entry.trial.number} was taken from this driver, which was silent for too long.")
-            self._flush(connection, trial_id, entry)
-            if entry.trial.user_attrs.get("record", {}).get("kind") in ("infeasible", "interrupted"):
-                self._unclaim(connection, trial_id)  # it does not count, and may be asked again
-            if values is not None:
-                stored = [models.TrialValueModel.value_to_stored_repr(v) for v in values]
-                rows = [{"trial_id": trial_id, "objective": i, "value": v, "value_type": kind} for i, (v, kind) in enumerate(stored)]
-                connection.execute(sql.insert(_VALUES), rows)
 
     def _remember(self, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Know of an ended trial without reading it."""
@@ -315,9 +222,9 @@ class Database(BaseStorage):
         trial = self._do(lambda: self._rdb.get_trial(trial_id))
         known = {("user", k) for k in trial.user_attrs} | {("system", k) for k in trial.system_attrs}
         self._do(lambda: self._rdb.record_heartbeat(trial_id))
-        self._open[trial_id] = _Open(trial, known=known)
+        self._open[trial_id] = Open(trial, known=known)
         self._signed(trial_id)
-        self._do(lambda: self._write(trial_id, self._open[trial_id]))
+        self._do(lambda: self._write(self._open[trial_id]))
 
     # ------------------------------------------------------------ reading
 
@@ -384,10 +291,6 @@ class Database(BaseStorage):
 
     def remove_session(self) -> None:
         self._rdb.remove_session()
-
-
-def _attr(trial_id: int, key: str, value: Any) -> dict[str, Any]:
-    return {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
 
 
 def _age(now: Any, beat: Any) -> float:

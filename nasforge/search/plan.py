@@ -43,7 +43,7 @@ class Plan:
     data: DataSpec
     objectives: tuple[Objective, ...]
     limits: tuple[Limit, ...] = ()
-    strategy: str = "tpe"
+    strategy: str = "predictor"
     evaluator: str = "train"
     pruner: str = "asha"
     fidelity: str = "epochs"

@@ -103,14 +103,15 @@ def _database(url: str) -> Any:
 
     from nasforge.search.database import Database  # sqlalchemy, and only here
 
+    engine: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     for _ in range(MOST_COLLISIONS):
         try:
-            return Database(url, **({"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}))
+            return Database(url, **engine)
         except DBAPIError as error:
             if not any(words in str(error) for words in ("exist", "UNIQUE", "duplicate", "locked")):
                 raise
         time.sleep(0.1 + random())
-    return Database(url)
+    return Database(url, **engine)
 
 
 def _mend(path: Path) -> None:

@@ -44,7 +44,15 @@ def proposing(make: Callable[[Brief], Propose]) -> Callable[[Brief], BaseSampler
     return lambda brief: Proposer(brief, make(brief))
 
 
+def predictor(brief: Brief) -> BaseSampler:
+    """Models of architectures by the features of their live graphs: see `nasforge.search.predictor`."""
+    from nasforge.search.predictor.propose import predict  # scikit-learn takes a second to import, and the others do not need it
+
+    return Proposer(brief, predict(brief))
+
+
 STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
+    "predictor": predictor,
     "random": random,
     "tpe": tpe,
     "evolution": proposing(evolve),

@@ -36,7 +36,10 @@ Row = tuple[tuple[str, Scalar], ...]  # choices, ordered by name
 
 
 class Table:
-    """What every network of a space scored: `evaluate(choices, column)`. usual: the columns that are selected and reported if none is named."""
+    """What every network of a space scored: `evaluate(choices, column)`.
+
+    usual: the columns that are selected and reported if none is named.
+    """
 
     def __init__(
         self,

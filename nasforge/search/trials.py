@@ -129,13 +129,13 @@ class Trials:
     def _look_around(self) -> None:
         """Take over the trials of drivers that died, and take in what others have ended."""
         if self.crew.shared:
-            self.crew.take_over(self.ledger.study, ask_again)
+            self.exhausted &= not self.crew.take_over(self.ledger.study, ask_again)  # there is something to ask again
             self.ledger.refresh()
 
     def waits(self) -> bool:
         """Whether other drivers still work on trials: the study may need this one again."""
-        if not self.crew.others(self.ledger.study):
-            self._look_around()
+        self._look_around()
+        if not self.crew.shared or (not self.crew.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
             return False
         time.sleep(OTHERS_S)
         return True
@@ -175,7 +175,7 @@ class Trials:
             **self._family(candidate),
         )  # fmt: skip
 
-    def _family(self, candidate: Candidate) -> dict[str, str]:
+    def _family(self, candidate: Candidate) -> dict[str, Any]:
         """Where the weights go, and those of the nearest network that was trained: the one with the most choices alike."""
         if not self.plan.inherit:
             return {}

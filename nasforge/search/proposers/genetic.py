@@ -6,7 +6,7 @@ order, and a population follows from the trials alone.
 
 from __future__ import annotations
 
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 from math import comb
 from random import Random
 
@@ -79,7 +79,7 @@ def reference_directions(objectives: int, size: int) -> Points:
     rows = []
     for bars in combinations(range(steps + objectives - 1), objectives - 1):
         ends = (-1, *bars, steps + objectives - 1)
-        rows.append([(b - a - 1) / steps for a, b in zip(ends, ends[1:], strict=False)])
+        rows.append([(b - a - 1) / steps for a, b in pairwise(ends)])
     return np.array(rows)
 
 

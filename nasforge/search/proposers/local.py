@@ -83,7 +83,7 @@ def moved(space: Space, centre: Mapping[str, Scalar], move: Move, rng: Random) -
     return space.draw(replay({**centre, move[0]: move[1]}, random_chooser(rng)))[1]
 
 
-def others(opening: Opening, value: Scalar) -> list[Scalar]:
+def others(opening: Opening, value: Scalar) -> Sequence[Scalar]:
     """The neighbours of a value."""
     if opening.kind == "choose":
         return [o for o in opening.options if not (type(o) is type(value) and o == value)]

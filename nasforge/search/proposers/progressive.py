@@ -22,8 +22,8 @@ from nasforge.search.proposers.surrogate import Surrogate
 from nasforge.space import Choices, Space
 
 LEVELS = 5  # of growth
-SHARE = 10  # the share of the trials that a level gets: a tenth
-DRAWN = 100  # candidates that the model ranks at an ask
+SHARE = 20  # a level gets one of so many parts of the trials
+DRAWN = 30  # candidates that the model ranks at an ask
 LEARNT = 500  # trials that the model is fitted to, the last ones
 FEWEST = 4  # finished trials before the model is asked
 PARENTS = 10  # networks that others grow from, at most
@@ -33,8 +33,8 @@ PATIENCE = 2  # asks a trial that a level may take before the next begins
 def progress(brief: Brief) -> Propose:
     """Progressive search. Source: Liu et al. 2018, algorithm 1 (5 levels); with several objectives Dong et al. 2018 (PPP-Net).
 
-    A network's complexity is the number of its choices that are not the smallest possible. Each level gets a tenth of the trials and
-    grows from the best of the level below; the other half goes to changes of the best of all levels.
+    A network's complexity is the number of its choices that are not the smallest possible. Each level gets a
+    twentieth of the trials and grows from the best of the level below; the others go to changes of the best of all levels.
     """
     growth = Growth(brief.space)
 
@@ -130,7 +130,9 @@ def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng
     if len(done) < FEWEST:
         return pool[rng.randrange(len(pool))]
     objectives = history.brief.objectives
-    targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(done)  # ranks: what failed to learn counts no more than the last
+    targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(
+        done
+    )  # ranks: what failed to learn counts no more than the last
     points = Surrogate(catalogue, [t.choices for t in done], targets).predict(pool)
     over = np.maximum(excesses(history, catalogue, pool), 0).sum(axis=1)
     inside = np.flatnonzero(over <= over.min())

@@ -24,9 +24,9 @@ EXPLORED = 0.1  # share of draws that ignore the policy
 def reinforce(brief: Brief) -> Propose:
     """Policy gradient with a baseline. Source: Williams 1992; Zoph & Le 2017, section 3.2.
 
-    In place of their recurrent controller each opening has its own softmax, learnt only where it is asked, as in TuNAS (Bender et al. 2020).
-    The reward is the share of the last trials that a network dominates less the share that dominate it: of mean 0, whatever the scale
-    and the number of objectives.
+    In place of their recurrent controller each opening has its own softmax, learnt only where it is asked, as in TuNAS (Bender et
+    al. 2020). The reward is the share of the last trials that a network dominates less the share that dominate it: of mean 0, whatever
+    the scale and the number of objectives.
     """
     policy = Policy(brief.space)  # after the first `read` trials: it spares work only
     read = 0
