@@ -30,8 +30,10 @@ LATER = (
     "conv_transition",
     "c1x1_c",
 )  # after a block's numbered parts
-EARLIER = ("conv_down", "conv_exp", "c1x1_w_s1", "c1x1_w_s2")  # before them
-FIRST = ("stem", "conv_stem", "conv1", "conv0", "conv_0", "bn1", "norm0", "layer0")  # what begins a network,
+EARLIER = (  # before them; of a found cell what reads the last cell, then what reads the one before
+    "conv_down", "conv_exp", "c1x1_w_s1", "c1x1_w_s2", "conv_1x1", "conv_prev_1x1", "path_1", "path_2", "final_path_bn",
+)  # fmt: skip
+FIRST = ("stem", "conv_stem", "conv1", "conv0", "conv_0", "bn1", "norm0", "layer0", "cell_stem_0", "cell_stem_1")  # what begins a network,
 LAST = (
     "conv_head",
     "conv_last",
@@ -45,7 +47,11 @@ LAST = (
     "head",
     "fc",
 )  # and what ends it
-TOPS = ("mixed_5b repeat mixed_6a repeat_1 mixed_7a repeat_2 block8 conv2d_7b classif",)  # parts of networks that their names do not order
+TOPS = (  # parts of networks that their names do not order
+    "mixed_5b repeat mixed_6a repeat_1 mixed_7a repeat_2 block8 conv2d_7b classif",
+    "conv0 cell_stem_0 cell_stem_1 cell_0 cell_1 cell_2 cell_3 cell_4 cell_5 reduction_cell_0 cell_6 cell_7 cell_8 cell_9 cell_10 cell_11 "
+    "reduction_cell_1 cell_12 cell_13 cell_14 cell_15 cell_16 cell_17 last_linear",
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def in_order(layers: list[Layer], ordered: bool) -> list[Layer]:
     def rank(layer: Layer) -> list[tuple[Any, ...]]:
         words = layer.name.split(".")
         if ordered:
-            return [(word in BESIDE, seen[path]) for word, path in zip(words, paths(layer.name), strict=True)]
+            return [(word != "conv_1x1", word in BESIDE, seen[path]) for word, path in zip(words, paths(layer.name), strict=True)]
         top = (words[0] in order, order.index(words[0]) if words[0] in order else 0)
         return [top, *(_reading(word, top=i == 0) for i, word in enumerate(words))]
 
@@ -176,8 +182,10 @@ def _reading(word: str, top: bool) -> tuple[Any, ...]:
     place = 3 if "dbl" in word else 2  # the double branch of an inception module follows the single one
     if top and word in (*FIRST, *LAST):
         place = 0 if word in FIRST else 5
-    elif word in EARLIER or word in LATER:
-        place = 1 if word in EARLIER else 4
+    elif word in EARLIER:
+        return 1, [EARLIER.index(word)], "", [], word
+    elif word in LATER:
+        place = 4
     plain = re.sub(r"(?<=[a-z])[123]d(?![a-z])", "", word)
     first, _, rest = plain.rpartition("_")
     if not re.search(r"\d", first):

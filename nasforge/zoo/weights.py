@@ -35,10 +35,12 @@ NORM_EPS = (
     ("inception_v4", "features.0.conv", 1e-3),
     ("efficientnet_b[567]", "features.0.0", 1e-3),
     ("dpn*", "features.conv1_1.conv", 1e-3),
+    ("xception71", "stem.0.conv", 1e-3),
     ("*nasnet*", "conv0.conv", 1e-3),
     ("*nasnet*", "conv_0.conv", 1e-3),
 )
 
+UNSURE = "its outputs and ours have not been brought to agree: compare them before you rely on these weights"
 # Released models that compute something else than the published network with the same weights
 DIFFERS = (
     (
@@ -47,6 +49,8 @@ DIFFERS = (
         "its average pools count the padding, ours do not; torchvision's own weights expect images from -1 to 1",
     ),
     ("seres*", "layer0.conv1", "its first max pool has no padding and rounds up, ours has a padding of 1"),
+    ("*nasnet*", "conv_0.conv", UNSURE),
+    ("*nasnet*", "conv0.conv", UNSURE),
     ("mobilenet_v1", "conv_stem", "it has ReLU6 where the paper and ours have ReLU"),
 )
 
