@@ -57,7 +57,7 @@ def part(node: Node) -> Part:
     for name, args in _operations(node):
         sums[f"op/{name}"] += 1
         for key, value in _widths(args):
-            sums[f"op/{name}.{key}"] += value
+            sums[f"op/{name}.{key}"] += value  # type: ignore[assignment]
             most[f"op/{name}.{key} most"] = max(most.get(f"op/{name}.{key} most", 0.0), value)
     sums.update({f"op/{kind}": number for kind, number in Counter(graph.labels).items()})
     sums.update(_neighbours(graph))

@@ -14,6 +14,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 LEAST_SPREAD = 1e-3  # of standardised targets
+LEAST_ERROR = 0.02  # of a cost told by a linear model, as a power of ten
 MOST_FITTED = 120  # targets on which the weights of a Gaussian process are fitted
 
 
@@ -122,13 +123,13 @@ class Ridge:
     """A linear model of a known cost's logarithm: nearly exact, for a first look at many networks."""
 
     def __init__(self, rows: Matrix, targets: Vector, penalty: float = 1e-2) -> None:
-        self.middle = float(targets.mean())
-        kernel = rows @ rows.T
-        self.rows = rows
+        self.middle, self.centre = float(targets.mean()), rows.mean(axis=0)
+        self.rows = rows - self.centre
+        kernel = self.rows @ self.rows.T
         self.dual = np.linalg.solve(kernel + penalty * np.eye(len(targets)), targets - self.middle)
         left = targets - self.middle - kernel @ self.dual
-        self.spread = float(left.std()) + 0.02
+        self.spread = float(left.std()) + LEAST_ERROR
 
     def believe(self, rows: Matrix) -> Belief:
         """The belief about rows."""
-        return Belief(self.middle + rows @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))
+        return Belief(self.middle + (rows - self.centre) @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))
