@@ -33,7 +33,7 @@ from nasforge.latency.fit import at_rates
 from nasforge.latency.measure import AGAIN, _latency
 from nasforge.latency.pick import pick
 from nasforge.latency.profile import profile_of
-from nasforge.latency.units import amounts, labels, units, units_of
+from nasforge.latency.units import amounts, units, units_of
 from nasforge.space import Space
 
 ABOUT = {
@@ -251,19 +251,20 @@ def test_corrections_learn_blocks_that_are_slower_than_their_work() -> None:
 
 def test_nine_of_ten_intervals_hold() -> None:
     """Times that are a twentieth off at random: about 90 % of new networks lie in their intervals, and these are not far too wide."""
-    clock, archs, rng = Clock(1.3), mobile_archs(110), random.Random(5)
+    clock, archs, rng = Clock(1.3), mobile_archs(80), random.Random(5)
     times = [clock.true_ms(arch) * rng.gauss(1, 0.05) for arch in archs]
     profile = profile_of(archs[:40], times[:40], {}, **ABOUT)
     found = [predict(profile, arch) for arch in archs[40:]]
-    inside = sum(p.low_ms <= t <= p.high_ms for p, t in zip(found, times[40:], strict=True)) / 70
-    width = sum((p.high_ms - p.low_ms) / 2 / p.ms for p in found) / 70
+    inside = sum(p.low_ms <= t <= p.high_ms for p, t in zip(found, times[40:], strict=True)) / 40
+    width = sum((p.high_ms - p.low_ms) / 2 / p.ms for p in found) / 40
     assert 0.8 <= inside <= 1 and 0.05 < width < 0.15  # 1.64 standard deviations are .08
 
 
 def test_blocks_never_seen_make_an_interval_wider() -> None:
     profile = calibrate(mobile_archs(12), timer=Clock(1.3))
-    known, foreign = predict(profile, mobile_archs(1)[0]), predict(profile, {**net(32), "head": ["gap_head"]})
-    assert (foreign.high_ms - foreign.ms) / foreign.ms > 2 * (known.high_ms - known.ms) / known.ms
+    foreign = {**net(32), "body": [{"conv": {"out": 32, "kernel": 3}}, {"fire": {"squeeze": 16, "e1": 32, "e3": 32}}]}
+    near, far = (predict(profile, arch) for arch in (mobile_archs(1)[0], foreign))
+    assert (far.high_ms - far.ms) / far.ms > 2 * (near.high_ms - near.ms) / near.ms
 
 
 def test_one_wild_measurement_does_not_bend_a_profile() -> None:
@@ -325,13 +326,8 @@ def test_a_real_profile_ranks_networks_by_size() -> None:
 # ---------------------------------------------------------------- choosing what to measure
 
 
-def test_picked_networks_hold_more_blocks_than_random_ones() -> None:
-    archs = mobile_archs(60)
-    picked = pick(archs, 8)
-    assert len(set(picked)) == 8 and picked[:5] == pick(archs, 5)
-
-    def kinds(chosen: list[Arch]) -> int:
-        return len({label for arch in chosen for block in units_of(arch) for label in labels(block)})
-
-    by_chance = [kinds(random.Random(seed).sample(archs, 8)) for seed in range(20)]
-    assert kinds([archs[i] for i in picked]) > sorted(by_chance)[14]
+def test_a_copy_of_a_picked_network_is_measured_late() -> None:
+    archs = [net(width, depth) for width in (8, 12, 16, 24) for depth in (1, 2, 3)] + [net(8)]
+    picked = pick(archs, len(archs))
+    assert sorted(picked) == list(range(13)) and picked[:5] == pick(archs, 5)
+    assert min(picked.index(0), picked.index(12)) < 7 < max(picked.index(0), picked.index(12))

@@ -67,8 +67,8 @@ def left_out(networks: Sequence[Units], times_ms: np.ndarray) -> tuple[np.ndarra
     """What `estimate` says of each network by a fit to the others."""
     out = []
     for i, units in enumerate(networks):
-        rest = np.arange(len(networks)) != i
-        out.append(estimate(fit([networks[j] for j in np.flatnonzero(rest)], times_ms[rest]), [units]))
+        rest = [j for j in range(len(networks)) if j != i]
+        out.append(estimate(fit([networks[j] for j in rest], times_ms[rest]), [units]))
     return np.array([float(times[0]) for times, _ in out]), np.array([float(spread[0]) for _, spread in out])
 
 

@@ -208,7 +208,7 @@ def _prepared(
         if shape is None:
             raise UserError("shape: a module needs the shape of its input, for example (3, 32, 32)")
         module = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
-        inputs = (example(shape, batch, device),)
+        inputs: tuple[Tensor, ...] = (example(shape, batch, device),)
     else:
         module = build(model, device).to(dtype)
         inputs = tuple(example(one, batch, device) for one in input_shapes(model).values())
