@@ -23,7 +23,8 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     _check(args)
     arch = arch_named(args.arch)
-    bases = Coefficients(*(own if given is None else given for own, given in zip(Coefficients(), (args.alpha, args.beta, args.gamma))))  # noqa: B905
+    given = {"depth": args.alpha, "width": args.beta, "resolution": args.gamma}
+    bases = Coefficients(**{name: value for name, value in given.items() if value is not None})
     meters = meters_of(args.profile)
     found: dict[str, Any] = {}
     if args.grid:
