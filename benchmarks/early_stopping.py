@@ -1,79 +1,161 @@
-"""What early stopping saves in a search with two objectives: epochs trained, and the hypervolume reached, with and without it.
+"""What early stopping saves in a search with two objectives: epochs trained until it is as good as a search without.
 
-    python benchmarks/early_stopping.py [SPACE] [--trials 40] [--seeds 3] [--strategy random] [--epochs N] [--workers 1]
+    python benchmarks/early_stopping.py [--networks 120] [--epochs 16] [--orders 20] [--workers 2] [--curves FILE]
 
-Accuracy against parameters on digits. Every rule sees the same networks where the strategy is `random`: it does not depend on results.
-Hypervolume: share of the box spanned by everything seen under any rule with that seed (errors and parameters as powers of ten).
+Networks drawn at random from the space `digits` are trained to their end once (accuracy against parameters); `--curves` keeps them for the
+next time. Then whole searches over them are run with each rule, in several orders, by the code of a real search; only the training is
+looked up. Without early stopping a search sees a third of the networks; with it, it goes on to the others. Printed: the epochs that a
+rule needs to reach the hypervolume at which the search without ends, how many times fewer that is, and in how many orders it gets there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import statistics
 import tempfile
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import optuna
 
+from nasforge.build import key
+from nasforge.choosers import random_chooser
 from nasforge.commands.common import space_named, table
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
+from nasforge.cost import count
+from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
 from nasforge.runners.local import LocalRunner
-from nasforge.search.ledger import Ledger
+from nasforge.search.ledger import Ledger, Record
 from nasforge.search.objectives import hypervolume, parse_objectives, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.session import search
 from nasforge.search.storage import open_storage
+from nasforge.space import Space
+
+OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
+SHARE = 3  # the search without early stopping sees one network in so many
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("space", nargs="?", default="digits")
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--strategy", default="random")
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--networks", type=int, default=120)
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--orders", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--curves", type=Path)
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ledgers = {(rule, seed): _run(rule, seed, args) for seed in range(args.seeds) for rule in PRUNERS}
+    trained = _trained(args)
+    points = [scaled({**t["rows"][-1], "params": t["params"]}, OBJECTIVES) for t in trained]
+    worst, best = ([pick(axis) for axis in zip(*points, strict=True)] for pick in (max, min))
+    found: dict[str, list[tuple[float, float] | None]] = {rule: [] for rule in PRUNERS}
+    for order in range(args.orders):
+        part = len(trained) // SHARE
+        target, full = _course(_search("none", trained, part, order), best, worst)[-1]
+        for rule in PRUNERS:
+            course = _course(_search(rule, trained, len(trained) if rule != "none" else part, order), best, worst)
+            reached = next((epochs for volume, epochs in course if volume >= target - 1e-12), None)
+            found[rule].append(None if reached is None else (reached, full / reached))
     rows = []
-    for rule in PRUNERS:
-        epochs = [_epochs(ledgers[rule, s]) for s in range(args.seeds)]
-        full = [_epochs(ledgers["none", s]) for s in range(args.seeds)]
-        volumes = [_volume(ledgers[rule, s], [ledgers[r, s] for r in PRUNERS]) for s in range(args.seeds)]
-        ratios = [f / e for f, e in zip(full, epochs, strict=True)]
-        rows.append((rule, round(statistics.fmean(epochs)), f"{statistics.fmean(ratios):.2f}",
-                     f"{statistics.fmean(volumes):.3f}", " ".join(f"{v:.3f}" for v in volumes)))  # fmt: skip
-    print(f"{args.space}, {args.strategy}, {args.trials} networks, {args.seeds} seeds, accuracy against params on digits")
-    print(table(("rule", "epochs", "times fewer", "hypervolume", "by seed"), rows))
+    for rule, runs in found.items():
+        there = [r for r in runs if r is not None]
+        epochs = f"{statistics.fmean(e for e, _ in there):.0f}" if there else "-"
+        ratio = f"{statistics.fmean(x for _, x in there):.2f} ± {statistics.pstdev(x for _, x in there):.2f}" if there else "-"
+        rows.append((rule, epochs, ratio, f"{len(there)} of {len(runs)}"))
+    print(f"{len(trained)} networks of `digits`, {args.epochs} epochs each, {args.orders} orders")
+    print(table(("rule", "epochs", "times fewer", "got there"), rows))
 
 
-def _run(rule: str, seed: int, args: argparse.Namespace) -> Ledger:
+def _trained(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Networks with their curves, trained here or read from the file."""
+    if args.curves and args.curves.exists():
+        return json.loads(args.curves.read_text())
     spec = DataSpec("digits")
-    objectives = tuple(parse_objectives("accuracy,-params"))
-    recipe = {"early_stopping": None} | ({} if args.epochs is None else {"epochs": args.epochs})
+    space = Space(fit_to_data(space_named("digits"), data_of(spec)))
+    drawn: dict[str, Any] = {}
+    rng = Random(0)
+    while len(drawn) < args.networks:
+        arch, _ = space.draw(random_chooser(rng))
+        drawn.setdefault(key(arch), arch)
+    archs, done = list(drawn.values()), {}
+    jobs = iter([(i, Job(arch, spec, recipe={"epochs": args.epochs, "early_stopping": None})) for i, arch in enumerate(archs)])
+    runner = LocalRunner(args.workers, 1)
+    try:
+        runner.run(lambda: next(jobs, None), lambda number, row: False, lambda number, result: done.update({number: result}))
+    finally:
+        runner.close()
+    out = [{"arch": a, "params": count(a).params, "rows": done[i].curve} for i, a in enumerate(archs) if done[i].error is None]
+    if args.curves:
+        args.curves.write_text(json.dumps(out))
+    return out
+
+
+def _search(rule: str, trained: list[dict[str, Any]], trials: int, order: int) -> Ledger:
+    """The ledger of a search over the trained networks, in an order of its own."""
+    first = trained[0]["arch"]
+    bodies = {str(i): [*t["arch"].get("stem", []), *t["arch"]["body"], *t["arch"]["head"]] for i, t in enumerate(trained)}
+    names = list(bodies)
+    Random(order).shuffle(names)
+    space = {"input": first["input"], "classes": first["classes"], "body": {"choose": {n: bodies[n] for n in names}}}
+    rows = {key({**space, "body": bodies[str(i)]}): t["rows"] for i, t in enumerate(trained)}
+    epochs = len(trained[0]["rows"])
     plan = Plan(
-        fit_to_data(space_named(args.space), data_of(spec)), spec, objectives, strategy=args.strategy, pruner=rule, trials=args.trials,
-        seed=seed, recipe=recipe, final_recipe={"epochs": 1}, finalists=1, final_seeds=1, control=False,
+        space, DataSpec("digits"), OBJECTIVES, strategy="grid", pruner=rule, trials=trials, seed=order, control=False, finalists=1,
+        final_seeds=1, recipe={"epochs": epochs, "early_stopping": None},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        search(plan, Path(folder), lambda: LocalRunner(args.workers, 1), lambda status: None)
+        search(plan, Path(folder), lambda: _Replay(rows), lambda status: None)
         study = optuna.load_study(study_name="search", storage=open_storage(Path(folder), None, write=False))
-        return Ledger(study, objectives, ())
+        return Ledger(study, OBJECTIVES, ())
 
 
-def _epochs(ledger: Ledger) -> int:
-    return sum(len(r.curve) for r in ledger.records.values() if r.kind in ("finished", "pruned"))
+class _Replay:
+    """A runner that looks the rows of a training up."""
+
+    def __init__(self, rows: dict[str, list[dict[str, float]]]) -> None:
+        self.rows = rows
+        self.reached: dict[str, int] = {}
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        while (asked := next_job()) is not None:
+            number, job = asked
+            on_end(number, self._result(number, job, on_epoch))
+
+    def _result(self, number: int, job: Job, on_epoch: Any) -> Result:
+        name = key(job.arch)
+        if job.test:
+            return Result({"accuracy": 0.0, "loss": 0.0}, test={"accuracy": 0.0})
+        before = self.reached.get(name, 0)
+        for row in self.rows[name]:
+            epoch = int(row["epoch"])
+            stop = on_epoch(number, dict(row))
+            self.reached[name] = max(epoch, before)
+            if stop and epoch > before:
+                return Result(_metrics(row), curve=self.rows[name][:epoch], stopped="pruned")
+        return Result(_metrics(self.rows[name][-1]), curve=self.rows[name])
+
+    def close(self) -> None:
+        pass
 
 
-def _volume(ledger: Ledger, everyone: list[Ledger]) -> float:
-    points = [[scaled(r.metrics, of.objectives) for r in of.finished()] for of in everyone]
-    every = [p for some in points for p in some]
-    worst, best = ([pick(axis) for axis in zip(*every, strict=True)] for pick in (max, min))
+def _metrics(row: dict[str, float]) -> dict[str, float]:
+    return {"accuracy": row["accuracy"], "loss": row["val_loss"]}
+
+
+def _course(ledger: Ledger, best: list[float], worst: list[float]) -> list[tuple[float, float]]:
+    """(hypervolume, epochs spent) after each finished network; trainings that pause count where they ended."""
     box = math.prod(w - b for w, b in zip(worst, best, strict=True))
-    return hypervolume([scaled(r.metrics, ledger.objectives) for r in ledger.finished()], worst) / box
+    ended: list[Record] = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned")]
+    out, points, epochs = [], [], 0
+    for record in ended:
+        epochs += len(record.curve)
+        if record.kind == "finished":
+            points.append(scaled(record.metrics, OBJECTIVES))
+            out.append((hypervolume(points, worst) / box, float(epochs)))
+    return out
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-import nasforge.search
+import nasforge.tables
 from nasforge.arch import Arch
 from nasforge.build import key
 from nasforge.choosers import enumerate_space
@@ -31,7 +31,7 @@ from nasforge.evaluate import DataSpec, Job, train
 from nasforge.files import read
 from nasforge.space import Space
 
-OURS = Path(nasforge.search.__file__).parent / "digits_table.yaml"
+OURS = Path(nasforge.tables.__file__).parent / "digits_table.yaml"
 
 
 def main() -> None:

@@ -52,7 +52,10 @@ def _search(commands: argparse._SubParsersAction) -> None:
         "--strategy",
         help="predictor (default), random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid",
     )
-    c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores such as naswot, finalists are trained")
+    c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores, finalists are trained; table: look up")
+    c.add_argument("--table", metavar="FILE", help="with --evaluator table: a tabular benchmark of SPACE, as of bench")
+    c.add_argument("--select", metavar="COLUMN", help="with --evaluator table: the column that is val")
+    c.add_argument("--report", metavar="COLUMN", help="with --evaluator table: the column that is test")
     c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
     c.add_argument(
         "--objective",

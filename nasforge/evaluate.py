@@ -5,9 +5,10 @@ A job and a result are plain data, so any runner can carry them. Nothing here kn
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from nasforge.build import build, input_shapes
 from nasforge.data import Data, load
 from nasforge.errors import UserError
 from nasforge.latency import measure
+from nasforge.openings import Scalar
+from nasforge.tables import Table, read_table
 from nasforge.train import OutOfMemory, Recipe, default_recipe, fit, inherit, score
 
 PROXY_BATCH = 64
@@ -52,6 +55,7 @@ class Job:
     full: the long recipe of finalists instead of the short one of the search. test: score on the test part at the end.
     recipe: what differs from the default recipe. latency_limit_ms: a network measured slower is not trained.
     weights, checkpoint: files to write the weights to, and to resume a killed training from. parent: weights of a relative to begin with.
+    choices, table: where the evaluator is a table: the choices of the architecture; file, column selected, column reported.
     """
 
     arch: Arch
@@ -66,6 +70,8 @@ class Job:
     weights: str | None = None
     checkpoint: str | None = None
     parent: str | None = None
+    choices: Mapping[str, Scalar] = field(default_factory=dict)
+    table: tuple[str, str, str] | None = None
 
 
 @dataclass
@@ -115,11 +121,32 @@ def recipe_of(job: Job, data: Data) -> Recipe:
     return Recipe.of({**base, **changes})
 
 
+def at_input(data: Data, arch: Arch) -> Data:
+    """The data with their images brought to the height and width that the architecture reads, where these differ.
+
+    Averages of the nearest pixels, weighted by distance. Label maps, and inputs that differ in more, stay: building tells what is wrong.
+    """
+    spec = arch.get("input")
+    images = isinstance(spec, list | tuple) and len(spec) == len(data.shape) == 3 and data.train.y.ndim == 1
+    if not images or spec[0] != data.shape[0] or tuple(spec) == data.shape:
+        return data
+    size = (int(spec[1]), int(spec[2]))
+    parts = {name: getattr(data, name) for name in ("train", "val", "test")}
+    sized = {name: replace(part, x=_resized(part.x, size)) for name, part in parts.items()}
+    return replace(data, **sized, shape=(data.shape[0], *size), key=f"{data.key}-{size[0]}x{size[1]}")
+
+
+def _resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(N, C, H, W) -> (N, C, *size)"""
+    return torch.nn.functional.interpolate(x, size=size, mode="bilinear", antialias=True)
+
+
 def train(job: Job, on_epoch: OnEpoch) -> Result:
     """The result of training and scoring; mistakes and failures are results too."""
     result = Result()
     try:
-        data = data_of(job.data)
+        given = data_of(job.data)
+        data = at_input(given, job.arch)
         torch.manual_seed(job.seed)
         model = build(job.arch)
         if job.latency and not _fast_enough(job, model, result):
@@ -127,7 +154,7 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
         if job.parent and Path(job.parent).exists():
             result.metrics["inherited"] = inherit(model, load_file(job.parent))
         fitted = fit(
-            model, data, recipe_of(job, data), seed=job.seed, device=job.device,
+            model, data, recipe_of(job, given), seed=job.seed, device=job.device,
             on_epoch=lambda epoch, row: on_epoch(epoch, {**row, **result.metrics}),
             checkpoint=Path(job.checkpoint) if job.checkpoint else None,
         )  # fmt: skip
@@ -181,5 +208,30 @@ def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:
     return True
 
 
-EVALUATORS: dict[str, Callable[[Job, OnEpoch], Result]] = {"train": train, "proxy": proxy}
-TOLD = {"train": {"accuracy", "loss", "miou"}, "proxy": set(proxies.PROXIES)}  # the metrics that each finds out besides costs and latency
+def look_up(job: Job, on_epoch: OnEpoch) -> Result:
+    """What a tabular benchmark says of the network of `job.choices`; percents become shares."""
+    if job.table is None:
+        return Result(error="--evaluator table: needs a table; give --table FILE")
+    try:
+        file, select, report = job.table
+        of = _table(file)
+        values = [of.evaluate(dict(job.choices), column) for column in (select, report)]
+    except UserError as error:
+        return Result(error=str(error))
+    if math.isnan(values[0]):
+        return Result(error=f"{file}: does not hold this network")
+    val, test = (v / (100 if of.best(c) > 1.5 else 1) for v, c in zip(values, (select, report), strict=True))
+    return Result({"accuracy": val}, test={"accuracy": test} if job.test else {})
+
+
+@lru_cache(maxsize=1)
+def _table(file: str) -> Table:
+    return read_table(Path(file))
+
+
+EVALUATORS: dict[str, Callable[[Job, OnEpoch], Result]] = {"train": train, "proxy": proxy, "table": look_up}
+TOLD = {
+    "train": {"accuracy", "loss", "miou"},
+    "proxy": set(proxies.PROXIES),
+    "table": {"accuracy"},
+}  # the metrics that each finds out besides costs and latency

@@ -55,7 +55,10 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 def parse(text: str, where: str = "text") -> Any:
     """The plain data of YAML (or JSON) text. Raises UserError with file and line."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
     loader.name = where
     try:
         data = loader.get_single_data()

@@ -7,18 +7,20 @@ repeats may be written as a stage or one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from nasforge.arch import SECTIONS, Arch, Blocks, Node, canonical_blocks, chain, key
+from nasforge.arch import SECTIONS, WIRES, Arch, Blocks, Node, canonical_blocks, chain, key
 from nasforge.choosers import every, replay
 from nasforge.errors import UserError
+from nasforge.forms import draws, motif_opened, repeats, stages_opened, written_plainly
 from nasforge.openings import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
 from nasforge.space import Choices, Chooser, Space, drawer, recorder
 
 DATA = ("input", "classes")  # where they are not open, they are those of the data
-MOST_FORMS = 2000  # a block written in another form is found by drawing its openings, up to so many
+MOST_FORMS = 200  # a block written in another form is found by drawing its openings, up to so many
+ANY_WIDTH = 256
 Found = tuple[Choices, dict[str, Any]]  # choices and lets bound so far
 
 
@@ -32,6 +34,7 @@ class _Search:
 
     blocks: Blocks
     lets: Mapping[str, Tree]
+    forms: dict[tuple[int, str], tuple[Tree, dict[str, list[Found]]]] = field(default_factory=dict)  # drawn already; the tree lives on
     left: int = 0  # lines of the architecture still unmatched
     farthest: tuple[int, int] = (-(10**9), 0)
     reason: str = "the architecture and the space have different parts"
@@ -42,18 +45,25 @@ class _Search:
             self.farthest, self.reason = reached, f"{where}: {text}"
 
     def opened(self, node: Node) -> list[Node]:
-        return canonical_blocks(node, self.blocks)
+        """The canonical chain of a block; one whose width stands in its stage gets any width."""
+        try:
+            return canonical_blocks(node, self.blocks)
+        except UserError:
+            raise
+        except ValueError:
+            return canonical_blocks({"stage": {"block": node, "out": ANY_WIDTH}}, self.blocks)
 
 
 def locate(arch: Arch, space: Space, blocks: Blocks) -> Choices:
     """The choices that draw `arch` from `space`. Raises Misfit naming the first path that does not fit."""
-    search = _Search(blocks, space.lets)
+    search, arch = _Search(blocks, space.lets), written_plainly(arch)
     wanted = {**arch, **{k: space.data[k] for k in DATA if k in space.data and isinstance(tree(space.data[k], k), Const)}}
     target = key(wanted, search.opened)
-    for choices, _ in _match_arch(space, arch, search):
-        drawn, made = space.draw(replay(choices, _first))
-        if key(drawn, search.opened) == target:
-            return made
+    for form in (arch, stages_opened(arch, blocks)):
+        for choices, _ in _match_arch(space, form, search):
+            drawn, made = space.draw(replay(choices, _first))
+            if key(drawn, search.opened) == target:
+                return made
     raise Misfit(search.reason)
 
 
@@ -132,7 +142,13 @@ def _match(node: Tree, wanted: Any, path: str, found: Found, search: _Search) ->
     for more in _structural(node, wanted, path, found, search):
         seen = True
         yield more
-    if not seen and not isinstance(node, Const) and isinstance(wanted, Mapping | list | str) and not isinstance(node, Ref):
+    if seen or not isinstance(node, Branch) or not isinstance(wanted, Mapping | list | str):
+        return  # the parts of the others were tried in every form
+    opened = motif_opened(wanted, search.blocks)
+    for more in _structural(node, opened[0] if len(opened) == 1 else opened, path, found, search) if opened else ():
+        seen = True
+        yield more
+    if not seen and "stage" not in node.parts and draws(node, search.lets, set(found[1])) <= MOST_FORMS:
         yield from _by_drawing(node, wanted, found, search)
 
 
@@ -189,45 +205,33 @@ def _match_fork(opening: Opening, options: Mapping[Any, Tree], wanted: Any, path
         search.fail(path, f"must be {opening}, the architecture has {_short(wanted)}")
 
 
-def _repeats(wanted: Any) -> tuple[list[Node], dict[str, Any]]:
-    """The repeats of a stage in any form, and its other arguments: of blocks in a row, the first one's stride is the stage's."""
-    if isinstance(wanted, Mapping) and set(wanted) == {"stage"}:
-        args = dict(wanted["stage"])
-        rest = {k: v for k, v in args.items() if k not in ("block", "blocks", "depth", "draw")}
-        return (list(args["blocks"]) if "blocks" in args else [args.get("block")] * args.get("depth", 1)), rest
-    first, *others = chain(wanted) or [None]
-    if isinstance(first, Mapping) and len(first) == 1:
-        ((name, args),) = first.items()
-        if isinstance(args, Mapping) and "stride" in args:
-            return [{name: {k: v for k, v in args.items() if k != "stride"}}, *others], {"stride": args["stride"]}
-    return chain(wanted), {}
-
-
 def _match_each(
     rest: Mapping[str, Tree], depth: Tree, block: Callable[[int], Tree], wanted: Any, path: str, found: Found, search: _Search
 ) -> Iterator[Found]:
-    repeats, others = _repeats(wanted)
+    same, others = repeats(wanted, rest, search.blocks)
 
     def blocks(i: int, now: Found) -> Iterator[Found]:
-        if i == len(repeats):
+        if i == len(same):
             yield now
             return
-        for more in _match(block(i), repeats[i], f"{path}.stage.block.{i}", now, search):
+        for more in _match(block(i), same[i], f"{path}.stage.block.{i}", now, search):
             yield from blocks(i + 1, more)
 
-    for sized in _match(depth, len(repeats), f"{path}.stage.depth", found, search):
+    for sized in _match(depth, len(same), f"{path}.stage.depth", found, search):
         for more in _match_args("stage", rest, others, f"{path}.stage", sized, search):
             yield from blocks(0, more)
 
 
 def _match_mapping(parts: Mapping[str, Tree], wanted: Any, path: str, found: Found, search: _Search) -> Iterator[Found]:
     wanted = {wanted: {}} if isinstance(wanted, str) else wanted
-    if "stage" in parts and not (isinstance(wanted, Mapping) and "stage" in wanted):
-        same, rest = _repeats(wanted)
-        if any(node != same[0] for node in same):
+    if "stage" in parts:
+        wanted = _as_stage(parts["stage"], wanted, search)
+        if wanted is None:
             search.fail(path, "the space repeats one block, the architecture has different ones")
             return
-        wanted = {"stage": {"block": same[0] if same else None, "depth": len(same), **rest}}
+        if not wanted["stage"]["depth"]:
+            yield from _match_empty_stage(parts["stage"], path, found, search)
+            return
     if not isinstance(wanted, Mapping):
         search.fail(path, f"the space has {' '.join(parts)}, the architecture {_short(wanted)}")
         return
@@ -242,14 +246,31 @@ def _match_mapping(parts: Mapping[str, Tree], wanted: Any, path: str, found: Fou
     inner = parts[name]
     args = inner.parts if isinstance(inner, Branch) and isinstance(inner.parts, Mapping) else None
     given = dict(wanted[name] or {})
-    if name == "stage" and "blocks" in given:
-        blocks = given.pop("blocks")
-        given |= {"block": blocks[0] if blocks else None, "depth": len(blocks)}
     for now in _match_args("", wires, {k: v for k, v in wanted.items() if k != name}, path, found, search):
         if args is None:
             yield from _match(inner, given, f"{path}.{name}", now, search)
         else:
             yield from _match_args(name, args, given, f"{path}.{name}", now, search)
+
+
+def _match_empty_stage(node: Tree, path: str, found: Found, search: _Search) -> Iterator[Found]:
+    """A stage of depth 0: what its block would be is of no account."""
+    depth = node.parts.get("depth") if isinstance(node, Branch) and isinstance(node.parts, Mapping) else None
+    if depth is None:
+        search.fail(path, "the architecture has nothing for this stage of the space")
+    else:
+        yield from _match(depth, 0, f"{path}.stage.depth", found, search)
+
+
+def _as_stage(node: Tree, wanted: Any, search: _Search) -> dict[str, Any] | None:
+    """The blocks as a stage, its width where the space has it; None where they differ."""
+    parts = node.parts if isinstance(node, Branch) and isinstance(node.parts, Mapping) else {}
+    bare = {k: v for k, v in wanted.items() if k not in WIRES} if isinstance(wanted, Mapping) else wanted
+    wires = {k: v for k, v in wanted.items() if k in WIRES} if isinstance(wanted, Mapping) else {}
+    same, rest = repeats(bare, parts, search.blocks)
+    if any(one != same[0] for one in same):
+        return None
+    return {"stage": {"block": same[0] if same else None, "depth": len(same), **rest}, **wires}
 
 
 def _match_args(
@@ -287,19 +308,36 @@ def _same_blocks(value: Any, wanted: Any, search: _Search) -> bool:
 
 def _by_drawing(node: Tree, wanted: Any, found: Found, search: _Search) -> Iterator[Found]:
     """Draws of a small part of the space whose canonical form is that of `wanted`."""
+    try:
+        target = repr(search.opened(wanted))
+    except (UserError, ValueError, TypeError, KeyError):  # no block
+        return
+    used: set[str] = set()
+    draws(node, search.lets, used)
+    bound = {name: value for name, value in found[1].items() if name in used}
+    at = (id(node), repr(sorted(bound.items())))
+    if at not in search.forms:
+        search.forms[at] = node, _forms(node, bound, search)
+    for made, lets in search.forms[at][1].get(target, ()):
+        yield {**found[0], **made}, {**found[1], **lets}
+
+
+def _forms(node: Tree, bound: Mapping[str, Any], search: _Search) -> dict[str, list[Found]]:
+    """All draws of a small part of the space, by what they open to."""
     draw = drawer(node, search.lets)
+    forms: dict[str, list[Found]] = {}
 
     def once(ask: Chooser) -> tuple[Any, Choices, dict[str, Any]]:
         made: Choices = {}
-        lets = dict(found[1])
+        lets = dict(bound)
         return draw(recorder(ask, made), lets), made, lets
 
-    try:
-        for value, made, lets in islice(every(once), MOST_FORMS):
-            if _same_blocks(value, wanted, search):
-                yield {**found[0], **made}, lets
-    except UserError:  # a float is open: too many forms to draw
-        return
+    for value, made, lets in islice(every(once), MOST_FORMS):
+        try:
+            forms.setdefault(repr(search.opened(value)), []).append((made, lets))
+        except (UserError, ValueError, TypeError, KeyError):  # a draw that no block would accept
+            continue
+    return forms
 
 
 def _short(value: Any) -> str:

@@ -22,7 +22,7 @@ from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, train
 from nasforge.search.race import Trace, race
 from nasforge.search.strategies import STRATEGIES
-from nasforge.search.tables import OURS, Table, read_table
+from nasforge.tables import OURS, Table, read_table
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")  # digits 0 to 4 of the column `ops`
 EDGES = ("01", "02", "12", "03", "13", "23")
@@ -329,3 +329,16 @@ def test_mistakes_are_said(capsys: pytest.CaptureFixture[str], words: list[str],
     streams = capsys.readouterr()
     assert not streams.out
     assert re.search(message, streams.err), streams.err
+
+
+def test_a_search_may_look_its_networks_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = OURS.with_name("digits_table.yaml")
+    command = ["search", str(space), "--evaluator", "table", "--objective", "accuracy", "--trials", "20", "--strategy", "random", "--json"]
+    assert main([*command, "--run", str(tmp_path / "run"), "--no-control", "--finalists", "2", "--final-seeds", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    of = read_table()
+    assert found["finished"] == 20 and found["failed"] == 0
+    assert found["best"]["val"] == pytest.approx(found["best"]["search_val"]) and found["best"]["test_mean"] is not None
+    assert 100 * found["best"]["val"] <= of.best("val") + 1e-6
+    assert main([*command, "--run", str(tmp_path / "b"), "--select", "nonsense"]) == 2
+    assert "--select nonsense" in capsys.readouterr().err

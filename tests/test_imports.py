@@ -33,8 +33,12 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors"},
     "train": {"data", "errors"},
     "proxies": {"train"},
-    "evaluate": {"arch", "blocks", "build", "data", "proxies", "train", "latency", "errors"},
-    "search": {"arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "latency", "locate", "openings", "space", "errors"},
+    "tables": {"build", "choosers", "files", "openings", "space", "errors"},
+    "evaluate": {"arch", "blocks", "build", "data", "openings", "proxies", "tables", "train", "latency", "errors"},
+    "search": {
+        "arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "latency", "locate", "openings", "space", "tables",
+        "errors",
+    },  # fmt: skip
     "runners": {"cost", "evaluate", "train", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }

@@ -24,7 +24,8 @@ EPOCHS = 9
 @pytest.fixture(params=["halving", "hyperband"])
 def plan(request: pytest.FixtureRequest) -> Plan:
     return Plan(
-        fit_to_data(parse(SPACE), data_of(DATA)), DATA, tuple(parse_objectives("accuracy,-params")), strategy="random", pruner=request.param,
+        fit_to_data(parse(SPACE), data_of(DATA)), DATA, tuple(parse_objectives("accuracy,-params")), strategy="random",
+        pruner=request.param,
         trials=18, finalists=1, final_seeds=1, control=False, recipe={"epochs": EPOCHS, "early_stopping": None},
         final_recipe={"epochs": 1, "early_stopping": None},
     )  # fmt: skip

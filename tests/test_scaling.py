@@ -71,18 +71,29 @@ def test_widths_of_branches_and_listed_repeats_grow_and_the_classifier_stays() -
     assert big["head"][-1] == {"linear": {"out": 7}}
 
 
-@pytest.mark.parametrize(
-    ("name", "depth", "width", "side", "params", "macs"),
-    [
-        ("b1", 1.1, 1.0, 240, 7_794_184, 686_802_832),
-        ("b2", 1.2, 1.1, 260, 9_109_994, 993_561_872),
-        ("b4", 1.8, 1.4, 380, 19_341_616, 4_393_771_024),
-    ],
-)
-def test_published_efficientnets(name: str, depth: float, width: float, side: int, params: int, macs: int) -> None:
-    """Source: recount of the reference models (catalogue networks.yaml); factors of the reference code of Tan & Le 2019."""
+EFFICIENTNETS = [  # depth, width and side of the reference code of Tan & Le 2019; recount of the reference models (networks.yaml)
+    pytest.param(1.1, 1.0, 240, 7_794_184, 686_802_832, id="b1"),
+    pytest.param(1.2, 1.1, 260, 9_109_994, 993_561_872, id="b2"),
+    pytest.param(1.4, 1.2, 300, 12_233_232, 1_827_141_392, id="b3"),
+    pytest.param(1.8, 1.4, 380, 19_341_616, 4_393_771_024, id="b4"),
+    pytest.param(2.2, 1.6, 456, 30_389_784, 10_266_384_752, id="b5", marks=pytest.mark.slow),
+    pytest.param(2.6, 1.8, 528, 43_040_704, 19_067_593_536, id="b6", marks=pytest.mark.slow),
+    pytest.param(3.1, 2.0, 600, 66_347_960, 37_745_884_192, id="b7", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("depth", "width", "side", "params", "macs"), EFFICIENTNETS)
+def test_published_efficientnets(depth: float, width: float, side: int, params: int, macs: int) -> None:
     cost = count(scale(zoo.load("efficientnet_b0"), 1, depth=depth, width=width, resolution=side / 224))
     assert (cost.params, cost.macs) == (params, macs)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "params"), [(2.2, 1.6, 30_389_784), (2.6, 1.8, 43_040_704), (3.1, 2.0, 66_347_960)], ids=["b5", "b6", "b7"]
+)
+def test_parameters_of_the_largest_efficientnets(depth: float, width: float, params: int) -> None:
+    """Their size does not depend on the side of the input, and is found sooner on a small one."""
+    assert count(scale({**zoo.load("efficientnet_b0"), "input": [3, 32, 32]}, 1, depth=depth, width=width, resolution=1)).params == params
 
 
 def test_doubling_the_work_is_near_two_to_the_phi() -> None:

@@ -28,7 +28,7 @@ from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
 from nasforge.search.race import Trace, race
 from nasforge.search.strategies import STRATEGIES
-from nasforge.search.tables import OURS, Table, read_table
+from nasforge.tables import OURS, Table, read_table
 
 LEFT_OUT = ("grid",)  # of the strategies that are compared unless named: on a table it is random search without repetition
 

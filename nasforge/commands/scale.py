@@ -16,6 +16,7 @@ from nasforge.latency import measure, read_profile
 from nasforge.scaling import Coefficients, along, cost_of, largest, matched, scale
 from nasforge.scaling.compound import ALIASES, LIMITS
 
+UNEVEN = 1.5  # ratio of the costs of candidates above which their comparison is not fair
 BUDGETS = ("macs", "params", "peak_bytes", "latency_ms")
 
 

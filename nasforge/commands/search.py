@@ -27,9 +27,11 @@ from nasforge.search.plan import Plan
 from nasforge.search.pruners import FIDELITIES, PRUNERS
 from nasforge.search.session import Runner, search
 from nasforge.search.strategies import STRATEGIES
+from nasforge.tables import OURS, read_table
 
 DEFAULTS: dict[str, Any] = {
-    "data": "digits", "objective": "accuracy,-params", "strategy": "predictor", "evaluator": "train", "pruner": "asha", "fidelity": "epochs",
+    "data": "digits", "objective": "accuracy,-params", "strategy": "predictor", "evaluator": "train", "pruner": "asha",
+    "fidelity": "epochs",
     "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None,
     "control": True,
 }  # fmt: skip
@@ -64,7 +66,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
     asked = _asked(args, raw.get("search") or {})
     spec = DataSpec(asked["data"], asked["data_limit"], 0, args.allow_code)
     data = data_of(spec)
-    space = fit_to_data(raw, data)
+    looked_up = _table(args) if asked["evaluator"] == "table" else None
+    space = fit_to_data(raw, data) if looked_up is None else raw  # a table is of the space as it is
     if asked["data"] != (raw.get("search") or {}).get("data", asked["data"]) and args.seed_arch is None and asked["seed_arch"]:
         note = f"baselines {', '.join(asked['seed_arch'])} belong to the space's own data; name some with --seed-arch to compare with them"
         print(f"nasforge search: {note}", file=sys.stderr)
@@ -105,6 +108,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         prior=tuple(args.prior or ()),
         inherit=args.inherit,
         profiles=profiles,
+        table=looked_up,
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, spec, full=full, recipe=recipe), data)  # a wrong number is told before anything is written
@@ -119,6 +123,15 @@ def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, A
     if args.no_control:
         given["control"] = False
     return {**DEFAULTS, **of_space, **given}
+
+
+def _table(args: argparse.Namespace) -> tuple[str, str, str]:
+    """The table that is looked up, and its columns: selected, reported."""
+    of = read_table(Path(args.table) if args.table else OURS)
+    select, report = args.select or of.usual[0], args.report or of.usual[1]
+    of.column(select, "--select")
+    of.column(report, "--report")
+    return str(args.table or OURS), select, report
 
 
 def _profiles(words: Sequence[str]) -> dict[str, str]:

@@ -7,14 +7,23 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
+from nasforge.errors import UserError
 from nasforge.evaluate import EVALUATORS, Job, Result
+from nasforge.runners.memory import free_bytes, kills_for_memory, predicted_bytes
+from nasforge.runners.trouble import check_disk, death, hung
+from nasforge.runners.work import work
+
+SILENCE_S = 7200.0  # without an epoch, a worker is taken for hung
+START_S = 600.0  # that a worker may take to import torch on a machine that is busy
+MOST_FAILED_STARTS = 3  # in a row
 
 OnEpoch = Callable[[int, dict[str, float]], bool]
 OnEnd = Callable[[int, Result], None]
@@ -23,32 +32,58 @@ NextJob = Callable[[], tuple[int, Job] | None]
 
 @dataclass
 class _Worker:
+    """A process and what it works on. since: when it last spoke, or was given its job; kills: `kills_for_memory` at that time."""
+
     process: Any
     pipe: Connection
-    job: int | None = None
+    ready: bool = False
+    number: int | None = None
+    job: Job | None = None
+    bytes: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+    kills: int = 0
 
 
 class LocalRunner:
-    """N worker processes on this machine, `threads` torch threads each."""
+    """N worker processes on this machine, `threads` torch threads each.
 
-    def __init__(self, workers: int = 1, threads: int | None = None, evaluator: str = "train") -> None:
+    device: with `cuda` the workers are spread over the GPUs, so that small networks share one. memory_bytes: of all running jobs together,
+    by prediction; a job that would take more waits until others have ended. silence_s: a worker that tells nothing for longer is ended.
+    serve: what a worker process runs, in place of `serve_jobs`.
+    """
+
+    def __init__(
+        self, workers: int = 1, threads: int | None = None, evaluator: str = "train", device: str = "cpu",
+        memory_bytes: float | None = None, silence_s: float = SILENCE_S, serve: Callable[..., None] | None = None,
+    ) -> None:  # fmt: skip
         cores = os.cpu_count() or 1
-        self.evaluator = evaluator
+        self.evaluator, self.device, self.silence_s = evaluator, device, silence_s
         self.threads = threads or max(1, cores // workers if workers == 1 and cores > 8 else 1)
-        self._workers = [self._start() for _ in range(workers)]
+        self.memory_bytes = free_bytes(device) if memory_bytes is None else memory_bytes
+        self._gpus = _gpus() if device == "cuda" else []
+        self._failed_starts, self._serve = 0, serve or serve_jobs
+        self._held: tuple[int, Job] | None = None  # waits for memory
+        self._workers = [self._start(place) for place in range(workers)]
 
-    def _start(self) -> _Worker:
+    def _start(self, place: int) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.evaluator, self.threads), daemon=True)
+        gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
+        process = context.Process(target=self._serve, args=(theirs, self.evaluator, self.threads, gpu), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
 
     def run(self, next_job: NextJob, on_epoch: OnEpoch, on_end: OnEnd) -> None:
-        """Work until `next_job` gives None and all jobs have ended; `on_epoch` true stops that job."""
+        """Work until `next_job` gives None and all jobs have ended; `on_epoch` true stops that job.
+
+        Raises UserError where workers cannot start, or where nothing can be written any more.
+        """
         while True:
-            while self.free() and (job := next_job()) is not None:
+            while self.free() and (job := self._held or next_job()) is not None:
+                self._held = None if self._fits(job[1]) else job
+                if self._held:
+                    break
                 self.submit(*job)
             if not self.busy():
                 return
@@ -56,6 +91,7 @@ class LocalRunner:
                 if kind == "epoch":
                     self.answer(number, on_epoch(number, payload))
                 else:
+                    check_disk(number, payload)
                     on_end(number, payload)
 
     def free(self) -> bool:
@@ -64,6 +100,18 @@ class LocalRunner:
     def busy(self) -> bool:
         return any(w.job is not None for w in self._workers)
 
+    def _fits(self, job: Job) -> bool:
+        """Whether the memory is enough for one more job; the first one always starts."""
+        return not self.busy() or self._bytes(job) + sum(w.bytes for w in self._workers) <= self.memory_bytes
+
+    def _bytes(self, job: Job) -> float:
+        if len(self._workers) == 1:  # it is never beside another
+            return 0.0
+        try:
+            return predicted_bytes(job, self.memory_bytes / len(self._workers))
+        except UserError:  # it cannot be built or has no recipe: its worker will say so
+            return 0.0
+
     def submit(self, number: int, job: Job) -> None:
         place = next(i for i, w in enumerate(self._workers) if w.job is None)
         try:
@@ -71,36 +119,70 @@ class LocalRunner:
         except OSError:  # it died while it had nothing to do
             self._replace(place)
             self._workers[place].pipe.send(job)
-        self._workers[place].job = number
+        worker = self._workers[place]
+        worker.number, worker.job, worker.bytes = number, job, self._bytes(job)
+        worker.since, worker.kills = time.monotonic(), kills_for_memory()
 
     def _replace(self, place: int) -> None:
-        """A new worker for one that died."""
+        """A new worker for one that died or is to die."""
         self._workers[place].process.kill()
+        self._workers[place].process.join()
         self._workers[place].pipe.close()
-        self._workers[place] = self._start()
+        self._workers[place] = self._start(place)
 
     def answer(self, number: int, stop: bool) -> None:
         for worker in self._workers:
-            if worker.job == number:
+            if worker.number == number:
+                worker.since = time.monotonic()
                 with contextlib.suppress(OSError):
                     worker.pipe.send(stop)
 
     def events(self, timeout_s: float = 0.5) -> Iterator[tuple[int, str, Any]]:
-        """(job, 'epoch', row) or (job, 'end', result), as they come; a worker that died ends its job with an error."""
+        """(job, 'epoch', row) or (job, 'end', result), as they come; a worker that died or hangs ends its job with an error."""
         ready = wait([w.pipe for w in self._workers if w.job is not None], timeout_s)
         for place, worker in enumerate(self._workers):
-            if worker.pipe not in ready or worker.job is None:
+            if worker.number is None:
                 continue
-            number = worker.job
-            try:
-                kind, payload = worker.pipe.recv()
-            except (EOFError, OSError):
-                worker.process.join(5)
-                kind, payload = "end", Result(error=_death(worker.process.exitcode), lost=True)
+            number, told = worker.number, None
+            if worker.pipe in ready:
+                told = self._told(place, worker)
+            elif time.monotonic() - worker.since > (limit := self.silence_s if worker.ready else max(self.silence_s, START_S)):
                 self._replace(place)
-            if kind == "end":
-                worker.job = None
-            yield number, kind, payload
+                told = "end", hung(limit)
+            if told is not None:
+                if told[0] == "end":
+                    worker.number = worker.job = None
+                    worker.bytes = 0.0
+                yield number, *told
+
+    def _told(self, place: int, worker: _Worker) -> tuple[str, Any] | None:
+        """What a worker says, or what is said of one that died; None where there is nothing to pass on."""
+        try:
+            kind, payload = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join(5)
+            return self._died(place, worker)
+        worker.since = time.monotonic()
+        if kind == "ready":
+            worker.ready, self._failed_starts = True, 0
+            return None
+        return kind, payload
+
+    def _died(self, place: int, worker: _Worker) -> tuple[str, Any] | None:
+        code, number, job = worker.process.exitcode, worker.number, worker.job
+        self._replace(place)
+        if worker.ready:
+            return "end", death(code, kills_for_memory() > worker.kills)
+        self._failed_starts += 1
+        if self._failed_starts >= MOST_FAILED_STARTS:
+            raise UserError(
+                f"--workers: {self._failed_starts} worker processes in a row could not start (the last one ended with code {code}); "
+                "what they said stands above"
+            )
+        assert number is not None and job is not None
+        self._workers[place].number, self._workers[place].job = number, job
+        self._workers[place].pipe.send(job)  # it was not begun
+        return None
 
     def close(self) -> None:
         """End all workers, at once."""
@@ -111,17 +193,17 @@ class LocalRunner:
             worker.pipe.close()
 
 
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = "; the system may have run out of memory: use fewer --workers or limit peak_bytes" if name == "SIGKILL" else ""
-        return f"the worker process was ended by {name}{hint}"
-    return f"the worker process ended with code {code}"
+def _gpus() -> list[str]:
+    """The names of the GPUs that this process may use."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _serve(pipe: Connection, evaluator: str, threads: int) -> None:
+def serve_jobs(pipe: Connection, evaluator: str, threads: int, gpu: str | None) -> None:
     """The life of a worker: jobs in, epochs and results out, until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     torch.set_num_threads(threads)
     evaluate = EVALUATORS[evaluator]
 
@@ -130,6 +212,7 @@ def _serve(pipe: Connection, evaluator: str, threads: int) -> None:
         return bool(pipe.recv())
 
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        pipe.send(("ready", None))
         while True:
-            pipe.send(("end", evaluate(pipe.recv(), on_epoch)))
+            pipe.send(("end", work(evaluate, pipe.recv(), on_epoch)))
     sys.exit(0)

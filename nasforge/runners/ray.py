@@ -7,8 +7,8 @@ of actors for each of search, control and finals, its own handling of Ctrl-C) wo
 The driver asks an actor for one event after the other: `begin(job)` answers with the first epoch, `go_on(stop)` with the next one or the
 result. So epochs are judged by the driver, which alone sees all trials, and a lost actor or node is an error of that one call.
 
-Nodes that join need the same nasforge and torch, and the data set under the same path. Weights travel as bytes; a checkpoint is kept
-where the node sees the run folder of the driver, and left out elsewhere.
+Nodes that join need the same nasforge and torch. The data set is put into the object store once. Weights travel as bytes; a checkpoint is
+kept where the node sees the run folder of the driver, and left out elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -29,8 +29,10 @@ from typing import Any
 import torch
 
 from nasforge.errors import UserError
-from nasforge.evaluate import EVALUATORS, Job, Result
-from nasforge.runners.local import NextJob, OnEnd, OnEpoch
+from nasforge.evaluate import EVALUATORS, Data, DataSpec, Job, Result, Shipped, data_of
+from nasforge.runners.local import SILENCE_S, NextJob, OnEnd, OnEpoch
+from nasforge.runners.trouble import check_disk, hung
+from nasforge.runners.work import work
 
 CONNECT_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 600.0  # an autoscaling cluster may need minutes for its first node
@@ -45,6 +47,7 @@ class _Worker:
     actor: Any
     call: Any
     job: tuple[int, Job] | None = None
+    since: float = field(default_factory=time.monotonic)  # when it was asked
 
 
 class RayRunner:
@@ -55,20 +58,24 @@ class RayRunner:
     Raises UserError where Ray is not installed or the cluster cannot be reached.
     """
 
-    def __init__(self, address: str, workers: int = 1, threads: int | None = None, evaluator: str = "train", gpus: float = 0.0) -> None:
+    def __init__(
+        self, address: str, workers: int = 1, threads: int | None = None, evaluator: str = "train", gpus: float = 0.0,
+        silence_s: float = SILENCE_S, data: DataSpec | None = None,
+    ) -> None:  # fmt: skip
         if workers < 1:
             raise UserError(f"--workers: must be at least 1, got {workers}")
-        self.threads, self.evaluator, self.gpus = threads or 1, evaluator, gpus
+        self.threads, self.evaluator, self.gpus, self.silence_s = threads or 1, evaluator, gpus, silence_s
         self._ray = _import_ray()
         self._owner = not self._ray.is_initialized()
         if self._owner:
             _connect(self._ray, address, workers * self.threads)
+        self._data = None if data is None else self._ray.put(data_of(data))  # once, whatever the number of workers and trials
         self._make = self._ray.remote(num_cpus=self.threads, num_gpus=gpus, max_restarts=0)(_Actor)
         self._failed_starts, self._waiting_since = 0, time.monotonic()
         self._workers = [self._start() for _ in range(workers)]
 
     def _start(self) -> _Worker:
-        actor = self._make.remote(self.evaluator, self.threads)
+        actor = self._make.remote(self.evaluator, self.threads, self._data)
         return _Worker(actor, actor.ready.remote())
 
     def run(self, next_job: NextJob, on_epoch: OnEpoch, on_end: OnEnd) -> None:
@@ -82,6 +89,9 @@ class RayRunner:
                     self._replace(place, error, on_end)
                     continue
                 self._take(worker, kind, payload, on_epoch, on_end)
+            for place, worker in enumerate(self._workers):
+                if worker.job and time.monotonic() - worker.since > self.silence_s:
+                    self._replace(place, TimeoutError(hung(self.silence_s).error), on_end)
 
     def _hand_out(self, next_job: NextJob) -> bool:
         """Give every idle worker a job; false where there are no more."""
@@ -90,7 +100,7 @@ class RayRunner:
                 worker.job = next_job()
                 if worker.job is None:
                     return False
-                worker.call = worker.actor.begin.remote(_portable(worker.job[1]))
+                worker.call, worker.since = worker.actor.begin.remote(_portable(worker.job[1])), time.monotonic()
         return True
 
     def _answered(self) -> Iterator[tuple[int, _Worker]]:
@@ -107,13 +117,14 @@ class RayRunner:
         if worker.job is None:  # it has just started
             worker.call, self._failed_starts = None, 0
         elif kind == "epoch":
-            worker.call = worker.actor.go_on.remote(on_epoch(worker.job[0], payload))
+            worker.call, worker.since = worker.actor.go_on.remote(on_epoch(worker.job[0], payload)), time.monotonic()
         else:
             (number, job), worker.job, worker.call = worker.job, None, None
             result, weights = payload
             if weights is not None and job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 Path(job.weights).write_bytes(weights)
+            check_disk(number, result)
             on_end(number, result)
 
     def _replace(self, place: int, error: Exception, on_end: OnEnd) -> None:
@@ -153,8 +164,8 @@ class RayRunner:
 class _Actor:
     """Evaluates one job at a time in a thread of its own and hands out its events one by one."""
 
-    def __init__(self, evaluator: str, threads: int) -> None:
-        self.evaluate, self.threads = EVALUATORS[evaluator], threads
+    def __init__(self, evaluator: str, threads: int, data: Data | None = None) -> None:
+        self.evaluate, self.threads, self.data = EVALUATORS[evaluator], threads, data
         self.events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self.answers: SimpleQueue[bool] = SimpleQueue()
 
@@ -176,11 +187,9 @@ class _Actor:
         with tempfile.TemporaryDirectory(prefix="nasforge-") as scratch:
             weights = Path(scratch) / "weights"
             shared = job.checkpoint is not None and Path(job.checkpoint).parent.parent.is_dir()
-            here = replace(job, weights=str(weights) if job.weights else None, checkpoint=job.checkpoint if shared else None)
-            try:
-                result = self.evaluate(here, self._on_epoch)
-            except Exception as error:  # the actor goes on; the trial is told what happened
-                result = Result(error=f"{type(error).__name__}: {error}")
+            data = job.data if self.data is None else Shipped(**asdict(job.data), data=self.data)
+            here = replace(job, data=data, weights=str(weights) if job.weights else None, checkpoint=job.checkpoint if shared else None)
+            result = work(self.evaluate, here, self._on_epoch)
             self.events.put(("end", (result, weights.read_bytes() if weights.exists() else None)))
 
     def _on_epoch(self, epoch: int, row: dict[str, float]) -> bool:

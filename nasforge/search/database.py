@@ -203,7 +203,9 @@ class Database(BaseStorage):
             self._do(lambda: end_trial(self.engine, entry, state, values, attempts))
             self._remember(entry.trial, state, values)
         except UpdateFinishedTrialError:
-            self._studies[self._study_of(trial_id)].unfinished.add(trial_id)
+            seen = self._studies[self._study_of(trial_id)]
+            seen.unfinished.add(trial_id)
+            seen.read = 0.0
             raise
         finally:
             self._open.pop(trial_id, None)

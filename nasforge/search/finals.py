@@ -34,6 +34,7 @@ class Entrant:
     arch: Arch
     key: str
     costs: dict[str, float]
+    choices: dict[str, Any] = field(default_factory=dict)  # that gave it in the search
     search: dict[str, float] = field(default_factory=dict)  # its metrics in the search, where it was there
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -57,12 +58,16 @@ class Finals:
             out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, self.plan.finalists))]
         for name, arch in self.plan.baselines.items():
             seen = next((r for r in self.ledger.records.values() if r.baseline == name and r.kind == "finished"), None)
-            out.append(Entrant(name, "baseline", arch, arch_key(arch), costs(count(arch)), seen.metrics if seen else {}))
+            out.append(
+                Entrant(
+                    name, "baseline", arch, arch_key(arch), costs(count(arch)), seen.choices if seen else {}, seen.metrics if seen else {}
+                )
+            )
         return out
 
     def _entrant(self, name: str, role: str, record: Record) -> Entrant:
         arch, _ = self.space.draw(replay(record.choices))
-        return Entrant(name, role, arch, arch_key(arch), costs(count(arch)), record.metrics)
+        return Entrant(name, role, arch, arch_key(arch), costs(count(arch)), record.choices, record.metrics)
 
     def _chosen(self, ledger: Ledger, most: int) -> list[Record]:
         """The front's members that together cover most volume, the best on the first objective among them.
@@ -108,7 +113,7 @@ class Finals:
             if number < 0:
                 return None
             self.clock.started(("final", number))
-            return number, self._job(wanted[pair].arch, *pair)
+            return number, self._job(wanted[pair], pair[1])
 
         def on_end(number: int, result: Result) -> None:
             nonlocal done
@@ -125,12 +130,13 @@ class Finals:
             for seed in range(self.plan.final_seeds):
                 entrant.results[seed] = stored[_name(entrant.key, seed)]
 
-    def _job(self, arch: Arch, key: str, seed: int) -> Job:
-        plan = self.plan
+    def _job(self, entrant: Entrant, seed: int) -> Job:
+        plan, key = self.plan, entrant.key
         return Job(
-            arch, plan.data, seed, full=True, test=True, recipe=plan.final_recipe, device=plan.device,
+            entrant.arch, plan.data, seed, full=True, test=True, recipe=plan.final_recipe, device=plan.device,
             latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
             weights=str(self._weights(key, seed)), checkpoint=str(self.run / "checkpoints" / f"{key}-{seed}.pt"),
+            choices=entrant.choices, table=plan.table,
         )  # fmt: skip
 
     def _weights(self, key: str, seed: int) -> Path:

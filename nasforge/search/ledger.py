@@ -15,6 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from nasforge.errors import UserError
 from nasforge.search.objectives import Limit, Losses, Objective, dominates, epoch_losses, losses, with_limits
 
 COUNTED = ("finished", "pruned", "failed")
@@ -50,13 +51,23 @@ class Ledger:
         self._judged = with_limits(self.objectives, self.limits)
         for trial in study.get_trials(deepcopy=False):
             if trial.state.is_finished():
-                self._add(_record(trial))
+                self._take(trial)
 
     def refresh(self) -> None:
         """Take in what other drivers have ended."""
         for trial in self.study.get_trials(deepcopy=False):
             if trial.state.is_finished() and trial.number not in self.records:
-                self._add(_record(trial))
+                self._take(trial)
+
+    def _take(self, trial: FrozenTrial) -> None:
+        """Add what a storage holds of an ended trial. Raises UserError where that is no record."""
+        try:
+            self._add(_record(trial))
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"trial {trial.number}: its record in the storage is damaged ({type(error).__name__}: {error}); "
+                "restore the storage from a copy, or start anew with another --run"
+            ) from None
 
     def _add(self, record: Record) -> None:
         self.records[record.number] = record

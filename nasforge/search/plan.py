@@ -35,6 +35,7 @@ class Plan:
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
     profiles: files of device profiles that predict latency, by device; the name "" is this machine.
+    table: file, column selected and column reported, where the evaluator is a table.
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
     """
@@ -60,6 +61,7 @@ class Plan:
     prior: tuple[str, ...] = ()
     inherit: bool = False
     profiles: Mapping[str, str] = field(default_factory=dict)
+    table: tuple[str, str, str] | None = None
 
     def final_settings(self) -> str:
         """What decides the results of the finals, as a digest; other finals are done anew."""
@@ -81,6 +83,7 @@ class Plan:
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
             "inherit": self.inherit,
+            "table": None if self.table is None else list(self.table[1:]),
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }

@@ -19,8 +19,8 @@ from nasforge.search.history import Brief
 from nasforge.search.objectives import Objective
 from nasforge.search.screen import MOST_MISSES, SAME_AGAIN, STUCK
 from nasforge.search.strategies import strategy, trial_chooser
-from nasforge.search.tables import Table
 from nasforge.space import Choices
+from nasforge.tables import Table
 
 OBJECTIVES = (Objective("value", True),)
 SPREAD = 0.5  # of the logarithm of a simulated duration: two of three lie within a factor of 1.65

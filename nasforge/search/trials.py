@@ -172,7 +172,7 @@ class Trials:
             candidate.arch, self.plan.data, self.plan.seed, recipe={**self.plan.recipe, **(fidelity or {})},
             device=self.plan.device, latency=latency,
             latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
-            **self._family(candidate),
+            choices=dict(candidate.trial.params), table=self.plan.table, **self._family(candidate),
         )  # fmt: skip
 
     def _family(self, candidate: Candidate) -> dict[str, Any]:

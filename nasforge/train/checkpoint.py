@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ def read_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     if not path.is_file():
         return None
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on what an old or foreign file may hold
+            state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # bytes of any kind make torch raise anything
         raise UserError(f"{path}: must be a checkpoint of a training, got: {_first_line(error)}; delete it") from error
     if not isinstance(state, dict) or "identity" not in state:
         raise UserError(f"{path}: must be a checkpoint of a training, got another file; give another path")

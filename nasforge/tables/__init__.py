@@ -3,7 +3,7 @@
 A table is a csv file (plain or gzipped) of one line per network: columns that say which network, and numeric columns. Which network:
 either `arch`, the strings of NAS-Bench-201 (Dong & Yang 2020), read as choices of the packaged space `cell`; or one column per opening
 of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them. The json file of NAS-Bench-Macro is
-read as it is (`nasforge.search.macro_table`).
+read as it is (`nasforge.tables.macro`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nasforge.choosers import replay
 from nasforge.errors import UserError, nearest
 from nasforge.files import find_space, read
 from nasforge.openings import Opening, Scalar
-from nasforge.search.macro_table import USUAL as MACRO_COLUMNS
-from nasforge.search.macro_table import macro_rows
 from nasforge.space import Choices, Space
+from nasforge.tables.macro import USUAL as MACRO_COLUMNS
+from nasforge.tables.macro import macro_rows
 
 OURS = Path(__file__).resolve().parent / "digits_table.csv.gz"
 OUR_COLUMNS = ("val", "test")  # selected, reported

@@ -1,0 +1,132 @@
+"""Short trials a second into each storage: a journal from one driver, SQLite and PostgreSQL from several drivers on one study.
+
+    python benchmarks/storage.py [--drivers 8] [--trials 800] [--storages journal,sqlite,postgresql] [--strategy random]
+
+A trial is asked, screened (key and costs, of a space of ten openings whose layers are soon all known), claimed, "trained" in no time
+and written down, by the code of a search. Every trial is counted afterwards from the storage: lost and repeated ones are told.
+PostgreSQL is started here from Debian's package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.search.clock import Clock
+from nasforge.search.crew import Crew
+from nasforge.search.objectives import parse_objectives
+from nasforge.search.plan import Plan, shared_identity
+from nasforge.search.session import run_trials
+from nasforge.search.storage import open_storage
+from nasforge.search.strategies import Brief, strategy
+from nasforge.space import Space
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "slow"))
+from servers import Postgres, binaries
+
+
+class Instant:
+    """A runner whose jobs take no time."""
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        while (asked := next_job()) is not None:
+            on_end(asked[0], self.evaluate(asked[1]))
+
+    def evaluate(self, job: Job) -> Result:
+        score = (hash(str(job.arch)) % 1000) / 1000
+        return Result({"accuracy": score, "loss": 1 - score}, curve=[{"epoch": 1, "val_loss": 1 - score, "accuracy": score}])
+
+    def close(self) -> None:
+        pass
+
+
+def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
+    """One driver: it works from the opening of the gate until the study has its trials, and tells how many were its own."""
+    run = Path(folder) / name
+    run.mkdir()
+    storage = open_storage(run, plan.storage)
+    crew = Crew(storage, name)
+    study = crew.study(storage, "bench", ["maximize" if o.maximise else "minimize" for o in plan.objectives], shared_identity(plan))
+    study.sampler = strategy(plan.strategy, Brief(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
+    mine: list[int] = []
+    runner = Instant()
+    evaluate = runner.evaluate
+    runner.evaluate = lambda job: (mine.append(1), evaluate(job))[1]  # type: ignore[method-assign, func-returns-value]
+    gate.wait()
+    run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, crew)
+    crew.close()
+    done.put(len(mine))
+
+
+def measure(plan: Plan, drivers: int) -> dict[str, Any]:
+    """Trials a second from all drivers together, and what the storage holds in the end."""
+    context = multiprocessing.get_context("spawn")
+    gate, done = context.Barrier(drivers + 1), context.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        workers = [context.Process(target=drive, args=(plan, folder, f"driver{i}", gate, done)) for i in range(drivers)]
+        for worker in workers:
+            worker.start()
+        gate.wait()
+        began = time.perf_counter()
+        evaluated = sum(done.get() for _ in workers)
+        seconds = time.perf_counter() - began
+        for worker in workers:
+            worker.join()
+        storage = open_storage(Path(folder) / "driver0", plan.storage, write=False)
+        records = [t.user_attrs.get("record", {}) for t in optuna.load_study(study_name="bench", storage=storage).trials]
+    ended = [r for r in records if r.get("kind") in ("finished", "pruned", "failed")]
+    return {
+        "trials/s": round(len(ended) / seconds, 1), "with duplicates/s": round(len(records) / seconds, 1), "ended": len(ended),
+        "lost": evaluated - len(ended), "repeated": len(ended) - len({r["key"] for r in ended}), "drivers": drivers,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def url_of(kind: str) -> Iterator[str | None]:
+    """Where a storage of that kind lies."""
+    if kind == "journal":
+        yield None
+    elif kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/studies.db"
+    else:
+        server = Postgres()
+        try:
+            yield server.url
+        finally:
+            server.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--drivers", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=800)
+    parser.add_argument("--strategy", default="random")
+    parser.add_argument("--storages", default="journal,sqlite,postgresql")
+    args = parser.parse_args()
+    data = DataSpec("digits", limit=300)
+    layer = {"conv": {"out": {"choose": [4, 8, 12, 16]}, "kernel": {"choose": [1, 3, 5]}}}
+    space = fit_to_data({"input": [1, 8, 8], "classes": 10, "body": [layer] * 5, "head": ["gap_head"]}, data_of(data))
+    plan = Plan(space, data, tuple(parse_objectives("accuracy,-params")), strategy=args.strategy, trials=args.trials, pruner="none")
+    for kind in args.storages.split(","):
+        if kind == "postgresql" and binaries() is None:
+            print("postgresql: no server programs here")
+            continue
+        with url_of(kind) as url:
+            print(f"{kind:11}", measure(replace(plan, storage=url), 1 if kind == "journal" else args.drivers), flush=True)
+
+
+if __name__ == "__main__":
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    main()
