@@ -24,21 +24,20 @@ import torch
 from nasforge.arch import Arch
 from nasforge.commands.bench_plot import COLOURS, STYLE
 from nasforge.commands.common import arch_named, print_json, table
-from nasforge.commands.train import for_data, shortened
+from nasforge.commands.train import for_data
 from nasforge.cost import count
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, data_of, train
 from nasforge.report.svg import frame, line, mark, picture, plot_axes, plot_height, tag, text
 from nasforge.scaling import Coefficients, candidates, matched, matched_compound, search_grid
-from nasforge.train import default_recipe
 
 BASE: Arch = {
     "name": "base",
     "input": [1, 8, 8],
     "classes": 10,
-    "stem": [{"conv": {"out": 4}}],
+    "stem": [{"conv": {"out": 5}}],
     "body": [
-        {"stage": {"block": "basic", "out": 4, "depth": 2}},
+        {"stage": {"block": "basic", "out": 5, "depth": 2}},
         {"stage": {"block": {"mbconv": {"expand": 2, "act": "relu"}}, "out": 8, "depth": 2, "stride": 2}},
     ],
     "head": ["gap_head"],
@@ -53,7 +52,7 @@ def main() -> None:
     args = arguments()
     spec = DataSpec(args.data)
     base = for_data(BASE if args.arch is None else arch_named(args.arch), data_of(spec))
-    recipe = {} if args.epochs is None else shortened(args.epochs, default_recipe(data_of(spec), full=True), base.get("recipe") or {})
+    recipe = {} if args.epochs is None else {"epochs": args.epochs}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         coefficients = found_coefficients(base, spec) if args.grid else Coefficients()
         members = {"base": {1.0: base}, **members_of(base, [float(t) for t in args.times.split(",")], coefficients)}

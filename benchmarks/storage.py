@@ -64,9 +64,10 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     evaluate = runner.evaluate
     runner.evaluate = lambda job: (mine.append(1), evaluate(job))[1]  # type: ignore[method-assign, func-returns-value]
     gate.wait()
+    before = time.process_time()
     run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, crew)
     crew.close()
-    done.put(len(mine))
+    done.put((len(mine), time.process_time() - before))
 
 
 def measure(plan: Plan, drivers: int) -> dict[str, Any]:
@@ -79,16 +80,18 @@ def measure(plan: Plan, drivers: int) -> dict[str, Any]:
             worker.start()
         gate.wait()
         began = time.perf_counter()
-        evaluated = sum(done.get() for _ in workers)
+        told = [done.get() for _ in workers]
         seconds = time.perf_counter() - began
         for worker in workers:
             worker.join()
         storage = open_storage(Path(folder) / "driver0", plan.storage, write=False)
         records = [t.user_attrs.get("record", {}) for t in optuna.load_study(study_name="bench", storage=storage).trials]
     ended = [r for r in records if r.get("kind") in ("finished", "pruned", "failed")]
+    evaluated, computed = (sum(column) for column in zip(*told, strict=True))
     return {
         "trials/s": round(len(ended) / seconds, 1), "with duplicates/s": round(len(records) / seconds, 1), "ended": len(ended),
         "lost": evaluated - len(ended), "repeated": len(ended) - len({r["key"] for r in ended}), "drivers": drivers,
+        "cpu ms/trial": round(1e3 * computed / len(ended), 1),
     }  # fmt: skip
 
 

@@ -115,9 +115,12 @@ def fit_to_data(arch: Mapping[str, Any], data: Data) -> Arch:
 
 
 def recipe_of(job: Job, data: Data) -> Recipe:
-    """The default recipe for the data with what the architecture and the job change."""
-    base = default_recipe(data, full=job.full).to_dict()
-    changes = {**(job.arch.get("recipe") or {}), **job.recipe}
+    """The default recipe for the data with what the architecture and the job change; fewer epochs shorten the warm-up alike."""
+    base = {**default_recipe(data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
+    changes = dict(job.recipe)
+    if "epochs" in changes and "warmup_epochs" not in changes:
+        before = Recipe.of(base)
+        changes["warmup_epochs"] = before.warmup_epochs * min(1.0, Recipe.of({**base, **changes}).epochs / before.epochs)
     return Recipe.of({**base, **changes})
 
 
@@ -126,7 +129,7 @@ def at_input(data: Data, arch: Arch) -> Data:
 
     Averages of the nearest pixels, weighted by distance. Label maps, and inputs that differ in more, stay: building tells what is wrong.
     """
-    spec = arch.get("input")
+    spec: Any = arch.get("input")
     images = isinstance(spec, list | tuple) and len(spec) == len(data.shape) == 3 and data.train.y.ndim == 1
     if not images or spec[0] != data.shape[0] or tuple(spec) == data.shape:
         return data

@@ -36,9 +36,21 @@ BELOW: dict[str, set[str]] = {
     "tables": {"build", "choosers", "files", "openings", "space", "errors"},
     "evaluate": {"arch", "blocks", "build", "data", "openings", "proxies", "tables", "train", "latency", "errors"},
     "search": {
-        "arch", "blocks", "build", "check", "choosers", "cost", "evaluate", "files", "latency", "locate", "openings", "space", "tables",
+        "arch",
+        "blocks",
+        "build",
+        "check",
+        "choosers",
+        "cost",
+        "evaluate",
+        "files",
+        "latency",
+        "locate",
+        "openings",
+        "space",
+        "tables",
         "errors",
-    },  # fmt: skip
+    },
     "runners": {"cost", "evaluate", "train", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from nasforge import zoo
 from nasforge.arch import Arch
 from nasforge.build import key
+from nasforge.choosers import random_chooser
 from nasforge.cost import count
 from nasforge.errors import UserError
-from nasforge.scaling import along, candidates, coefficient_grid, cost_of, fit, grow, matched, scale, search_grid
+from nasforge.files import find_space, read
+from nasforge.scaling import along, candidates, coefficient_grid, cost_of, fit, grow, matched, matched_compound, scale, search_grid
+from nasforge.space import Space
 
 
 def macs(arch: Arch) -> float:
@@ -55,6 +59,11 @@ def test_axes_reach_the_cost_of_the_compound_member(axis: str, phi: int) -> None
     net = plain_net()
     target = macs(scale(net, phi))
     assert abs(macs(matched(net, axis, target, macs)) / target - 1) < 0.05
+
+
+def test_the_compound_family_reaches_a_cost() -> None:
+    net = plain_net()
+    assert abs(macs(matched_compound(net, 3 * macs(net), macs)) / (3 * macs(net)) - 1) < 0.05
 
 
 def test_an_axis_changes_nothing_else() -> None:
@@ -138,6 +147,15 @@ def test_reductions_of_found_cells_stay_single() -> None:
     normal, reduction = (line["cell_stack"] for line in grow({"body": body}, depth=2, width=2)["body"])
     assert (normal["depth"], normal["out"], reduction.get("depth", 1), reduction["out"]) == (6, 32, 1, 64)
     assert normal["nodes"] == [[{"from": 0, "op": "sep_conv"}, {"from": 1, "op": {"conv": {"out": 32}}}]]
+
+
+@pytest.mark.parametrize("space", ["digits", "mobile", "transformer", "cell", "dense", "inception"])
+def test_found_networks_grow(space: str) -> None:
+    """Whatever a space gives, its heads, groups and cells included, can be built larger."""
+    drawn = Space(read(find_space(space)))
+    for seed in range(3):
+        base = drawn.draw(random_chooser(Random(seed)))[0]
+        assert count(grow(base, depth=1.3, width=1.3)).params > count(base).params
 
 
 @pytest.mark.parametrize("name", ["resnet20", "shufflenet_v1_g3", "shufflenet_v2_x0_5", "regnet_x_200mf", "squeezenet1_1"])

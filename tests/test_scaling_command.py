@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nasforge.cli import main
+from nasforge.cost import count
 from nasforge.evaluate import DataSpec, Job, at_input, data_of, train
 from nasforge.files import read, write
 from nasforge.scaling import coefficient_grid
@@ -88,3 +89,11 @@ def test_a_network_is_trained_and_tested_at_its_own_size() -> None:
     arch = {"input": [1, 10, 10], "classes": 10, "head": ["flatten", "linear"]}
     result = train(Job(arch, DataSpec(limit=300), test=True, recipe={"epochs": 3}), lambda epoch, row: False)
     assert result.error is None and result.test["accuracy"] > 0.5
+
+
+def test_the_largest_within_a_measured_latency(net: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The measurement is stood in for by 1 ms for each 1,000 parameters."""
+    slow = {"latency_ms": lambda arch: count(arch).params / 1000}
+    monkeypatch.setattr("nasforge.commands.scale.meters_of", lambda profile: slow)
+    told = asked(capsys, net, "--fit", "latency_ms=20", "--divisor", "1")
+    assert told["latency_ms"] == told["params"] / 1000 and 18 < told["latency_ms"] <= 20

@@ -37,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
             print(grid_table(points))
     scaled = _scaled(arch, args, bases, meters)
     before, after = count(arch), count(scaled)
+    if args.fit is not None and "latency_ms" in limits_of(args.fit):
+        found["latency_ms"] = meters["latency_ms"](scaled)
     if args.out:
         write(scaled, args.out)
     if args.json:

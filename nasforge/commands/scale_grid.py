@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from nasforge.arch import Arch
-from nasforge.commands.train import for_data, shortened
+from nasforge.commands.train import for_data
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, data_of, train
 from nasforge.scaling import Point, candidates, search_grid
 from nasforge.scaling.compound import Meter
-from nasforge.train import default_recipe
 
 
 def for_images(arch: Arch, args: argparse.Namespace) -> Arch:
@@ -32,8 +31,7 @@ def searched(arch: Arch, args: argparse.Namespace, meter: Meter | None) -> tuple
         raise UserError(f"--seeds: must be at least 1, got {args.seeds}")
     torch.set_num_threads(1)
     spec = _data(args)
-    base = default_recipe(data_of(spec), full=False)
-    changes = {} if args.epochs is None else shortened(args.epochs, base, arch.get("recipe") or {})
+    changes = {} if args.epochs is None else {"epochs": args.epochs}
     points = candidates(arch, args.step, args.target, args.tolerance, meter, args.divisor)
     seeds = range(args.seed, args.seed + args.seeds)
     done = []

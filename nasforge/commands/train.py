@@ -7,7 +7,6 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,6 @@ from nasforge.data import Data
 from nasforge.errors import UserError
 from nasforge.evaluate import DataSpec, Job, data_of, fit_to_data, recipe_of, train
 from nasforge.files import write
-from nasforge.train import Recipe, default_recipe
 from nasforge.zoo.small import small
 
 
@@ -35,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out or f"runs/train-{Path(args.arch.replace(':', '-')).stem}")
     if args.device == "cpu":
         torch.set_num_threads(1)
-    changes = {} if args.epochs is None else shortened(args.epochs, default_recipe(data, full=True), arch.get("recipe") or {})
+    changes = {} if args.epochs is None else {"epochs": args.epochs}
     job = Job(
         arch,
         spec,
@@ -82,12 +80,6 @@ def run(args: argparse.Namespace) -> int:
             f"{args.arch} on {data.name}: {cost.params:,} parameters; test {words}; {result.seconds['training']:.1f} s; everything in {out}"
         )
     return 0
-
-
-def shortened(epochs: int, base: Recipe, own: dict[str, Any]) -> dict[str, Any]:
-    """What another number of epochs changes in a recipe: the warm-up keeps its share, or few epochs would never leave it."""
-    usual, warmup = own.get("epochs", base.epochs), own.get("warmup_epochs", base.warmup_epochs)
-    return {"epochs": epochs, "warmup_epochs": warmup * min(1.0, epochs / usual)}
 
 
 def difference(given: Arch, arch: Arch) -> str:

@@ -15,7 +15,7 @@ from nasforge.errors import UserError
 WIDTHS = (  # numbers of maps, features or hidden units
     "out", "width", "widths", "mid", "growth", "squeeze", "e1", "e3", "b1", "b3", "b5", "single", "double", "triple", "hidden",
 )  # fmt: skip
-WIDTHS_OF = {"regnet": ("w_0", "w_a"), "pyramid": ("alpha", "start")}  # of one rule; they may have a fraction, or the rule rounds them
+RULES = {"regnet": ("w_0", "w_a"), "pyramid": ("alpha",)}  # widths that a rule rounds itself
 DEPTHS = {  # numbers of repeats
     "stage": "depth", "dense_block": "depth", "cell_stack": "depth", "regnet": "depth", "pyramid": "depths", "hourglass": "depths",
     "hr_stage": "modules", "tcn": "levels", "lstm": "layers", "gru": "layers", "rnn": "layers", "residual_recurrent": "layers",
@@ -104,9 +104,9 @@ def _growth(lines: list[Node], depth: float, width: float, cardinality: float, s
 def _shares(name: str, args: Mapping[str, Any]) -> Iterator[int]:
     """What the maps of a block must be a multiple of, for the groups in it."""
     for key in SHARES:
-        number = _given(name, args, key) if _takes(name, key) else None
+        number: Any = _given(name, args, key) if _takes(name, key) else None
         if _whole(number) and number > 1:
-            ratio = _given(name, args, "ratio") if _takes(name, "ratio") else 1.0
+            ratio: Any = _given(name, args, "ratio") if _takes(name, "ratio") else 1.0
             yield round(number / ratio) if isinstance(ratio, float) and 0 < ratio < 1 and (number / ratio).is_integer() else number
 
 
@@ -150,9 +150,9 @@ def _args(name: str, args: Mapping[str, Any] | None, growth: Growth) -> dict[str
 
 
 def _value(name: str, key: str, value: Any, args: Mapping[str, Any], growth: Growth) -> Any:
-    if key in WIDTHS_OF.get(name, ()):
+    if key in RULES.get(name, ()):
         return _numbers(value, growth.width * (growth.steepness if (name, key) == ("pyramid", "alpha") else 1.0))
-    if key in WIDTHS or (key == "pool" and name.startswith("inception")):
+    if key in WIDTHS or (key == "pool" and name.startswith("inception")) or (name, key) == ("pyramid", "start"):
         paths = _rounded(args["groups"], growth.cardinality) if name in GRADED and key == "mid" else 1.0
         return _widen(value, growth.width * paths, growth)
     if key == DEPTHS.get(name):

@@ -118,7 +118,9 @@ class Database(BaseStorage):
         trial = self._do(lambda: insert_trial(self.engine, study_id, self.driver))
         with self._lock:
             self._open[trial._trial_id] = Open(trial, known={("user", DRIVER)})
-            self._seen(study_id).trials[trial._trial_id] = trial
+            seen = self._seen(study_id)
+            seen.trials[trial._trial_id] = trial
+            seen.read = 0.0  # its place in the order of asks depends on all before it
         return trial._trial_id
 
     def _signed(self, trial_id: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ pytestmark = [
 def server() -> Iterator[Postgres]:
     made = Postgres()
     yield made
+    with warnings.catch_warnings():  # SQLAlchemy leaves its open connections to the collector
+        warnings.simplefilter("ignore")
+        gc.collect()
     made.close()
 
 
