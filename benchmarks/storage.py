@@ -18,10 +18,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
 
+from nasforge.choosers import random_chooser
+from nasforge.cost import count
 from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
 from nasforge.search.clock import Clock
 from nasforge.search.crew import Crew
@@ -59,6 +62,9 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     crew = Crew(storage, name)
     study = crew.study(storage, "bench", ["maximize" if o.maximise else "minimize" for o in plan.objectives], shared_identity(plan))
     study.sampler = strategy(plan.strategy, Brief(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
+    data_of(plan.data)
+    for number in range(200):  # so that all layers are known: what is measured is the storage
+        count(Space(plan.space).draw(random_chooser(Random(number)))[0])
     mine: list[int] = []
     runner = Instant()
     evaluate = runner.evaluate

@@ -70,7 +70,9 @@ class OnlyPool(MadeUpRunner):
 
 def test_what_mattered_is_found(tmp_path: Path) -> None:
     objectives = tuple(parse_objectives("accuracy"))
-    run = collect(made_up_run(tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", pruner="none", limits=()))
+    run = collect(
+        made_up_run(tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", pruner="none", limits=(), seed=2)
+    )
     found, why_not = importances(run)
     assert why_not == "" and found[0].name == "head.0.pool.kind"
     assert found[0].share > 2 * found[1].share
