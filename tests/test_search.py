@@ -91,7 +91,7 @@ def records(folder: Path, name: str = "search") -> list[dict[str, Any]]:
 
 def test_a_search_on_digits_from_space_to_finalists(plan: Plan, tmp_path: Path) -> None:
     summary = search(
-        replace(plan, strategy="tpe", control=True, trials=5, final_recipe={"epochs": 8}),
+        replace(plan, strategy="tpe", control=True, trials=5, pruner="none", final_recipe={"epochs": 30}),
         tmp_path,
         lambda: LocalRunner(2),
         lambda status: None,
