@@ -5,9 +5,10 @@ A job and a result are plain data, so any runner can carry them. Nothing here kn
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -144,10 +145,23 @@ def _resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return torch.nn.functional.interpolate(x, size=size, mode="bilinear", antialias=True)
 
 
+@contextlib.contextmanager
+def failures_in(result: Result) -> Iterator[None]:
+    """What goes wrong inside is written into the result: a mistake or a failure is a result too."""
+    try:
+        yield
+    except OutOfMemory as error:
+        result.error, result.stopped = str(error), "out of memory"
+    except UserError as error:
+        result.error = str(error)
+    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
+        result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
+
+
 def train(job: Job, on_epoch: OnEpoch) -> Result:
     """The result of training and scoring; mistakes and failures are results too."""
     result = Result()
-    try:
+    with failures_in(result):
         given = data_of(job.data)
         data = at_input(given, job.arch)
         torch.manual_seed(job.seed)
@@ -169,12 +183,6 @@ def train(job: Job, on_epoch: OnEpoch) -> Result:
         if job.weights:
             Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
             save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)
-    except OutOfMemory as error:
-        result.error, result.stopped = str(error), "out of memory"
-    except UserError as error:
-        result.error = str(error)
-    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
-        result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
     return result
 
 
@@ -183,8 +191,8 @@ def proxy(job: Job, on_epoch: OnEpoch) -> Result:
     if job.full:
         return train(job, on_epoch)
     result = Result()
-    try:
-        data = data_of(job.data)
+    with failures_in(result):
+        data = at_input(data_of(job.data), job.arch)
         began = time.perf_counter()
         torch.manual_seed(job.seed)
         model = build(job.arch).to(job.device)
@@ -193,10 +201,6 @@ def proxy(job: Job, on_epoch: OnEpoch) -> Result:
         order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(job.seed))[:PROXY_BATCH]
         result.metrics |= proxies.score(model, data.train.x[order].to(job.device), data.train.y[order].to(job.device))
         result.seconds["measuring"] = result.seconds.get("measuring", 0.0) + time.perf_counter() - began
-    except UserError as error:
-        result.error = str(error)
-    except (RuntimeError, ValueError, TypeError, IndexError, MemoryError, OSError) as error:
-        result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else error!r}"
     return result
 
 
