@@ -32,8 +32,8 @@ from nasforge.search.objectives import hypervolume, parse_objectives, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.session import search
-from nasforge.search.storage import open_storage
 from nasforge.space import Space
+from nasforge.storage.opened import open_storage
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 SHARE = 3  # the search without early stopping sees one network in so many

@@ -24,11 +24,11 @@ import optuna
 
 from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
 from nasforge.search.clock import Clock
-from nasforge.search.crew import Crew
 from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.search.storage import open_storage
+from nasforge.storage.crew import Crew
+from nasforge.storage.opened import open_storage
 
 EPOCHS = 5
 

@@ -21,11 +21,11 @@ from nasforge.evaluate import DataSpec, data_of, fit_to_data
 from nasforge.files import find_space, read
 from nasforge.runners.local import LocalRunner
 from nasforge.search.clock import Clock
-from nasforge.search.crew import Crew
 from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.search.storage import open_storage
+from nasforge.storage.crew import Crew
+from nasforge.storage.opened import open_storage
 
 WAYS = {"1 worker, 1 thread": (1, 1), "2 workers, 1 thread each": (2, 1), "1 worker, 2 threads": (1, 2)}
 

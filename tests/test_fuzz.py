@@ -40,8 +40,8 @@ from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan, read_manifest
 from nasforge.search.replay import entries
 from nasforge.search.session import search
-from nasforge.search.storage import open_storage
 from nasforge.space import Space
+from nasforge.storage.opened import open_storage
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
 
 CASES = int(os.environ.get("NASFORGE_FUZZ", "200"))

@@ -35,6 +35,7 @@ BELOW: dict[str, set[str]] = {
     "proxies": {"train"},
     "tables": {"build", "choosers", "files", "openings", "space", "errors"},
     "evaluate": {"arch", "blocks", "build", "data", "openings", "proxies", "tables", "train", "latency", "errors"},
+    "storage": {"errors"},
     "search": {
         "arch",
         "blocks",
@@ -48,11 +49,12 @@ BELOW: dict[str, set[str]] = {
         "locate",
         "openings",
         "space",
+        "storage",
         "tables",
         "errors",
     },
     "runners": {"cost", "evaluate", "train", "errors"},
-    "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "errors"},
+    "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "storage", "errors"},
 }
 TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "forms", "locate", "check", "cli", "commands/common")
 RAY = "runners/ray"

@@ -15,7 +15,7 @@ from conftest import shared_data
 
 from nasforge.choosers import random_chooser, replay
 from nasforge.cost import count
-from nasforge.files import find_space, parse, read
+from nasforge.files import find_space, read
 from nasforge.search.history import Brief, History, Seen
 from nasforge.search.objectives import Limit, Objective, front, hypervolume, losses, parse_objectives, scaled
 from nasforge.search.predictor.acquire import improvement, scalar, scalar_improvement
@@ -32,23 +32,6 @@ from nasforge.space import Space
 from nasforge.tables import OURS, Table, read_table
 
 ACCURACY, SMALL = Objective("accuracy", True), Objective("params", False)
-SPACE = parse("""
-input: [1, 8, 8]
-classes: 10
-body:
-  - conv: {out: {int: [4, 64], step: 4}, kernel: {choose: [1, 3, 5]}}
-  - choose:
-      none: []
-      mb: {mbconv: {out: 8, expand: {choose: [2, 3]}}}
-      stage: {stage: {draw: each, depth: {int: [1, 2]}, block: {conv: {out: {choose: [4, 8]}}}}}
-head: [gap_head]
-recipe: {lr: {float: [1.0e-4, 1.0e-1], log: true}}
-""")
-
-
-@pytest.fixture
-def space() -> Space:
-    return Space(SPACE)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from random import Random
 
 import numpy as np
 import pytest
+from conftest import CONDITIONAL
 
 from nasforge.choosers import replay
 from nasforge.errors import UserError
-from nasforge.files import find_space, parse, read
+from nasforge.files import find_space, read
 from nasforge.openings import Opening
 from nasforge.search.history import Brief, History, Seen
 from nasforge.search.objectives import Limit, Objective, dominates
@@ -26,23 +27,6 @@ from nasforge.search.proposers.surrogate import Surrogate
 from nasforge.space import Space
 
 ACCURACY, SMALL = Objective("accuracy", True), Objective("params", False)
-SPACE = parse("""
-input: [1, 8, 8]
-classes: 10
-body:
-  - conv: {out: {int: [4, 64], step: 4}, kernel: {choose: [1, 3, 5]}}
-  - choose:
-      none: []
-      mb: {mbconv: {out: 8, expand: {choose: [2, 3]}}}
-      stage: {stage: {draw: each, depth: {int: [1, 2]}, block: {conv: {out: {choose: [4, 8]}}}}}
-head: [gap_head]
-recipe: {lr: {float: [1.0e-4, 1.0e-1], log: true}}
-""")
-
-
-@pytest.fixture
-def space() -> Space:
-    return Space(SPACE)
 
 
 def seen(number: int, choices: dict, *losses: float, kind: str = "finished", metrics: dict | None = None) -> Seen:
@@ -145,7 +129,7 @@ def test_enumeration_gives_everything_once_and_refuses_what_has_no_end(space: Sp
         enumerate_all(Brief(space, 0, 5, (ACCURACY,)))
     with pytest.raises(UserError, match="at most 200,000"):
         enumerate_all(Brief(Space(read(find_space("mobile"))), 0, 5, (ACCURACY,)))
-    finite = Space({k: v for k, v in SPACE.items() if k != "recipe"})
+    finite = Space({k: v for k, v in CONDITIONAL.items() if k != "recipe"})
     propose = enumerate_all(Brief(finite, 0, 5, (ACCURACY,)))
     trials: list[Seen] = []
     for number in range(int(finite.size())):
@@ -222,7 +206,7 @@ def test_the_surrogate_finds_additive_effects_and_knows_nothing_of_unseen_values
 
 def test_the_smallest_network_has_the_fewest_parameters_of_all() -> None:
     assert set(progressive.smallest_choices(Space(read(find_space("macro")))).values()) == {"none"}
-    mixed = Space(SPACE)
+    mixed = Space(CONDITIONAL)
     smallest = progressive.smallest_choices(mixed)
     assert smallest == {"body.0.conv.out": 4, "body.0.conv.kernel": 1, "body.1": "none", "recipe.lr": 1e-4}
 

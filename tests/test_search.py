@@ -26,9 +26,9 @@ from nasforge.runners.local import LocalRunner
 from nasforge.search.objectives import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
-from nasforge.search.storage import open_storage
 from nasforge.search.strategies import STRATEGIES
 from nasforge.space import Space
+from nasforge.storage.opened import open_storage
 
 SPACE = """
 input: [1, 8, 8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import optuna
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from nasforge.errors import UserError
 from nasforge.search.clock import Clock
 from nasforge.search.objectives import dominates, front, hypervolume, limits_of, losses, parse_limit, parse_objectives
-from nasforge.search.pruners import asha, median, rungs
-from nasforge.search.storage import JOURNAL, DriverLock, open_storage
+from nasforge.search.pruners import asha, median, rank, ranks, rungs
+from nasforge.storage.opened import JOURNAL, DriverLock, open_storage
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -60,6 +61,14 @@ def test_asha_keeps_the_best_third_at_its_rungs() -> None:
     assert not asha(others, [(1.5,)], 20) and asha(others, [(3.5,)], 20)
     assert not asha(others, [(8.5,)] * 2, 20)  # epoch 2 is no rung
     assert not asha(others[:3], [(8.5,)], 20)  # too few to compare with
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_ranks_count_what_dominates(objectives: int) -> None:
+    rng = Random(objectives)
+    points = [tuple(rng.choice([0.0, 1.0, 2.0, 2.5]) for _ in range(objectives)) for _ in range(60)]
+    assert ranks(points) == [rank(p, points) for p in points]
+    assert ranks([]) == []
 
 
 def test_pruners_spare_what_is_good_on_any_objective() -> None:

@@ -71,7 +71,7 @@ def _trial(run: Path, number: int) -> Arch:
     """The architecture of a trial, drawn again from the choices in the run's journal."""
     import optuna
 
-    from nasforge.search.storage import open_storage
+    from nasforge.storage.opened import open_storage
 
     study = optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
     trials = study.get_trials(deepcopy=False)

@@ -16,8 +16,8 @@ from nasforge.files import read
 from nasforge.search.ledger import Ledger, Record
 from nasforge.search.objectives import Objective, parse_limit, parse_objectives
 from nasforge.search.plan import SPACE, read_manifest
-from nasforge.search.storage import open_storage
 from nasforge.space import Space
+from nasforge.storage.opened import open_storage
 
 Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes it
 

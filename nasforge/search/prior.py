@@ -13,7 +13,7 @@ from nasforge.errors import UserError
 from nasforge.search.history import Seen, seen_of
 from nasforge.search.objectives import Objective
 from nasforge.search.plan import read_manifest
-from nasforge.search.storage import open_storage
+from nasforge.storage.opened import open_storage
 
 
 def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Seen]:

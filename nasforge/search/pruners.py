@@ -7,6 +7,8 @@ is better, one number per objective) after each epoch. A trial is compared only 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right, insort
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -44,9 +46,22 @@ def rank(losses: Losses, others: Sequence[Losses]) -> int:
 
 def ranks(points: Sequence[Losses]) -> list[int]:
     """The rank of each point among all."""
+    if not points or len(points[0]) <= 2:
+        return _planar(points)
     values = np.asarray(points, dtype=float)
     below = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)
     return [int(n) for n in below.sum(0)]
+
+
+def _planar(points: Sequence[Losses]) -> list[int]:
+    """`ranks` in a plane: from left to right, a point is dominated by those before it that are no higher."""
+    found: dict[Losses, int] = {}
+    heights: list[float] = []
+    for point, times in sorted(Counter(points).items()):
+        found[point] = bisect_right(heights, point[-1])
+        for _ in range(times):
+            insort(heights, point[-1])
+    return [found[point] for point in points]
 
 
 # ---------------------------------------------------------------- stopping

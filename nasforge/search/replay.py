@@ -23,8 +23,8 @@ from nasforge.choosers import replay
 from nasforge.errors import UserError
 from nasforge.openings import Opening, Scalar
 from nasforge.search.screen import arch_key
-from nasforge.search.storage import JOURNAL, open_storage
 from nasforge.space import Choices, Space
+from nasforge.storage.opened import JOURNAL, open_storage
 
 
 @dataclass(frozen=True)

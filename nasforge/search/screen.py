@@ -17,11 +17,11 @@ from nasforge.choosers import random_chooser
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
 from nasforge.latency import Prediction
-from nasforge.search.crew import ENOUGH
 from nasforge.search.ledger import Ledger, Record
 from nasforge.search.objectives import ELSEWHERE
 from nasforge.search.strategies import trial_chooser
 from nasforge.space import Space
+from nasforge.storage.crew import ENOUGH
 
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
 STUCK = 40  # of these, duplicates in a row before random draws

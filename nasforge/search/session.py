@@ -19,16 +19,16 @@ from nasforge.errors import UserError
 from nasforge.evaluate import data_of
 from nasforge.locate import Misfit, locate
 from nasforge.search.clock import Clock
-from nasforge.search.crew import Crew
 from nasforge.search.finals import Finals
 from nasforge.search.history import Brief
 from nasforge.search.ledger import COUNTED, Ledger
 from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
 from nasforge.search.prior import seen_before
-from nasforge.search.storage import DriverLock, open_storage
 from nasforge.search.strategies import strategy
 from nasforge.search.trials import Show, Trials, ask_again
 from nasforge.space import Space
+from nasforge.storage.crew import Crew
+from nasforge.storage.opened import DriverLock, open_storage
 
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
 

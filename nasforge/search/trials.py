@@ -15,7 +15,6 @@ from nasforge.errors import UserError
 from nasforge.evaluate import Job, Recipe, Result, data_of, recipe_of
 from nasforge.latency import check_conditions, read_profile
 from nasforge.search.clock import Clock
-from nasforge.search.crew import Crew
 from nasforge.search.ledger import COUNTED, Ledger, Record
 from nasforge.search.objectives import epoch_losses, with_limits
 from nasforge.search.plan import Plan
@@ -24,6 +23,7 @@ from nasforge.search.pruners import FIDELITIES, PRUNERS, pauses, promotable, sha
 from nasforge.search.screen import HERE, Candidate, Predict, Screen
 from nasforge.search.status import Status
 from nasforge.space import Space
+from nasforge.storage.crew import Crew
 
 MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 OTHERS_S = 0.5  # between two looks at what other drivers do

@@ -18,8 +18,8 @@ import pytest
 from drivers import TRIALS, Driver, assert_whole, finished, records, until
 from servers import Postgres, binaries
 
-from nasforge.search.crew import BEAT_S, SILENT_S
-from nasforge.search.database import ENOUGH, Database
+from nasforge.storage.crew import BEAT_S, SILENT_S
+from nasforge.storage.database import ENOUGH, Database
 
 pytest.importorskip("psycopg")
 pytestmark = [
@@ -144,7 +144,7 @@ def test_a_server_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 CLAIMS = """
 import sys, optuna
-from nasforge.search.database import Database
+from nasforge.storage.database import Database
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 url, me, most = sys.argv[1], sys.argv[2], int(sys.argv[3])
 storage = Database(url, me)

@@ -16,7 +16,18 @@ from nasforge.search.objectives import COSTS, MEASURED
 from nasforge.search.predictor.cases import Case
 from nasforge.search.predictor.encoder import Columns, Encoder, Row
 from nasforge.search.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
-from nasforge.search.predictor.models import MOST_FITTED, Belief, Process, Ridge, Trees, Weights, fit_weights
+from nasforge.search.predictor.models import (
+    LEAST_SPREAD,
+    MOST_FITTED,
+    Belief,
+    Process,
+    Ridge,
+    Trees,
+    Weights,
+    distances,
+    fit_weights,
+    matern,
+)
 
 REFERENCE = 96  # random networks that tell, with the cases, what is usual in the space
 MOST_LEARNED = 300  # cases that a model learns from: the best, the latest, some others
@@ -84,11 +95,12 @@ class Learner:
             model = Process(groups, values, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
         return lambda rows: model.believe(self.scaled(basis.columns, rows))
 
-    def trees(self, cases: Sequence[Case], objective: int) -> Model:
-        """Trees of a target, grown anew from time to time."""
+    def trees(self, known: Evidence, objective: int, running: Sequence[Row]) -> Model:
+        """Trees of a target, grown anew from time to time; near what is running they are surer, as a process would be."""
+        cases, basis = known.cases, self.basis(known.cases)
         step = max(1, len(cases) // REFITS)
         first = beginning(cases, len(cases) // step * step)
-        columns = self.basis(cases).columns
+        columns = basis.columns
 
         def grow() -> Trees:
             known = evidence(first)
@@ -99,7 +111,16 @@ class Learner:
 
         name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
         forest = _remembered(self._trees, name, grow)
-        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
+        busy = self.scaled(columns, running)
+
+        def believe(rows: Sequence[Row]) -> Belief:
+            belief = forest.believe(self.encoder.dense(rows, columns.places))
+            if not running:
+                return belief
+            alike = matern(distances(busy, self.scaled(columns, rows)), basis.weights[objective]).max(axis=0)
+            return Belief(belief.mean, belief.spread * np.sqrt(np.maximum(1 - alike**2, LEAST_SPREAD)))
+
+        return believe
 
     def metric(self, cases: Sequence[Case], metric: str, columns: Columns) -> Model | None:
         """A linear model of a metric, of a cost's logarithm; None where too few cases have it."""

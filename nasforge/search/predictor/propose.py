@@ -109,7 +109,7 @@ class Predictor:
             return counted
         told = {c.name for c in known.cases}
         running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
-        model = self.learner.trees(known.cases, i) if by_trees else self.learner.process(known, i, running)
+        model = self.learner.trees(known, i, running) if by_trees else self.learner.process(known, i, running)
         if single:
             return model
         target = targets(known.points)[i]

@@ -17,7 +17,7 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
-from nasforge.search.database import DRIVER, ENOUGH, Database
+from nasforge.storage.database import DRIVER, ENOUGH, Database
 
 __all__ = ["ENOUGH", "Crew"]
 

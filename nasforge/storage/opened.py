@@ -101,7 +101,7 @@ def _database(url: str) -> Any:
     """The database of a URL; drivers that begin at one moment make its tables in turns."""
     from sqlalchemy.exc import DBAPIError
 
-    from nasforge.search.database import Database  # sqlalchemy, and only here
+    from nasforge.storage.database import Database  # sqlalchemy, and only here
 
     engine: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     for _ in range(MOST_COLLISIONS):
