@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nasforge.cli import main
+from nasforge.files import read
 
 
 def call(*words: str) -> int:
@@ -93,6 +94,15 @@ def test_scale(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_latency_measures_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, "latency", "lenet5")
     assert found["median_ms"] > 0 and found["threads"] == 1
+
+
+def test_images_may_be_brought_to_the_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "fine.yaml"
+    file.write_text("{input: [3, 12, 12], classes: 5, body: [conv: {out: 4}], head: [gap_head]}")
+    words = ("train", str(file), "--epochs", "1", "--data-limit", "200", "--out")
+    sizes = [said(capsys, *words, str(tmp_path / out), *more)["macs"] for out, more in (("as", ()), ("out", ("--resize",)))]
+    assert sizes[1] - sizes[0] == (12 * 12 - 8 * 8) * 4 * 9  # one map in, four out, 3x3
+    assert read(tmp_path / "out" / "arch.yaml")["input"] == [1, 12, 12]
 
 
 def test_train_and_export_a_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

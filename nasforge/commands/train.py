@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     spec = DataSpec(args.data or "digits", args.data_limit, 0, args.allow_code)
     data = data_of(spec)
     given = arch_named(args.arch)
-    arch = for_data(given, data)
+    arch = with_its_own_side(given, data) if args.resize else for_data(given, data)
     changed = difference(given, arch)
     if changed and not args.json:
         print(f"{args.arch}: {changed}", file=sys.stderr, flush=True)
@@ -92,6 +92,14 @@ def difference(given: Arch, arch: Arch) -> str:
     except UserError:
         kept = False
     return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")
+
+
+def with_its_own_side(arch: Arch, data: Data) -> Arch:
+    """The architecture for a data set whose images are brought to the height and width that it reads. Raises UserError without images."""
+    native = arch.get("input")
+    if not isinstance(native, list) or len(native) != 3 or len(data.shape) != 3 or data.train.y.ndim != 1:
+        raise UserError(f"--resize: needs a network of images and classified images; {native} and {list(data.shape)} have no side to match")
+    return {**arch, "input": [data.shape[0], *native[1:]], "classes": data.classes}
 
 
 def for_data(arch: Arch, data: Data) -> Arch:
