@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one torch thread a process: searches and tests run several processes side by side
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test test-all check clean
+.PHONY: search test test-all test-faults check clean
 
 search: .venv/ready
 	$(BIN)/nasforge search digits --run runs/digits --workers 2 --export python
@@ -16,6 +16,10 @@ test: .venv/ready
 
 test-all: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+# the faults: killed workers, drivers and nodes, a lost database, a full disk, ... (PostgreSQL's tests are skipped where it is not installed)
+test-faults: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m slow tests/slow/test_faults.py tests/slow/test_postgres.py tests/slow/test_ray.py tests/slow/test_ray_nodes.py
 
 check: .venv/ready
 	$(BIN)/ruff check nasforge tests benchmarks
