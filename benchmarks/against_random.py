@@ -26,7 +26,7 @@ from nasforge.evaluate import DataSpec, data_of, fit_to_data
 from nasforge.runners.local import LocalRunner
 from nasforge.search.clock import Clock
 from nasforge.search.ledger import Ledger
-from nasforge.search.objectives import hypervolume, parse_objectives, scaled
+from nasforge.search.objectives import hypervolume, limits_of, parse_objectives, scaled
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
 from nasforge.storage.crew import Crew
@@ -73,9 +73,10 @@ def _arguments() -> argparse.Namespace:
 def _search(args: argparse.Namespace, space: str, strategy: str, seed: int, runner: LocalRunner) -> dict[str, Any]:
     """The metrics of all that one search trained, in the order in which it ended, and the seconds that took."""
     spec = DataSpec(args.data, limit=args.images)
+    fitted = fit_to_data(space_named(space), data_of(spec))
     plan = Plan(
-        fit_to_data(space_named(space), data_of(spec)), spec, OBJECTIVES, strategy=strategy, pruner="none", trials=args.trials, seed=seed,
-        recipe={"epochs": args.epochs, "early_stopping": None},
+        fitted, spec, OBJECTIVES, tuple(limits_of(fitted.get("constraints", {}))), strategy=strategy, pruner="none",
+        trials=args.trials, seed=seed, recipe={"epochs": args.epochs, "early_stopping": None},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder), None)

@@ -12,6 +12,7 @@ from test_search import DATA, SPACE, Inline, quick, records
 
 from nasforge.build import build
 from nasforge.commands.search import _plain_names
+from nasforge.cost import count
 from nasforge.errors import UserError
 from nasforge.evaluate import Job, Result, data_of, fit_to_data
 from nasforge.files import parse, read
@@ -114,8 +115,9 @@ def test_a_latency_limit_that_nothing_meets_ends_with_the_fastest_seen(plan: Pla
         return Result({"latency_ms": 7.0}, stopped="too slow")
 
     space = {**plan.space, "body": [{"conv": {"out": {"int": [1, 4 * MOST_SLOW]}}}]}
-    with pytest.raises(UserError, match=r"networks in a row broke latency_ms<=0\.001; the fastest took 7 ms"):
+    with pytest.raises(UserError, match=r"networks in a row broke latency_ms<=0\.001; the nearest seen: latency_ms 7 \(.*nearest_lat"):
         run(replace(plan, space=space, limits=(parse_limit("latency_ms<=0.001"),)), tmp_path, slow)
+    assert count(read(tmp_path / "nearest_latency_ms.yaml")).params > 0
 
 
 def test_a_wrong_recipe_is_a_failed_trial(plan: Plan, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ class (after `shape`), of its `of` (after `make, shape`) or of the function.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -53,6 +54,8 @@ def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
     items = list(inspect.signature(function).parameters.items())[skip:]
     return {name: Param(hints.get(name, Any), ... if p.default is p.empty else p.default) for name, p in items}
 
+MOST = 100_000  # of any number that a motif is given
+
 
 def _entries(family: ModuleType) -> Iterator[Block]:
     for name, cls in family.LAYERS.items():
@@ -60,7 +63,20 @@ def _entries(family: ModuleType) -> Iterator[Block]:
     for name, cls in family.COMBINATORS.items():
         yield Block(name, "combinator", cls, _params(cls.of, 2), getattr(cls, "simplify", None))
     for name, function in family.MOTIFS.items():
-        yield Block(name, "motif", function, _params(function, 0))
+        yield Block(name, "motif", _bounded(function), _params(function, 0))
+
+
+def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
+    """The motif, refusing numbers of blocks that no memory holds. It raises ValueError."""
+
+    @functools.wraps(motif)
+    def opened(**args: Any) -> Any:
+        for name, value in args.items():
+            if isinstance(value, int | float) and value > MOST:
+                raise ValueError(f"{name} must be at most {MOST:,}, got {value:g}")
+        return motif(**args)
+
+    return opened
 
 
 BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in _entries(family)}

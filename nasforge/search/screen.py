@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
-from typing import Any
 
 import optuna
 
@@ -16,6 +16,7 @@ from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
 from nasforge.cost import Cost, count
 from nasforge.errors import UserError
+from nasforge.files import write
 from nasforge.latency import Prediction
 from nasforge.search.ledger import Ledger, Record
 from nasforge.search.objectives import ELSEWHERE
@@ -58,13 +59,14 @@ class Screen:
     """Asks a study until an architecture is new and feasible; what is not costs no training and is written down."""
 
     def __init__(
-        self, space: Space, ledger: Ledger, claim: Claim = lambda trial, key: None, predict: Mapping[str, Predict] | None = None
-    ) -> None:
-        """predict: latencies by the profiles of devices; `HERE` is this machine."""
-        self.space, self.ledger, self.claim, self.predict = space, ledger, claim, predict or {}
+        self, space: Space, ledger: Ledger, folder: Path, claim: Claim = lambda trial, key: None,
+        predict: Mapping[str, Predict] | None = None,
+    ) -> None:  # fmt: skip
+        """folder: that of the run. predict: latencies by the profiles of devices; `HERE` is this machine."""
+        self.space, self.ledger, self.folder, self.claim, self.predict = space, ledger, folder, claim, predict or {}
         self.enough = False  # other drivers have taken what was left to ask
         self.running: dict[str, int] = {}
-        self.tightest: dict[str, float] = {}
+        self.nearest: dict[str, tuple[float, Arch]] = {}  # to each limit that was broken
         self.trouble = ""  # why the last one could not be built
         self.memory = any(limit.metric == "activation_bytes" for limit in ledger.limits) or any(
             "activation_bytes" in o.reads for o in ledger.objectives
@@ -88,10 +90,9 @@ class Screen:
                 break
         if not self.ledger.count("finished", "pruned", "failed") and not self.running:
             limits = ", ".join(map(str, self.ledger.limits))
-            best = ", ".join(f"{name} {value:g}" for name, value in self.tightest.items())
             raise UserError(
                 f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
-                f"the nearest seen: {best or self.trouble or 'none'}; relax the limit or widen the space"
+                f"the nearest seen: {self.nearest_seen() or self.trouble or 'none'}; relax the limit or widen the space"
             )
         return None
 
@@ -119,7 +120,7 @@ class Screen:
             self.ledger.close(trial, record)
             return None, record
         if not self.ledger.feasible(record.metrics) or self._too_large(record) or self._too_slow(record, arch):
-            self._note_nearest(record.metrics)
+            self.note(record.metrics, arch)
             self.ledger.close(trial, record)
             return None, record
         other = self.claim(trial, record.key)
@@ -147,7 +148,7 @@ class Screen:
         for limit in self.ledger.limits:
             if limit.metric == "latency_ms" and limit.upper and found.low_ms > limit.bound:
                 record.message = f"{limit}: predicted {found.ms:.3g} ms, at least {found.low_ms:.3g}"
-                self.tightest["latency_ms"] = min(found.ms, self.tightest.get("latency_ms", found.ms))
+                self.note({"latency_ms": found.ms}, arch)
                 return True
         return False
 
@@ -161,9 +162,14 @@ class Screen:
                 out[ELSEWHERE + name] = predict(arch).high_ms
         return out
 
-    def _note_nearest(self, metrics: dict[str, float]) -> None:
+    def note(self, metrics: Mapping[str, float], arch: Arch) -> None:
+        """Remember the network that came nearest to each limit."""
         for limit in self.ledger.limits:
-            if limit.metric in metrics:
-                value = metrics[limit.metric]
-                best: Any = min if limit.upper else max
-                self.tightest[limit.metric] = best(value, self.tightest.get(limit.metric, value))
+            value, known = metrics.get(limit.metric), self.nearest.get(limit.metric)
+            if value is not None and (known is None or limit.excess(value) < limit.excess(known[0])):
+                self.nearest[limit.metric] = value, arch
+
+    def nearest_seen(self) -> str:
+        """The networks that came nearest to the limits, in words; each is written into the folder of the run."""
+        found = [(name, value, write(arch, self.folder / f"nearest_{name}.yaml")) for name, (value, arch) in self.nearest.items()]
+        return ", ".join(f"{name} {value:.3g} ({path})" for name, value, path in found)

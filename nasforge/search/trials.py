@@ -54,7 +54,7 @@ class Trials:
 
     def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, crew: Crew) -> None:
         self.plan, self.run, self.ledger, self.clock, self.phase, self.crew = plan, run, ledger, clock, phase, crew
-        self.screen = Screen(Space(plan.space), ledger, lambda trial, key: crew.claim(trial, key, plan.trials), predictors(plan))
+        self.screen = Screen(Space(plan.space), ledger, run, lambda trial, key: crew.claim(trial, key, plan.trials), predictors(plan))
         self.pruner = PRUNERS[plan.pruner]
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
@@ -62,7 +62,6 @@ class Trials:
         waiting = ledger.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         self.left = sum("curve" in trial.user_attrs for trial in waiting)
         self.exhausted = False
-        self.fastest = math.inf
         self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
@@ -88,7 +87,8 @@ class Trials:
         if self.slow >= MOST_SLOW and not self._done() and not self.running:
             limits = ", ".join(str(limit) for limit in self.plan.limits if limit.metric == "latency_ms")
             raise UserError(
-                f"constraints: {self.slow} networks in a row broke {limits}; the fastest took {self.fastest:.3g} ms; relax the limit"
+                f"constraints: {self.slow} networks in a row broke {limits}; "
+                f"the nearest seen: {self.screen.nearest_seen()}; relax the limit"
             )
         return None
 
@@ -234,7 +234,7 @@ class Trials:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
         self.slow = self.slow + 1 if result.stopped == "too slow" else 0
-        self.fastest = min(self.fastest, result.metrics.get("latency_ms", math.inf))
+        self.screen.note(result.metrics, candidate.arch)
         if result.stopped == "out of memory":
             result.metrics["out_of_memory"] = 1.0
         record = Record(
