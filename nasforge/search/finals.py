@@ -177,9 +177,9 @@ class Finals:
         tests, vals = [r["test"][main] for r in results], [r["metrics"][main] for r in results]
         latency = [r["metrics"]["latency_ms"] for r in results if "latency_ms" in r["metrics"]]
         broken = [
-            f"{x}: measured {statistics.median(latency):.3g}"
+            f"{x}: measured {max(latency):.3g}"  # at each of its trainings: none may break it
             for x in self.plan.limits
-            if x.metric == "latency_ms" and latency and x.excess(statistics.median(latency)) > 0
+            if x.metric == "latency_ms" and latency and x.excess(max(latency)) > 0
         ]
         return {
             "name": entrant.name,
