@@ -27,13 +27,17 @@ class LivePeak(TorchDispatchMode):
                 self._watch(tensor.untyped_storage(), known)
         return out
 
+    def reach(self, size: int) -> None:
+        """Note that `size` bytes more than now are alive at one moment."""
+        self.peak_bytes = max(self.peak_bytes, self.now + size)
+
     def _watch(self, storage: Any, known: set[int]) -> None:
         handle = storage._cdata
         if handle in self.seen or handle in known:  # a view, an operation in place, or a parameter passed through
             return
         size = storage.nbytes()
+        self.reach(size)
         self.now += size
-        self.peak_bytes = max(self.peak_bytes, self.now)
         self.seen[handle] = weakref.ref(storage, lambda _: self._forget(handle, size))
 
     def _forget(self, handle: int, size: int) -> None:
