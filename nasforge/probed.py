@@ -37,13 +37,13 @@ class Given(NamedTuple):
 
     def like(self, xs: tuple[Tensor, ...]) -> Tensor:
         """Such an output for these inputs."""
-        batch = xs[0].shape[0]
-        size = (batch, *self.shape)
-        if self.of is None:
-            held = xs[0].new_empty(batch * self.own_bytes // self.dtype.itemsize, dtype=self.dtype)
-            held = held[: prod(size)]
-        else:
+        size = (xs[0].shape[0], *self.shape)
+        if self.of is not None:
             held = xs[self.of]
+        elif self.own_bytes == prod(self.shape) * self.dtype.itemsize:
+            return xs[0].new_empty(size, dtype=self.dtype)
+        else:  # it is a part of what is held, or repeats it
+            held = xs[0].new_empty(size[0] * self.own_bytes // self.dtype.itemsize, dtype=self.dtype)[: prod(size)]
         return held.reshape(size) if held.numel() == prod(size) else held.as_strided(size, [0] * len(size))
 
 
