@@ -9,7 +9,8 @@ A family file holds
                                `like: member` and `scale: {depth, width}` make one by compound scaling of another
 
 Beside them: missing.yaml (named in the lecture notes but not built), aka.yaml (other spellings), recipes.yaml (published training recipes).
-`small_NAME` is the network NAME for small images or videos, see small.py. Listing and loading answer without torch; scaling and `small_` need it.
+`small_NAME` is the network NAME for small images or videos, see small.py. Listing and loading answer without torch; scaling and
+`small_` need it.
 """
 
 from __future__ import annotations
@@ -97,8 +98,9 @@ def recipe(name: str) -> dict[str, Any] | None:
 
 
 def load(name: str) -> Arch:
-    """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images (videos: of as many frames) and 10 classes.
+    """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
 
+    Videos keep their number of frames.
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
     """
     known = aka().get(name, name)
