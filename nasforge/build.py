@@ -1,20 +1,20 @@
 """From architecture data to a torch module, shapes derived on the way; and the cost of each block, counted on meta.
 
 `probe` is the one place where a block's output shape, parameters and multiply-adds come from: the block is built and run once on
-the meta device, and remembered by (block, input shape).
+the meta device, and remembered by (block, input shape). Of a combinator only its own operations are run: the blocks in it, each
+probed before, are stood in for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nasforge import arch as plain
 from nasforge.arch import SECTIONS, Arch, Node, split
@@ -24,41 +24,23 @@ from nasforge.blocks.network import Network
 from nasforge.blocks.shapes import Shape, Tokens, example
 from nasforge.check import check_arch, check_node
 from nasforge.errors import UserError
-from nasforge.meters import LivePeak
+from nasforge.probed import Meter, Probe, StandIn
 
-FLOAT_BYTES = 4
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a block gives and costs for one sample: output shapes, parameters, multiply-adds, most bytes alive at once."""
-
-    shapes: tuple[Shape, ...]
-    params: int
-    macs: int
-    peak_bytes: int
-
-
-def size_bytes(shape: Shape) -> int:
-    """The bytes of one sample of a shape (32-bit floats, 64-bit tokens)."""
-    if isinstance(shape, Tokens):
-        return 8 * shape.length
-    count = FLOAT_BYTES
-    for side in shape:
-        count *= side
-    return count
-
+Part = Callable[[Node, tuple[Shape, ...], int, str], nn.Module]  # the module of a block inside another
 
 # ---------------------------------------------------------------- blocks to modules
 
 
-def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.Module:
-    """The module of a block that reads inputs of `shapes` (the first is the main one). Raises UserError with the path."""
+def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: Part | None = None) -> nn.Module:
+    """The module of a block that reads inputs of `shapes` (the first is the main one). Raises UserError with the path.
+
+    `part` makes the blocks inside a combinator, in place of this function.
+    """
     if node is None or isinstance(node, list | tuple):
         modules = []
-        for i, part in enumerate(plain.chain(node)):
-            modules.append(make(part, shapes, classes, f"{where}.{i}"))
-            shapes = (*output(part, shapes, classes, f"{where}.{i}")[-1:], *shapes[1:])
+        for i, one in enumerate(plain.chain(node)):
+            modules.append(make(one, shapes, classes, f"{where}.{i}"))
+            shapes = (*output(one, shapes, classes, f"{where}.{i}")[-1:], *shapes[1:])
         return modules[0] if len(modules) == 1 else Chain(modules)
     name, args, wires = split(node, where)
     if wires:
@@ -74,9 +56,9 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> nn.
             module.spelled = (shapes, args)  # what the layer table and the export print
             return module
 
-        def child(inner: Node, shape: Shape, part: str) -> tuple[nn.Module, Shape]:
+        def child(inner: Node, shape: Shape, name: str) -> tuple[nn.Module, Shape]:
             inside = (shape, *shapes[1:])
-            return make(inner, inside, classes, f"{path}.{part}"), output(inner, inside, classes, f"{path}.{part}")[-1]
+            return (part or make)(inner, inside, classes, f"{path}.{name}"), output(inner, inside, classes, f"{path}.{name}")[-1]
 
         return block.make.of(child, shapes if getattr(block.make, "reads_all", False) else shapes[0], **args)  # type: ignore[attr-defined]
     except UserError:
@@ -143,35 +125,32 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
         except (ValueError, TypeError) as error:
             raise UserError(f"{where}.{name}: {error}") from None
         return probe(inner, shapes, classes, f"{where}.{name}")
+    meter = Meter()
+
+    def stand_in(inner: Node, inside: tuple[Shape, ...], classes: int, path: str) -> nn.Module:
+        return StandIn(probe(inner, inside, classes, path), meter)
+
     with torch.device("meta"):
-        module = make(node, shapes, classes, where).eval()
+        module = make(node, shapes, classes, where, stand_in).eval()
         inputs = [example(s, 1, "meta") for s in shapes]
     try:
-        many = getattr(module, "many", False)
-        with torch.no_grad(), FlopCounterMode(display=False) as flops, LivePeak() as live:
-            out = module(*inputs) if many else module(inputs[0])
+        with meter:
+            out = module(*inputs) if getattr(module, "many", False) else module(inputs[0])
     except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:
         raise UserError(f"{where}.{name}: {str(error).splitlines()[0]}; its input is {_show(shapes)}, its arguments {args}") from None
-    outs = out if isinstance(out, tuple | list) else (out,)
-    found = tuple(tuple(o.shape[1:]) for o in outs)
-    if any(side < 1 for s in found for side in s):
-        raise UserError(
-            f"{where}.{name}: its output would be empty, {_show(found)}, for the input {_show(shapes)}; use a smaller stride or kernel"
-        )
-    params = sum(p.numel() for p in module.parameters())
-    held = sum(size_bytes(s) for s in shapes)
-    return Probe(found, params, flops.get_total_flops() // 2, live.peak_bytes + held)
+    found = meter.read(module, inputs, out)
+    if any(side < 1 for s in found.shapes for side in s):
+        given = f"its output would be empty, {_show(found.shapes)}, for the input {_show(shapes)}"
+        raise UserError(f"{where}.{name}: {given}; use a smaller stride or kernel")
+    return found
 
 
 def _probe_chain(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> Probe:
-    params = macs = 0
-    peak = sum(size_bytes(s) for s in shapes)
-    found = shapes[:1]
+    found = Probe.nothing(shapes)
     for i, part in enumerate(plain.chain(node)):
-        one = probe(part, shapes, classes, f"{where}.{i}")
-        params, macs, peak = params + one.params, macs + one.macs, max(peak, one.peak_bytes)
-        shapes, found = (one.shapes[-1], *shapes[1:]), one.shapes
-    return Probe(found, params, macs, peak)
+        found = found.then(probe(part, shapes, classes, f"{where}.{i}"))
+        shapes = (found.shapes[-1], *shapes[1:])
+    return found
 
 
 # ---------------------------------------------------------------- architectures to networks

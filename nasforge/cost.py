@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from nasforge.arch import Arch
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.shapes import Shape, example
-from nasforge.build import FLOAT_BYTES, Step, build, input_shapes, size_bytes, steps
+from nasforge.build import Step, build, input_shapes, steps
 from nasforge.errors import UserError
 from nasforge.meters import ReceptiveField, SavedBytes, field_of, mark_everywhere, mark_input
+from nasforge.probed import FLOAT_BYTES, size_bytes
 
 # ---------------------------------------------------------------- totals
 

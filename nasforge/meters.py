@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,17 @@ class LivePeak(TorchDispatchMode):
                 self._watch(tensor.untyped_storage(), known)
         return out
 
+    def reach(self, size: int) -> None:
+        """Note that `size` bytes more than now are alive at one moment."""
+        self.peak_bytes = max(self.peak_bytes, self.now + size)
+
     def _watch(self, storage: Any, known: set[int]) -> None:
         handle = storage._cdata
         if handle in self.seen or handle in known:  # a view, an operation in place, or a parameter passed through
             return
         size = storage.nbytes()
+        self.reach(size)
         self.now += size
-        self.peak_bytes = max(self.peak_bytes, self.now)
         self.seen[handle] = weakref.ref(storage, lambda _: self._forget(handle, size))
 
     def _forget(self, handle: int, size: int) -> None:
@@ -65,44 +70,97 @@ def _same(tensor: Tensor) -> Tensor:
 # ---------------------------------------------------------------- receptive field
 
 EVERYWHERE = float("inf")
+TINY = 1e-6  # steps of a third may add up to a little less than a whole
 _REDUCE = ("mean", "sum", "amax", "amin")
 _GLOBAL = ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d", "bmm", "baddbmm")
-Axis = tuple[float, float]  # (size, jump)
+
+
+class Axis(NamedTuple):
+    """How many input positions of an axis one value sees, and the step between neighbours; on maps that were enlarged:
+
+    `enlarged`: (step, extent) of each coarser map below: its values, spread over the finer one, are looked at through a window of
+    1 + extent input positions. Of a window as wide as the step the next coarse value is seen as well.
+    """
+
+    seen: float
+    jump: float
+    enlarged: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def size(self) -> float:
+        """The input positions that one value sees at most."""
+        wider = 0.0
+        for step, extent in reversed(self.enlarged):
+            wider = (wider + extent + TINY) // step * step
+        return self.seen + wider
+
+    def filtered(self, span: float, stride: float) -> Axis:
+        """After a filter that reaches over `span` more positions."""
+        more, jump = span * self.jump, self.jump * stride
+        if not self.enlarged:
+            return Axis(self.seen + more, jump)
+        *coarser, (step, extent) = self.enlarged
+        return Axis(self.seen, jump, (*coarser, (step, extent + more)))
+
+    def spread(self, factor: float, taps: float) -> Axis:
+        """After values were set `factor` apart, or one in 1 / factor was taken, and blended by a filter of so many taps."""
+        if factor < 1:
+            return self.filtered(taps * factor - 1, 1 / factor)
+        jump = self.jump / factor
+        return Axis(self.seen, jump, (*self.enlarged, (self.jump, (taps - 1) * jump)))
 
 
 class ReceptiveField(TorchDispatchMode):
-    """Marks every tensor with (size, jump) for its last two axes: how many input positions it sees, and the step between neighbours.
+    """Marks every tensor with the `Axis` of its last two axes: how many input positions it sees, and the step between neighbours.
 
-    Source of the rule: r += (k - 1) * jump, jump *= stride at each filter; the largest over branches.
+    Source of the rule: r += (k - 1) * jump, jump *= stride at each filter; the largest over branches. Enlarging is a transposed filter
+    of k taps: 1 + (k - 1) // factor values of the smaller map are seen at each place.
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         marks = [t._field for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and hasattr(t, "_field")]
         if marks:
-            widest = [(max(m[i][0] for m in marks), max(m[i][1] for m in marks)) for i in range(2)]
+            widest = [max((m[i] for m in marks), key=lambda axis: axis.size) for i in range(2)]
+            widest = [axis._replace(jump=max(m[i].jump for m in marks)) for i, axis in enumerate(widest)]
             _mark(out, _after(func.overloadpacket.__name__, args, widest, out))
         return out
 
 
 def _after(name: str, args: Any, field: list[Axis], out: Any) -> list[Axis]:
     if name == "convolution":
-        spans = [d * (k - 1) for k, d in zip(args[1].shape[2:], args[5], strict=True)]
-        return _filtered(field, spans, args[3], transposed=args[6])
+        spans, strides = [d * (k - 1) for k, d in zip(args[1].shape[2:], args[5], strict=True)], args[3]
+        if args[6]:  # transposed
+            return _each(field, lambda axis, i: axis.spread(_pick(strides, i), spans[i] + 1), len(spans))
+        return _each(field, lambda axis, i: axis.filtered(spans[i], _pick(strides, i)), len(spans))
     if "pool" in name and name not in _GLOBAL:
-        return _filtered(field, [k - 1 for k in args[1]], args[2] if len(args) > 2 and args[2] else args[1])
+        sides, strides = args[1], args[2] if len(args) > 2 and args[2] else args[1]
+        return _each(field, lambda axis, i: axis.filtered(sides[i] - 1, _pick(strides, i)), len(sides))
+    if "upsample" in name:
+        factors = [after / before for before, after in zip(args[0].shape[2:], out.shape[2:], strict=True)]
+        return _each(field, lambda axis, i: axis.spread(factors[i], _taps(factors[i], "linear" in name)), len(factors))
+    if name == "pixel_shuffle":
+        return _each(field, lambda axis, _: axis.spread(args[1], args[1]), 2)
+    if name == "pixel_unshuffle":
+        return _each(field, lambda axis, _: axis.filtered(args[1] - 1, args[1]), 2)
     everywhere = name in _GLOBAL or "attention" in name or (name in _REDUCE and _over_positions(args))
-    return [(EVERYWHERE, jump) for _, jump in field] if everywhere or _flattened(name, args, out) else field
+    return [Axis(EVERYWHERE, axis.jump) for axis in field] if everywhere or _flattened(name, args, out) else field
 
 
-def _filtered(field: list[Axis], spans: list[int], strides: list[int], transposed: bool = False) -> list[Axis]:
-    """The field after a filter that reaches over `spans` more positions; of a video filter the time axis is left out."""
-    out = list(field)
-    for i in range(-min(len(spans), 2), 0):
-        (size, jump), stride = field[i], strides[i if len(strides) > 1 else 0]
-        step = jump / stride if transposed else jump
-        out[i] = (size + spans[i] * step, step if transposed else jump * stride)
-    return out
+def _each(field: list[Axis], change: Callable[[Axis, int], Axis], axes: int) -> list[Axis]:
+    """The field after a filter with so many axes, of which the last two count: of video the time is left out."""
+    return [change(axis, i) if i >= -axes else axis for i, axis in zip((-2, -1), field, strict=True)]
+
+
+def _pick(values: Any, i: int) -> int:
+    return values[i if len(values) > 1 else 0]
+
+
+def _taps(factor: float, linear: bool) -> float:
+    """Of an interpolation: each value stands over `factor` places, or fades over twice as many to both sides."""
+    if not linear:
+        return max(factor, 1 / factor)
+    return 2 * factor - (factor % 2 == 1) if factor > 1 else 2 / factor
 
 
 def _over_positions(args: Any) -> bool:
@@ -133,17 +191,17 @@ def _mark(value: Any, field: list[Axis]) -> None:
 
 def mark_input(x: Tensor) -> Tensor:
     """The tensor, marked as an input of the network."""
-    _mark(x, [(1.0, 1.0), (1.0, 1.0)])
+    _mark(x, [Axis(1.0, 1.0), Axis(1.0, 1.0)])
     return x
 
 
 def mark_everywhere(x: Any) -> None:
     """Mark the tensors of `x` as seeing the whole input."""
-    _mark(x, [(EVERYWHERE, 1.0), (EVERYWHERE, 1.0)])
+    _mark(x, [Axis(EVERYWHERE, 1.0), Axis(EVERYWHERE, 1.0)])
 
 
 def field_of(x: Any) -> float | None:
     """The receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
     tensor = next((t for t in tree_leaves(x) if isinstance(t, Tensor)), None)
     field = getattr(tensor, "_field", None)
-    return None if field is None else max(size for size, _ in field)
+    return None if field is None else max(axis.size for axis in field)

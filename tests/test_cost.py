@@ -175,6 +175,47 @@ def test_receptive_field_by_hand(nodes: list, field: float) -> None:
     assert layer_table(body(*nodes, shape=(8, 16, 16)))[-1].receptive_field == field
 
 
+def conv_of(kernel: int, **more: object) -> dict:
+    return {"conv": {"out": 1, "kernel": kernel, "norm": "none", "act": "none", **more}}
+
+
+DOWN = {"pool": {"kind": "avg", "kernel": 2}}
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [conv_of(3, stride=2), {"upsample": {"scale": 2}}, conv_of(2, pad="valid")],
+        [DOWN, conv_of(3), {"upsample": {"scale": 2}}, conv_of(3), conv_of(3)],
+        [DOWN, {"upsample": {"scale": 2, "mode": "bilinear"}}],
+        [DOWN, DOWN, {"upsample": {"scale": 4, "mode": "bilinear"}}, conv_of(3)],
+        [conv_of(3, stride=3), {"upsample": {"scale": 3, "mode": "bilinear"}}, conv_of(3)],
+        [DOWN, DOWN, conv_of(3), {"upsample": {}}, conv_of(3), {"upsample": {}}, conv_of(2, pad="valid")],
+        [DOWN, {"deconv": {"kernel": 4, "norm": "none", "act": "none"}}, conv_of(3)],
+        [DOWN, {"deconv": {"kernel": 2, "norm": "none", "act": "none"}}, conv_of(2, pad="valid")],
+        [{"upsample": {}}, conv_of(3), DOWN, conv_of(3)],
+        [{"space_to_depth": {}}, {"conv": {"out": 4, "norm": "none", "act": "none"}}, {"depth_to_space": {}}, conv_of(2, pad="valid")],
+        [
+            {"parallel": {"join": "add", "branches": [[conv_of(3)], [{"same_size": {"body": [DOWN, conv_of(3)], "kind": "nearest"}}]]}},
+            conv_of(3),
+        ],
+    ],
+)
+def test_receptive_field_of_enlarged_maps_is_what_the_gradient_reaches(nodes: list) -> None:
+    arch = body(*nodes, shape=(1, 72, 72))
+    network = build(arch).double().eval()
+    for parameter in network.parameters():
+        torch.nn.init.uniform_(parameter, 0.5, 1)
+    x = torch.rand(1, 1, 72, 72, dtype=torch.double, requires_grad=True)
+    y = network(x)
+    widest = 0
+    for at in range(y.shape[3] // 2 - 6, y.shape[3] // 2 + 6):
+        (slope,) = torch.autograd.grad(y[0, 0, y.shape[2] // 2, at], x, retain_graph=True)
+        seen = slope[0, 0].sum(0).nonzero().flatten()
+        widest = max(widest, int(seen[-1] - seen[0]) + 1)
+    assert layer_table(arch)[-1].receptive_field == widest
+
+
 def test_receptive_field_of_sequences_and_vectors() -> None:
     arch = body({"conv": {"out": 4, "kernel": 5, "stride": 2}}, {"conv": {"out": 4}}, {"norm": {"kind": "layer"}}, shape=(32, 6))
     assert [row.receptive_field for row in layer_table(arch)] == [5, 9, 9]

@@ -58,6 +58,18 @@ def test_a_body_and_its_shortcut_cease_together() -> None:
     assert arch["note"].count("residual") == 4
 
 
+def test_a_reduction_cell_ceases_with_pools_that_keep_the_size() -> None:
+    """2 x 2 pools cannot; the maps of GPipe's AmoebaNet-B end at 4 squared, not 2."""
+    arch = zoo.load("small_gpipe_amoebanet_b")
+    assert [step.probe.shapes[-1] for step in steps(arch) if step.where.startswith("body")][-1] == (8192, 4, 4)
+
+
+def test_a_network_of_videos_keeps_its_frames() -> None:
+    arch = zoo.load("small_cnn3d")
+    assert shape(arch) == (3, 16, 32, 32) and build(arch, "meta")(example((3, 16, 32, 32), 2, "meta")).shape == (2, 10)
+    assert [step.probe.shapes[-1] for step in steps(arch) if step.where.startswith("body")][-1] == (512, 2, 4, 4)
+
+
 def test_the_note_says_what_changed() -> None:
     assert zoo.load("small_vgg11")["note"] == (
         "vgg11 for 3 x 32 x 32: without the reduction of body.2 (pool), body.4 (pool); padding same, hidden full layers at most 512 wide"

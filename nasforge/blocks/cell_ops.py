@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, cat, nn
 
 from nasforge.blocks.activation import Act, activation
@@ -52,16 +54,18 @@ class ReducedConv:
         factorized: bool = False,
         norm: NormKind = "batch",
         act: Act = "relu",
+        pad: Literal["same", "tf"] = "same",
     ) -> nn.Module:
         need_rank(shape, (3,), "reduced_conv")
         width = channels(shape) if out is None else out
         mid = int(width * ratio)
         rest = {"norm": norm, "act": act}
-        spatial: list[Node] = [{"conv": {"out": mid, "kernel": kernel, "stride": stride, **rest}}]
+        around = {**rest, "pad": pad}
+        spatial: list[Node] = [{"conv": {"out": mid, "kernel": kernel, "stride": stride, **around}}]
         if factorized:
             spatial = [
-                {"conv": {"out": mid, "kernel": [1, kernel], "stride": [1, stride], **rest}},
-                {"conv": {"out": mid, "kernel": [kernel, 1], "stride": [stride, 1], **rest}},
+                {"conv": {"out": mid, "kernel": [1, kernel], "stride": [1, stride], **around}},
+                {"conv": {"out": mid, "kernel": [kernel, 1], "stride": [stride, 1], **around}},
             ]
         first = {"conv": {"out": mid, "kernel": 1, **rest}}
         last = {"conv": {"out": width, "kernel": 1, "norm": norm, "act": "none"}}
@@ -69,8 +73,9 @@ class ReducedConv:
 
 
 def sep_conv(
-    out: int | None = None, kernel: int = 3, stride: int = 1, dilation: int = 1, depth: int = 2, norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+    out: int | None = None, kernel: int = 3, stride: int = 1, dilation: int = 1, depth: int = 2, norm: NormKind = "batch",
+    act: Act = "relu", pad: Literal["same", "tf"] = "same",
+) -> list:  # fmt: skip
     """`depth` times activation, depthwise k x k, 1x1 and norm; the first has the stride. Depth 1 with dilation 2: `dil_conv` of DARTS.
 
     Source: Zoph et al. 2018, section 4 (twice for each separable operation); Liu et al. 2019 (DARTS), section 3.1.1.
@@ -79,13 +84,20 @@ def sep_conv(
         raise ValueError(f"depth must be a whole number >= 1, got {depth}")
     made: list[Node] = []
     for i in range(depth):
-        made += [{"act": {"kind": act}}, *separable(out, kernel, stride if i == 0 else 1, dilation, norm=norm, act="none")]
+        made += [{"act": {"kind": act}}, *separable(out, kernel, stride if i == 0 else 1, dilation, norm=norm, act="none", pad=pad)]
     return made
 
 
-def act_conv(out: int | None = None, kernel: int = 1, stride: int = 1, norm: NormKind = "batch", act: Act = "relu") -> list:
+def act_conv(
+    out: int | None = None,
+    kernel: int = 1,
+    stride: int = 1,
+    norm: NormKind = "batch",
+    act: Act = "relu",
+    pad: Literal["same", "tf"] = "same",
+) -> list:
     """Activation, convolution, norm: a plain convolution on an edge of a cell. Source: Zoph et al. 2018, section 4."""
-    return [{"act": {"kind": act}}, {"conv": {"out": out, "kernel": kernel, "stride": stride, "norm": norm, "act": "none"}}]
+    return [{"act": {"kind": act}}, {"conv": {"out": out, "kernel": kernel, "stride": stride, "norm": norm, "act": "none", "pad": pad}}]
 
 
 LAYERS = {"factorized_reduction": FactorizedReduction}

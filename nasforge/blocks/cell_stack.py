@@ -42,6 +42,7 @@ class CellStack(nn.Module):
     Each input first goes through activation, 1x1 convolution to `out` maps and norm; where the older one is larger, through
     `factorized_reduction`. With `raw` the older input of the first cell goes in as it is, and operations on it change its width.
     `stride`: of the first cell, on edges that read an input; an identity becomes a 1x1 convolution or a factorized reduction (`skip`).
+    `pad`: of the operations with the stride.
     The output is what no other node reads, and the nodes (or inputs) listed in `also`, concatenated in the order of their numbers.
     Let one edge read node 0: a cell that does not leaves the cell before it to the one after it.
     Sources: Zoph et al. 2018, section 3 and its reference code; Liu et al. 2019 (DARTS), section 2.1.
@@ -69,6 +70,7 @@ class CellStack(nn.Module):
         skip: Literal["conv", "factorized"] = "conv",
         raw: bool = False,
         drop_path: float = 0.0,
+        pad: Literal["same", "tf"] = "same",
     ) -> nn.Module:
         if not 1 <= len(shapes) <= INPUTS or not 0 <= depth <= DEEPEST or out < 1 or stride < 1:
             found = f"{len(shapes)} inputs, depth={depth}, out={out}, stride={stride}"
@@ -84,7 +86,7 @@ class CellStack(nn.Module):
         for i in range(depth):
             first, current = make(_squeeze(out) if 0 in read else [], now, f"{i}.current")
             second, older = make(_fit(before, now, out, raw and i == 0) if 1 in read else [], before, f"{i}.before")
-            graph, outputs = dressed(nodes, ends, (current[0], older[0]), out, stride if i == 0 else 1, skip)
+            graph, outputs = dressed(nodes, ends, (current[0], older[0]), out, stride if i == 0 else 1, skip, pad)
             cell, after = Cell.made(make, (current, older), graph, INPUTS, outputs, join, drop_path)
             cells.append(SearchCell(first, second, cell))
             before, now = now, after
@@ -140,12 +142,14 @@ def _fit(before: Shape, now: Shape, width: int, raw: bool) -> Node:
 # ---------------------------------------------------------------- strides and widths of edges
 
 
-def dressed(nodes: list[Any], ends: list[int], widths: tuple[int, int], out: int, stride: int, skip: str) -> tuple[list[Any], list[int]]:
+def dressed(
+    nodes: list[Any], ends: list[int], widths: tuple[int, int], out: int, stride: int, skip: str, pad: str = "same"
+) -> tuple[list[Any], list[int]]:
     """The nodes and outputs of a cell whose edges from an input of `widths` maps have the stride and give `out` maps."""
     made: list[Any] = []
     for node in edges_of(nodes, INPUTS):
         edges = [(s, op, widths[s] if s < INPUTS else out, stride if s < INPUTS else 1) for s, op in node if not is_zero(op)]
-        made.append([{"from": s, "op": _operation(op, before, out, step, skip)} for s, op, before, step in edges])
+        made.append([{"from": s, "op": _operation(op, before, out, step, skip, pad)} for s, op, before, step in edges])
     outputs = []
     for number in ends:
         if number < INPUTS and (stride > 1 or widths[number] != out):  # an input among the outputs takes their size and width
@@ -161,8 +165,8 @@ def _end(out: int, stride: int) -> Node:
     return {"conv": {"out": out, "kernel": 1, "act": "none"}}
 
 
-def _operation(op: Node, before: int, out: int, stride: int, skip: str) -> Node:
-    """The operation with a stride, and from `before` to `out` maps; a pool gets a 1x1 convolution where these differ."""
+def _operation(op: Node, before: int, out: int, stride: int, skip: str, pad: str) -> Node:
+    """The operation with a stride and its padding, and from `before` to `out` maps; a pool gets a 1x1 convolution where these differ."""
     if is_identity(op):
         if stride > 1 and skip == "factorized":
             return {"factorized_reduction": {"out": out, "stride": stride}}
@@ -171,6 +175,8 @@ def _operation(op: Node, before: int, out: int, stride: int, skip: str) -> Node:
     first, *rest = op if isinstance(op, list) else [op]
     if stride > 1 or _name(first) == "pool":
         first = _with(first, "stride", stride)
+    if stride > 1 and pad != "same":
+        first = _with(first, "pad", pad)
     parts = [first, *rest]
     if before == out:
         return parts
@@ -183,7 +189,7 @@ def _name(op: Node) -> str:
     return op if isinstance(op, str) else next(iter(op))
 
 
-def _with(op: Node, argument: str, value: int) -> Node:
+def _with(op: Node, argument: str, value: Any) -> Node:
     args = {} if isinstance(op, str) else op[_name(op)] or {}
     return {_name(op): {**args, argument: value}}
 

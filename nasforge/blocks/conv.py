@@ -21,6 +21,15 @@ def per_axis(value: int | list[int], axes: int, what: str) -> list[int]:
     return values
 
 
+def uneven_same(size: int, span: int, stride: int) -> tuple[int, int]:
+    """(before, after) by which a filter that reaches over `span` more positions gives ceil(size / stride), the odd one after.
+
+    Source: TensorFlow's padding SAME; where the stride is 1 or the size odd it mostly is what `same` is.
+    """
+    both = max((-(-size // stride) - 1) * stride + span + 1 - size, 0)
+    return both // 2, both - both // 2
+
+
 def needed(out: int | None, block: str) -> int:
     """`out`, which a block of a stage may leave to its stage but must have in the end."""
     if out is None:
@@ -34,7 +43,8 @@ class Conv(nn.Module):
     Shapes: (C, H, W) -> (out, H', W'), also (T, F) -> (T', out) and (C, T, H, W).
     `out` is absolute, `expand` relative to the input's channels (rounded to `divisor`); with neither the width stays.
     `pad` same: k//2 of the dilated kernel on both sides, H' = ceil(H / stride) for odd kernels; a number: that many on both
-    sides; [before, after]; causal: all before, for sequences. `groups: depthwise` is one filter per channel.
+    sides; [before, after]; causal: all before, for sequences; tf: what H' = ceil(H / stride) needs, the odd one after.
+    `groups: depthwise` is one filter per channel.
     `bias` is there by default where there is no norm. `weight` norm / standard: weight normalisation / standardisation.
     `drop_connect`: share of the weights that are zero at a training step (Wan et al. 2013).
     """
@@ -49,7 +59,7 @@ class Conv(nn.Module):
         divisor: int = 1,
         dilation: int | list[int] = 1,
         groups: int | Literal["depthwise"] = 1,
-        pad: int | list[int] | Literal["same", "valid", "causal"] = "same",
+        pad: int | list[int] | Literal["same", "valid", "causal", "tf"] = "same",
         norm: NormKind = "batch",
         act: Act = "relu",
         bias: bool | None = None,
@@ -69,8 +79,8 @@ class Conv(nn.Module):
         self.kernel, self.stride = per_axis(kernel, axes, "kernel"), per_axis(stride, axes, "stride")
         self.dilation = per_axis(dilation, axes, "dilation")
         self.swap, self.weight_kind, self.drop_connect, self.preact = len(shape) == 2, weight, drop_connect, preact
-        self.padding, self.uneven = self._padding(pad)
         size = shape[:1] if len(shape) == 2 else shape[1:]
+        self.padding, self.uneven = self._padding(pad, size)
         if any(n + p + q < d * (k - 1) + 1 for n, (p, q), d, k in zip(size, self.padding, self.dilation, self.kernel, strict=True)):
             raise ValueError(f"the kernel {self.kernel} (dilation {self.dilation}) is larger than the padded input {tuple(shape)}")
         kind: Any = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[axes]
@@ -85,7 +95,7 @@ class Conv(nn.Module):
         self.norm = normalisation(norm, (1, normed) if self.swap else (normed, *shape[1:]), norm_groups)
         self.act = activation(act, axis=1)
 
-    def _padding(self, pad: int | list[int] | str) -> tuple[list[tuple[int, int]], bool]:
+    def _padding(self, pad: int | list[int] | str, size: Shape) -> tuple[list[tuple[int, int]], bool]:
         """(before, after) for each axis, and whether they differ."""
         spans = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
         if pad == "causal":
@@ -97,6 +107,8 @@ class Conv(nn.Module):
         elif pad == "same":
             odd = all(k % 2 for k in self.kernel)
             pairs = [(span // 2, span // 2) if odd else (span // 2, span - span // 2) for span in spans]
+        elif pad == "tf":
+            pairs = [uneven_same(*one) for one in zip(size, spans, self.stride, strict=True)]
         elif isinstance(pad, list):
             if len(pad) != 2:
                 raise ValueError(f"pad must be a number or [before, after], got {pad}")
@@ -209,12 +221,14 @@ def separable(
     between: bool = False,
     norm: NormKind = "batch",
     act: Act = "relu",
+    pad: Literal["same", "tf"] = "same",
 ) -> list:
     """Depthwise, then pointwise; `between`: with norm and activation also after the first. With dilation: atrous separable.
 
     Source: Chollet 2017, section 3 (nothing between); Howard et al. 2017, figure 3 (both between).
     """
-    first = {"norm": norm, "act": act} if between else {"norm": "none", "act": "none", "bias": False}
+    first: dict[str, Any] = {"norm": norm, "act": act} if between else {"norm": "none", "act": "none", "bias": False}
+    first |= {"pad": pad} if pad != "same" else {}
     return [
         {"conv": {"kernel": kernel, "stride": stride, "dilation": dilation, "groups": "depthwise", **first}},
         {"conv": {"out": out, "kernel": 1, "norm": norm, "act": act}},

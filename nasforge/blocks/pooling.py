@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasforge.blocks.conv import per_axis
+from nasforge.blocks.conv import per_axis, uneven_same
 from nasforge.blocks.shapes import Shape, need_rank
 
 TINY = 1e-12
@@ -23,7 +23,8 @@ class Pool(nn.Module):
     max, avg, min; mixed: a learned mix of max and avg (Lee et al. 2016, equation 2); lp: (sum of |x|^p)^(1/p) (Sermanet et al. 2012);
     stochastic: one value a drawn with probability a / sum of a, outside training the mean of that draw (Zeiler & Fergus 2013); negative
     values count as 0 there.
-    `ceil`: a last window that is not full counts. `pad` same: (k - 1) // 2 on both sides where windows overlap, none where they do not.
+    `ceil`: a last window that is not full counts. `pad` same: (k - 1) // 2 on both sides where windows overlap, none where they do not;
+    tf: as many windows as make H' = ceil(H / stride), the first ones moved over the edge by half of what they lack.
     """
 
     free = True
@@ -34,7 +35,7 @@ class Pool(nn.Module):
         kind: Literal["max", "avg", "min", "mixed", "lp", "stochastic"] = "max",
         kernel: int | list[int] | None = None,
         stride: int | list[int] | None = None,
-        pad: int | Literal["same", "valid"] = "same",
+        pad: int | Literal["same", "valid", "tf"] = "same",
         ceil: bool = False,
         p: float = 2.0,
     ) -> None:
@@ -48,6 +49,12 @@ class Pool(nn.Module):
         self.stride = self.kernel if stride is None else per_axis(stride, axes, "stride")
         apart = self.kernel == self.stride
         self.padding = [pad if isinstance(pad, int) else 0 if apart or pad == "valid" else (k - 1) // 2 for k in self.kernel]
+        if pad == "tf" and kernel is not None:
+            size = shape[:1] if self.swap else shape[1:]
+            sides = [uneven_same(n, k - 1, s) for n, k, s in zip(size, self.kernel, self.stride, strict=True)]
+            if any(a != b and s == 1 for (a, b), s in zip(sides, self.stride, strict=True)):
+                raise ValueError(f"pool with pad: tf needs an odd kernel where the stride is 1, got {self.kernel}, stride {self.stride}")
+            self.padding, self.ceil = [before for before, _ in sides], True
         self.mix = nn.Parameter(torch.zeros(1)) if kind == "mixed" else None
 
     def forward(self, x: Tensor) -> Tensor:

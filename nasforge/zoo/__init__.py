@@ -9,7 +9,8 @@ A family file holds
                                `like: member` and `scale: {depth, width}` make one by compound scaling of another
 
 Beside them: missing.yaml (named in the lecture notes but not built), aka.yaml (other spellings), recipes.yaml (published training recipes).
-`small_NAME` is the network NAME for small images, see small.py. Listing and loading answer without torch; scaling and `small_` need it.
+`small_NAME` is the network NAME for small images or videos, see small.py. Listing and loading answer without torch; scaling and
+`small_` need it.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def recipe(name: str) -> dict[str, Any] | None:
 def load(name: str) -> Arch:
     """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
 
+    Videos keep their number of frames.
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
     """
     known = aka().get(name, name)
@@ -108,7 +110,9 @@ def load(name: str) -> Arch:
     if name.startswith("small_"):
         from nasforge.zoo.small import small  # needs torch
 
-        return small(load(name.removeprefix("small_")), (3, 32, 32), 10)
+        arch = load(name.removeprefix("small_"))
+        frames = tuple(arch["input"][1:-2]) if isinstance(arch["input"], list) else ()
+        return small(arch, (3, *frames, 32, 32), 10)
     lacking = next((row["missing"] for row in missing() if row["name"] == known), None)
     why = "no documented network has that name" if lacking is None else f"this network is documented but not built, it lacks {lacking}"
     raise UserError(f"{name}: {why}; {nearest(name, names())}")

@@ -1,4 +1,4 @@
-"""The form of a documented network for small images: a yardstick for searches on 8 x 8 to 64 x 64 inputs."""
+"""The form of a documented network for small images or videos: a yardstick for searches on 8 x 8 to 64 x 64 inputs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nasforge.errors import UserError
 
 LEAST_SIDE = 3  # of the last feature map
 WIDEST_HIDDEN = 512  # of full layers before the classifier
+PICTURES = (3, 4)  # axes of an image and of a video
 PADDING = ("pad", "ceil")
 INNER = {
     "parallel": ("branches",),
@@ -24,15 +25,18 @@ INNER = {
 def small(arch: Arch, shape: tuple[int, ...], classes: int) -> Arch:
     """The architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
 
+    A network of videos gets a shape (channels, frames, height, width); reductions are those of height and width.
+
     Rule, from the input on: a reduction is taken out, one at a time, until the last feature map is at least 3 on a side. A strided
     convolution gets stride 1 (and a kernel above 3 becomes 3), a strided stage or block stride 1, a pooling layer goes; branches that
     halve the size side by side all cease to. Padding is `same` everywhere, hidden full layers are at most 512 wide, auxiliary heads go.
     For 3 x 32 x 32 this gives the usual CIFAR forms: ResNet with a 3x3 stem and no pool, MobileNetV2 with stride 1 in the stem and in
-    its second stage. Raises UserError for networks that do not read one image.
+    its second stage. Raises UserError for networks that do not read one image or video.
     """
     native = arch.get("input")
-    if not (isinstance(native, list | tuple) and len(native) == 3 and len(shape) == 3):
-        raise UserError(f"small: needs a network of one image [channels, height, width] and such a shape, got {native!r} and {list(shape)}")
+    if not (isinstance(native, list | tuple) and len(native) == len(shape) and len(shape) in PICTURES):
+        need = "a network of one image [channels, height, width] or video [channels, frames, height, width] and such a shape"
+        raise UserError(f"small: needs {need}, got {native!r} and {list(shape)}")
     out = {k: v for k, v in arch.items() if k not in ("published", "aux", "note")}
     out |= {section: [_padded(line) for _, line in lines(arch, section)] for section in SECTIONS if section in arch}
     out.update(name=f"small_{arch.get('name', 'network')}", input=list(shape), classes=classes)
@@ -90,7 +94,7 @@ def _last_side(arch: Arch) -> int:
     try:
         for step in steps(arch):
             for shape in (*step.shapes, *step.probe.shapes):
-                side = min(shape[1:]) if len(shape) == 3 else side
+                side = min(shape[-2:]) if len(shape) in PICTURES else side
     except UserError:
         return 0
     return side
@@ -137,7 +141,7 @@ def _wired(nodes: list[Node], line: Node) -> list[Node]:
 
 
 def _halves(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    return len(before) == 3 and len(after) == 3 and after[1] <= 0.6 * before[1]
+    return len(before) in PICTURES and len(after) == len(before) and after[-2] <= 0.6 * before[-2]
 
 
 def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool = False) -> list[Node] | None:
@@ -157,6 +161,8 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
     if isinstance(args.get("stride"), int) and args["stride"] > 1:
         own_one = BLOCKS[name].params["stride"].default == 1
         plain = {**{k: v for k, v in args.items() if k != "stride"}, **({} if own_one else {"stride": 1})}
+        if name == "cell_stack":
+            plain["nodes"] = [[{**edge, "op": _centred(edge["op"])} for edge in node] for node in plain["nodes"]]
         large = name == "conv" and isinstance(args.get("kernel"), int) and args["kernel"] > 3
         return [{name: {**plain, "kernel": 3} if large else plain}]
     if name in INNER:
@@ -164,6 +170,12 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
     if name in BLOCKS and BLOCKS[name].kind == "motif":
         return _unstrided(BLOCKS[name].make(**args), shapes, classes, beside)
     return None
+
+
+def _centred(op: Node) -> Node:
+    """The operation of an edge, a pool of 2 x 2 as one of 3 x 3, which can keep the size."""
+    name, args = split(op)[:2] if isinstance(op, Mapping) else ("", {})
+    return {name: {**args, "kernel": 3}} if name == "pool" and args.get("kernel") == 2 else op
 
 
 def _unstrided_inside(name: str, args: dict[str, Any], shapes: tuple[Any, ...], classes: int) -> list[Node] | None:

@@ -41,12 +41,13 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     ],
     # cell_ops, cell_stack
     "factorized_reduction": [(SMALL, {"out": 6}), ((3, 7, 5), {"out": 5, "stride": 3, "act": "none"})],
-    "reduced_conv": [(SMALL, {"kernel": 5, "factorized": True, "stride": 2}), (SMALL, {"out": 12})],
-    "sep_conv": [(SMALL, {"out": 6, "kernel": 5, "stride": 2}), (SMALL, {"depth": 1, "dilation": 2})],
+    "reduced_conv": [(SMALL, {"kernel": 5, "factorized": True, "stride": 2, "pad": "tf"}), (SMALL, {"out": 12})],
+    "sep_conv": [(SMALL, {"out": 6, "kernel": 5, "stride": 2, "pad": "tf"}), (SMALL, {"depth": 1, "dilation": 2})],
     "act_conv": [(SMALL, {"out": 6, "kernel": 3, "stride": 2}), (SMALL, {})],
     "cell_stack": [
         (SMALL, {"nodes": [PAIR, PAIR], "out": 6, "depth": 2, "stride": 2, "raw": True, "also": [1, 2]}),
         (((8, 6, 6), (4, 12, 12)), {"nodes": [PAIR], "out": 4, "depth": 2, "skip": "factorized", "drop_path": 0.2}),
+        (SMALL, {"nodes": [PAIR, EDGE[1:]], "out": 6, "stride": 2, "pad": "tf"}),
         (SMALL, {"nodes": [PAIR], "out": 4, "depth": 0}),
     ],
     # random_wiring, regnet
@@ -67,6 +68,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         ((9, 4), {"out": 6, "pad": "causal", "dilation": 2, "norm": "layer"}),
         ((9, 4), {"out": 6, "pad": [2, 1], "norm": "batch", "preact": True, "act": "softmax"}),
         ((2, 4, 5, 5), {"out": 3, "kernel": [1, 3, 3], "stride": [1, 2, 2]}),
+        ((4, 6, 5), {"kernel": 5, "stride": 2, "pad": "tf"}),
     ],
     "deconv": [
         (SMALL, {}),
@@ -110,6 +112,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         *(((9, 4), {"kind": kind, "kernel": 2, "ceil": True}) for kind in ("max", "avg", "mixed", "lp", "stochastic")),
         *(((2, 4, 5, 5), {"kind": kind, "kernel": 2, "pad": 1, "p": 3.0}) for kind in ("min", "lp", "stochastic")),
         ((9, 4), {}),
+        ((4, 6, 5), {"kind": "avg", "kernel": 3, "stride": 2, "pad": "tf"}),
     ],
     "spatial_pyramid": [((3, 5, 7), {}), ((3, 4, 4), {"levels": [3, 1], "kind": "avg"})],
     "bed_of_nails": [((3, 4, 5), {}), ((3, 4, 5), {"stride": 3})],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from nasforge.blocks.shapes import Tokens, example
 from nasforge.build import make, opened, probe
 from nasforge.check import check_node
 from nasforge.errors import UserError
+from nasforge.probed import Meter
 
 CLASSES = 5
 EXAMPLES = {**SEQUENCE, **CONV}
@@ -130,6 +132,21 @@ def test_macs_are_counted_or_the_block_says_that_it_is_free(name: str, number: i
     leaves = [m for m in module.modules() if hasattr(m, "spelled")] or [module]
     free = all(getattr(m, "free", False) for m in leaves)
     assert probe(case(name, number)[0], shapes, CLASSES).macs > 0 or free
+
+
+@pytest.mark.parametrize(("name", "number"), [(n, i) for n, i in CASES if BLOCKS[n].kind == "combinator"])
+def test_what_is_known_of_the_parts_gives_what_the_whole_combinator_does(name: str, number: int) -> None:
+    node, shapes = case(name, number)
+    with torch.device("meta"):
+        module = make(node, shapes, CLASSES, "block").eval()
+        xs = [example(shape, 1, "meta") for shape in shapes]
+    meter = Meter()
+    with meter:
+        out = module(*xs) if getattr(module, "many", False) else module(xs[0])
+    whole, summed = meter.read(module, xs, out), probe(node, shapes, CLASSES)
+    assert replace(summed, peak_bytes=whole.peak_bytes, inner_bytes=whole.inner_bytes) == whole
+    few = 0.05 if name == "time_distributed" else 0  # its block runs for a batch of steps, of which a norm's numbers are counted each time
+    assert (summed.peak_bytes, summed.inner_bytes) == pytest.approx((whole.peak_bytes, whole.inner_bytes), rel=few, abs=0)
 
 
 @pytest.mark.parametrize("name", [n for n, block in sorted(BLOCKS.items()) if block.kind == "layer" and getattr(block.make, "free", False)])

@@ -37,6 +37,14 @@ def reach(block: Any, shape: tuple[int, ...], at: int) -> tuple[int, int]:
     return int(seen[0]), int(seen[-1])
 
 
+@pytest.mark.parametrize(("size", "sums"), [(6, [3, 9, 9]), (5, [1, 6, 7]), (7, [1, 6, 12, 11])])
+def test_padding_as_in_tensorflow(size: int, sums: list[float]) -> None:
+    """Sums of three numbers with stride 2 over 0, 1, 2, ...: of an even number of them the odd zero stands after, not before."""
+    layer = conv((size, 1), out=1, kernel=3, stride=2, pad="tf")
+    torch.nn.init.ones_(layer.conv.weight)
+    assert layer(torch.arange(float(size)).view(1, -1, 1)).flatten().tolist() == sums
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "stride", "pad", "expected"),
     [(224, 11, 4, [1, 2], 55), (227, 11, 4, "valid", 55), (55, 3, 2, "valid", 27), (27, 5, 1, 2, 27), (28, 5, 1, "valid", 24),

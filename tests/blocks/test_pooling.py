@@ -50,6 +50,16 @@ def test_average_does_not_count_the_padding() -> None:
     assert torch.equal(Pool((1, 5, 5), "avg", kernel=3, stride=1)(ones), ones)
 
 
+def test_padding_as_in_tensorflow() -> None:
+    """A side of 4 has no padding before and one after, of 5 one on both sides; what lies outside counts for nothing."""
+    assert pool("max", kernel=3, stride=2, pad="tf") == [[7, 8], [4, 4]]
+    assert pool("avg", kernel=3, stride=2, pad="tf") == [pytest.approx([19 / 9, 20 / 6]), pytest.approx([6 / 6, 4 / 4])]
+    wider = F.pad(X, [0, 1, 0, 1])
+    assert torch.equal(Pool((1, 5, 5), "avg", 3, 2, "tf")(wider), Pool((1, 5, 5), "avg", 3, 2, 1)(wider))
+    with pytest.raises(ValueError, match="odd kernel where the stride is 1"):
+        Pool((1, 4, 4), kernel=2, stride=1, pad="tf")
+
+
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [(3, 2, 1), (2, 2, 0), (3, 1, 0), (4, 3, 1), (2, 3, 0)])
 @pytest.mark.parametrize("size", [6, 7, 9])

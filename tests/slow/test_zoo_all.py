@@ -34,10 +34,10 @@ every_entry = pytest.mark.parametrize("name", zoo.names())
 
 
 def handy(name: str) -> dict[str, Any]:
-    """The small form of a network of one image, any other as it is."""
+    """The small form of a network of one image or video, any other as it is."""
     arch = zoo.load(name)
     shape = next(iter(input_shapes(arch).values()))
-    return zoo.load(f"small_{name}") if len(input_shapes(arch)) == 1 and len(shape) == 3 else arch
+    return zoo.load(f"small_{name}") if len(input_shapes(arch)) == 1 and len(shape) >= 3 else arch
 
 
 @lru_cache(maxsize=8)

@@ -34,6 +34,7 @@ TIMM = {
     "efficientnet_b1": "efficientnet_b1", "mobilenet_v2": "mobilenetv2_100", "mobilenet_v3_large": "mobilenetv3_large_100",
     "mobilenet_v3_small": "mobilenetv3_small_100", "mnasnet_b1": "mnasnet_100", "mnasnet_a1": "semnasnet_100",
     "cspresnext50": "cspresnext50", "darknet53": "darknet53", "densenet121": "densenet121", "vgg11": "vgg11",
+    "pnasnet5_large": "pnasnet5large",
 }  # fmt: skip
 
 
@@ -63,6 +64,15 @@ def test_timm(name: str, ordered: bool, timm: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         agree(name, timm.create_model(TIMM[name], pretrained=False), ordered)
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["in order", "by name"])
+def test_timm_nasnet(ordered: bool, timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where timm's average pools count the zeros around an odd map, ours and TensorFlow's do not."""
+    pool = timm.layers.pool2d_same.AvgPool2dSame
+    mean = pool.forward
+    monkeypatch.setattr(pool, "forward", lambda self, x: mean(self, x) / mean(self, torch.ones_like(x)))
+    agree("nasnet_a_large", timm.create_model("nasnetalarge", pretrained=False), ordered)
 
 
 def agree(name: str, theirs: nn.Module, ordered: bool) -> None:
