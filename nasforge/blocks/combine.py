@@ -270,6 +270,8 @@ def _with(node: Any, name: str, value: int, position: int) -> Any:
         copy = list(node)
         copy[position] = _with(copy[position], name, value, position)
         return copy
+    if not isinstance(node, str | dict):
+        raise ValueError(f"a block is a name or {{name: arguments}}, got {node!r}")
     kind, args = (node, {}) if isinstance(node, str) else next(iter(node.items()))
     args = args or {}
     if name in args:

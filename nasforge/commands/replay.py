@@ -50,7 +50,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
             limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
             seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None

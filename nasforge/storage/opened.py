@@ -84,7 +84,7 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
             _mend(path)
         try:
             return JournalStorage(_Journal(str(path), _KernelLock(path)))
-        except (ValueError, KeyError, AssertionError, TypeError) as error:
+        except (ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
     try:
         return _database(url)
