@@ -36,6 +36,7 @@ from nasforge.blocks import (
     pooling,
     random_wiring,
     recurrent,
+    recurrent_cell,
     regnet,
     residual,
     streams,
@@ -44,7 +45,7 @@ from nasforge.blocks import (
 
 FAMILIES: tuple[ModuleType, ...] = (
     activation, attention, cell, cell_ops, cell_stack, combine, conv, dense, dropout, gating, heads, inception,
-    mobile, necks, norm, pooling, random_wiring, recurrent, regnet, residual, tokens,
+    mobile, necks, norm, pooling, random_wiring, recurrent, recurrent_cell, regnet, residual, tokens,
     active_shift, bottleneck_attention, masks, poly, streams,
 )  # fmt: skip
 

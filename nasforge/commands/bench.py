@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.json and sys.stderr.isatty():
             print(f"{name}: {args.seeds} runs in {seconds:.0f} s", file=sys.stderr)
     if args.plot:
-        _write(Path(args.plot), plot(curves, f"points below the best {select}: mean of {args.seeds} runs, 95 % band"))
+        _write(Path(args.plot), plot(curves, f"points from the best {select}: mean of {args.seeds} runs, 95 % band"))
     if args.json:
         print_json(out)
     else:
@@ -143,7 +143,7 @@ def _table(path: Path) -> Table:
 
 def summary(traces: Sequence[Trace], evals: Sequence[int], best: float) -> dict[str, Any]:
     """Means over runs by number of evaluations, 95 % confidence half-widths of the regret, and how many draws were duplicates."""
-    regrets = {n: [best - t.best[t.at(n)] for t in traces] for n in evals}
+    regrets = {n: [abs(best - t.best[t.at(n)]) for t in traces] for n in evals}
     return {
         "regret": {str(n): round(statistics.fmean(r), 4) for n, r in regrets.items()},
         "ci": {str(n): _half_width(r) for n, r in regrets.items()},
@@ -165,13 +165,13 @@ def words(out: dict[str, Any]) -> str:
     beside = f", {out['workers']} asynchronous workers" if out["workers"] > 1 else ""
     head = (
         f"{out['table']}: {out['networks']:,} sets of choices, {out['seeds']} runs of each strategy{beside}\n"
-        f"regret: points below the best {out['select']}, {out['best']['select']:g}, with its 95 % interval; "
+        f"regret: points from the best {out['select']}, {out['best']['select']:g}, with its 95 % interval; "
         f"then {out['report']} of the network selected (best: {out['best']['report']:g})\n"
     )
     columns = [str(n) for n in out["evals"]]
     header = ["strategy", *(f"regret@{n}" for n in columns), *(f"{out['report']}@{n}" for n in columns), "duplicates"]
     rows = []
     for name, s in out["strategies"].items():
-        regrets = [f"{s['regret'][n]:.2f}" + ("" if s["ci"][n] is None else f" ± {s['ci'][n]:.2f}") for n in columns]
-        rows.append([name, *regrets, *(f"{s['report'][n]:.2f}" for n in columns), f"{s['duplicates']:.1f}"])
+        regrets = [f"{s['regret'][n]:.3f}" + ("" if s["ci"][n] is None else f" ± {s['ci'][n]:.3f}") for n in columns]
+        rows.append([name, *regrets, *(f"{s['report'][n]:.3f}" for n in columns), f"{s['duplicates']:.1f}"])
     return head + "\n" + table(header, rows)

@@ -30,7 +30,7 @@ def curve(traces: Sequence[Trace], best: float, evals: int) -> Curve:
     quantile = float(stdtrit(len(traces) - 1, 0.975)) if len(traces) > 1 else 0.0
     out = []
     for n in range(1, evals + 1):
-        regrets = [best - t.best[t.at(n)] for t in traces]
+        regrets = [abs(best - t.best[t.at(n)]) for t in traces]
         spread = statistics.stdev(regrets) if len(regrets) > 1 else 0.0
         out.append((statistics.fmean(regrets), quantile * spread / math.sqrt(len(regrets))))
     return out

@@ -1,6 +1,7 @@
 """One run of a strategy on a table: the study of a search, with a look into the table in place of a training.
 
-As in a search, a network that computes what an earlier one did costs no evaluation; its strategy is told the earlier one's value.
+As in a search, a network that computes what an earlier one did costs no evaluation; its strategy is told the earlier one's value. A
+training that failed costs one, and the strategy is told that it failed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from nasforge.search.strategies import strategy, trial_chooser
 from nasforge.space import Choices
 from nasforge.tables import Table
 
-OBJECTIVES = (Objective("value", True),)
 SPREAD = 0.5  # of the logarithm of a simulated duration: two of three lie within a factor of 1.65
 
 
@@ -64,10 +64,11 @@ class _Race:
 
     def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str) -> None:
         self.of, self.seed, self.evals, self.select, self.report = of, seed, evals, select, report
-        self.study = optuna.create_study(direction="maximize", sampler=strategy(name, Brief(of.space, seed, evals, OBJECTIVES)))
+        brief = Brief(of.space, seed, evals, (Objective("value", not of.minimise),))
+        self.study = optuna.create_study(direction="minimize" if of.minimise else "maximize", sampler=strategy(name, brief))
         self.durations = Random(f"durations/{seed}")
         self.trace = Trace()
-        self.seen: dict[str, float] = {}  # by key: NaN while it runs
+        self.seen: dict[str, float] = {}  # by key: NaN while it runs, and where it failed
         self.repeats = 0
 
     def run(self, workers: int) -> Trace:
@@ -106,6 +107,8 @@ class _Race:
                 self.study.tell(trial, state=TrialState.PRUNED)
                 continue
             self.seen[key] = math.nan
+            if math.isinf(value):
+                trial.set_user_attr("record", {"kind": "failed"})
             return Running(now + self.durations.lognormvariate(0, SPREAD), trial.number, choices, key, value)
         return None
 
@@ -122,9 +125,15 @@ class _Race:
             self.study.enqueue_trial(self.of.space.draw(random_chooser(Random(f"{self.repeats}/{trial.number}")))[1])
 
     def end(self, ended: Running) -> None:
-        self.study.tell(ended.number, ended.value)
-        self.seen[ended.key] = ended.value
+        """Tell what a network scored. Until one is trained, the worst of the table stands for the best found."""
         best, reported = self.trace.best, self.trace.reported
-        better = not best or ended.value > best[-1]
-        best.append(ended.value if better else best[-1])
-        reported.append(self.of.evaluate(ended.choices, self.report) if better else reported[-1])
+        found = (best[-1], reported[-1]) if best else (self.of.worst(self.select), self.of.worst(self.report))
+        if math.isinf(ended.value):
+            self.study.tell(ended.number, state=TrialState.FAIL)
+        else:
+            self.study.tell(ended.number, ended.value)
+            self.seen[ended.key] = ended.value
+            if not best or (ended.value < found[0] if self.of.minimise else ended.value > found[0]):
+                found = (ended.value, self.of.evaluate(ended.choices, self.report))
+        best.append(found[0])
+        reported.append(found[1])

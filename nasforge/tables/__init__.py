@@ -2,8 +2,8 @@
 
 A table is a csv file (plain or gzipped) of one line per network: columns that say which network, and numeric columns. Which network:
 either `arch`, the strings of NAS-Bench-201 (Dong & Yang 2020), read as choices of the packaged space `cell`; or one column per opening
-of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them. The json file of NAS-Bench-Macro is
-read as it is (`nasforge.tables.macro`).
+of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them. The json file of NAS-Bench-Macro and
+the json lines of NAS-Bench-NLP are read as they are (`nasforge.tables.macro`, `nasforge.tables.recurrent`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from nasforge.openings import Opening, Scalar
 from nasforge.space import Choices, Space
 from nasforge.tables.macro import USUAL as MACRO_COLUMNS
 from nasforge.tables.macro import macro_rows
+from nasforge.tables.recurrent import USUAL as RECURRENT_COLUMNS
+from nasforge.tables.recurrent import is_recurrent, recurrent_rows
 
 OURS = Path(__file__).resolve().parent / "digits_table.csv.gz"
 OUR_COLUMNS = ("val", "test")  # selected, reported
@@ -38,7 +40,8 @@ Row = tuple[tuple[str, Scalar], ...]  # choices, ordered by name
 class Table:
     """What every network of a space scored: `evaluate(choices, column)`.
 
-    usual: the columns that are selected and reported if none is named.
+    usual: the columns that are selected and reported if none is named. minimise: whether less is better in its columns. An infinite
+    number is a training that failed, a NaN one that the table does not hold.
     """
 
     def __init__(
@@ -48,8 +51,9 @@ class Table:
         rows: Mapping[Row, int],
         columns: Mapping[str, Sequence[float]],
         usual: tuple[str, str] = OUR_COLUMNS,
+        minimise: bool = False,
     ) -> None:
-        self.name, self.space, self.rows, self.columns, self.usual = name, space, rows, columns, usual
+        self.name, self.space, self.rows, self.columns, self.usual, self.minimise = name, space, rows, columns, usual, minimise
         self._keys: dict[Row, str] = {}
 
     def column(self, name: str, option: str = "column") -> Sequence[float]:
@@ -59,8 +63,15 @@ class Table:
         return self.columns[name]
 
     def best(self, name: str) -> float:
-        """The largest number of a column."""
-        return max((v for v in self.column(name) if not math.isnan(v)), default=math.nan)
+        """The best number of a column."""
+        return (min if self.minimise else max)(self._finite(name), default=math.nan)
+
+    def worst(self, name: str) -> float:
+        """The worst number of a column."""
+        return (max if self.minimise else min)(self._finite(name), default=math.nan)
+
+    def _finite(self, name: str) -> list[float]:
+        return [v for v in self.column(name) if math.isfinite(v)]
 
     def evaluate(self, choices: Choices, column: str) -> float:
         """What the network of these choices scored; NaN where the table does not hold it."""
@@ -82,6 +93,9 @@ def _row(choices: Mapping[str, Scalar]) -> Row:
 def read_table(path: Path = OURS) -> Table:
     """The table in a file. Raises UserError, with the line, for one that is not a table."""
     text = _text(path)
+    if is_recurrent(text):
+        data, choices_of, numbers = recurrent_rows(text, path)
+        return Table(str(path), Space(data), {_row(c): i for i, c in enumerate(choices_of)}, numbers, RECURRENT_COLUMNS, minimise=True)
     if text.startswith("{"):
         choices_of, numbers = macro_rows(text, path)
         space = Space(read(find_space("macro")))
