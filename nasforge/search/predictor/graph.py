@@ -61,6 +61,8 @@ def _block(graph: Graph, name: str, args: Mapping[str, Any], sources: Ends) -> E
     """The ends of one block. What joins branches is no operation: whatever reads it reads all of them."""
     if name == "cell" and "graph" in args:
         return _cell(graph, args, sources)
+    if isinstance(args.get("nodes"), Mapping):
+        return _gates(graph, args["nodes"], sources)
     if name == "parallel":
         return [end for branch in args["branches"] for end in _branch(graph, branch, sources)]
     if name == "dense":
@@ -83,6 +85,19 @@ def _cell(graph: Graph, args: Mapping[str, Any], sources: Ends) -> Ends:
     for i, edges in enumerate(nodes, first):
         outs[i] = [end for source, chain in edges for end in _branch(graph, chain, outs[source])]
     return [end for node in ends for end in outs[node]]
+
+
+def _gates(graph: Graph, nodes: Mapping[str, Any], sources: Ends) -> Ends:
+    """Named nodes, each after what it reads. What a step reads of the one before are operations too: a path shows where it comes in."""
+    outs: dict[str, Ends] = {}
+    for name, node in nodes.items():
+        reads = []
+        for source in node["from"]:
+            if source not in outs:
+                outs[source] = sources if source == "x" else graph.add(source, sources)
+            reads += outs[source]
+        outs[name] = graph.add(node["op"], reads)
+    return [end for name in nodes if name.startswith("h_new_") for end in outs[name]]
 
 
 def _kinds(chain: Any) -> str:
