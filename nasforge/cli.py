@@ -204,9 +204,9 @@ def _replay(commands: argparse._SubParsersAction) -> None:
 
 def _bench(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "bench", "compare strategies on tabular benchmarks: regret against evaluations")
-    c.add_argument("--table", metavar="FILE", help="csv with `arch` strings of NAS-Bench-201 and columns, or the json of NAS-Bench-Macro")
-    c.add_argument("--select", metavar="COLUMN", help="what a strategy sees (default: val; c10_valid_e12; acc1)")
-    c.add_argument("--report", metavar="COLUMN", help="what is told of the same network (default: test; c10_test_e200; mean_acc)")
+    c.add_argument("--table", metavar="FILE", help="csv with NAS-Bench-201's `arch`, json of NAS-Bench-Macro, jsonl of NAS-Bench-NLP")
+    c.add_argument("--select", metavar="COLUMN", help="what a strategy sees (default: val; c10_valid_e12; acc1; val_loss)")
+    c.add_argument("--report", metavar="COLUMN", help="what is told of its network (default: test; c10_test_e200; mean_acc; test_loss)")
     c.add_argument("--strategies", metavar="NAMES", help="with commas between (default: all but grid)")
     c.add_argument("--seeds", type=int, default=10)
     c.add_argument("--evals", default="50,100,200")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import shared_data
 
+from nasforge.build import opened
 from nasforge.choosers import random_chooser, replay
 from nasforge.cost import count
 from nasforge.files import find_space, read
@@ -78,6 +79,23 @@ def test_branches_shortcuts_and_dense_layers_are_edges() -> None:
     assert sorted(k for k in part(residual).sums if k.startswith("path/")) == ["path/conv kernel=1>conv kernel=1", "path/pool"]
     assert graph_of([{"residual": {"body": [CONV], "shortcut": "none"}}]).ends == [0]
     assert graph_of([{"dense": {"layers": [[CONV], [CONV]]}}]).reads == [(-1,), (0,)]
+
+
+def test_the_graph_of_a_recurrent_cell_has_the_step_before_in_it() -> None:
+    """A gate reads all its inputs at once; what the step before left comes in as an operation, and what it leaves goes out."""
+    nodes = {
+        "sum": {"op": "linear", "from": ["x", "h_prev_0", "h_prev_1"]},
+        "h_new_1": {"op": "tanh", "from": ["sum"]},
+        "h_new_0": {"op": "mul", "from": ["h_new_1", "h_prev_1"]},
+    }
+    (block,) = opened({"recurrent_cell": {"nodes": nodes, "hidden": 8}})
+    assert graph_of([block]).labels == ["h_prev_0", "h_prev_1", "linear", "tanh", "mul"]
+    sums = part(block).sums
+    assert sums["path/linear>tanh>mul"] == sums["path/h_prev_0>linear>tanh>mul"] == sums["path/h_prev_1>mul"] == 1
+    assert sums["near/linear<h_prev_0|h_prev_1|in>tanh"] == 1 and sums["near/tanh<linear>mul|out"] == 1
+    renamed = {"h_new_7": nodes["h_new_1"], "a": {"op": "linear", "from": ["h_prev_7", "x", "h_prev_0"]}}
+    renamed |= {"h_new_0": {"op": "mul", "from": ["h_prev_7", "h_new_7"]}, "h_new_7": {"op": "tanh", "from": ["a"]}}
+    assert part(opened({"recurrent_cell": {"nodes": renamed, "hidden": 8}})[0]) == part(block)
 
 
 def test_paths_without_number_are_left_out() -> None:

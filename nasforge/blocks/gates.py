@@ -9,7 +9,9 @@ from typing import Any
 
 from nasforge.blocks.graphs import Graph, canonical_order
 
-READS = {"linear": (1, None), "add": (2, None), "mul": (2, None), "blend": (3, 3), "tanh": (1, 1), "sigmoid": (1, 1), "leaky_relu": (1, 1)}  # fmt: skip
+READS: dict[str, tuple[int, int | None]] = {  # how many inputs: at least, at most
+    "linear": (1, None), "add": (2, None), "mul": (2, None), "blend": (3, 3), "tanh": (1, 1), "sigmoid": (1, 1), "leaky_relu": (1, 1),
+}  # fmt: skip
 IN_ORDER = ("blend",)  # what its inputs mean depends on their places
 NOW, BEFORE = "h_new_", "h_prev_"  # a state, and what it was a step before
 MOST_STATES = 4  # all orders of those behind the first are tried
@@ -18,9 +20,9 @@ Gates = dict[str, tuple[str, list[str]]]  # name -> (operation, what it reads), 
 
 def gates_of(nodes: Mapping[str, Any]) -> Gates:
     """The nodes that `h_new_0` depends on, now or over time. Raises ValueError for what is no cell."""
-    given = {name: _gate(name, node, nodes) for name, node in nodes.items()}
-    if f"{NOW}0" not in given:
+    if f"{NOW}0" not in nodes:
         raise ValueError(f"needs a node {NOW}0, its output and first state; it has {', '.join(map(str, nodes))}")
+    given = {name: _gate(name, node, nodes) for name, node in nodes.items()}
     gates: Gates = {}
     waiting = [f"{NOW}0"]
     while waiting:
@@ -52,15 +54,16 @@ def _gate(name: str, node: Any, nodes: Mapping[str, Any]) -> tuple[str, list[str
     where = f"node {name}"
     if name == "x" or not isinstance(name, str) or name.startswith(BEFORE):
         raise ValueError(f"{where}: x and {BEFORE}* are what a step is given; call it otherwise")
-    if not isinstance(node, Mapping) or set(node) != {"op", "from"}:
+    if not isinstance(node, Mapping) or set(node) != {"op", "from"} or not isinstance(node["from"], str | list | tuple):
         raise ValueError(f"{where}: a node is {{op: OPERATION, from: [NAME, ...]}}, got {node!r}")
-    op, sources = node["op"], [node["from"]] if isinstance(node["from"], str) else list(node["from"] or ())
+    op, sources = node["op"], [node["from"]] if isinstance(node["from"], str) else list(node["from"])
     if op not in READS:
         raise ValueError(f"{where}: there is no operation {op!r}; valid: {', '.join(READS)}")
     least, most = READS[op]
     if len(sources) < least or (most and len(sources) > most):
         raise ValueError(f"{where}: {op} reads {least}{'' if most else ' or more'}, got {sources}")
-    unknown = [s for s in sources if s != "x" and s not in nodes and not (isinstance(s, str) and s.startswith(BEFORE) and _now(s) in nodes)]
+    known = ["x", *nodes, *(before(n) for n in nodes if str(n).startswith(NOW))]
+    unknown = [s for s in sources if s not in known]
     if unknown:
         raise ValueError(f"{where}: there is no {unknown[0]!r}; it may read x, {', '.join(nodes)}, and {BEFORE}i where there is {NOW}i")
     if sources.count("x") > 1 and op == "linear":

@@ -23,13 +23,15 @@ class Gate(nn.Module):
         self.recur = uniform(hidden, hidden, others * hidden) if others else None
         self.bias = uniform(hidden, hidden)
 
-    def ahead(self, x: Tensor) -> tuple[Tensor, ...]:
-        """W x + b of each step, (B, N), all in one product."""
-        read = self.bias.expand(*x.shape[:2], -1) if self.read is None else F.linear(x, self.read, self.bias)
-        return read.unbind(1)
+    def ahead(self, x: Tensor) -> tuple[Tensor | None, ...]:
+        """W x + b of each step, (B, N), all in one product; nothing without W."""
+        return (None,) * x.shape[1] if self.read is None else F.linear(x, self.read, self.bias).unbind(1)
 
-    def forward(self, ahead: Tensor, *others: Tensor) -> Tensor:
-        return ahead if self.recur is None else ahead + F.linear(torch.cat(others, 1), self.recur)
+    def at(self, ahead: Tensor | None, *others: Tensor) -> Tensor | None:
+        """All of it for one step, (B, N)."""
+        if self.recur is None:
+            return ahead
+        return F.linear(torch.cat(others, 1), self.recur) + (self.bias if ahead is None else ahead)
 
 
 def add(*parts: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ class RecurrentCell(nn.Module):
     `h_prev_i` what the node `h_new_i` was a step before (0 at first); h_new_0 is the output. Operations: linear, W x + U h + .. + b;
     blend of z, a, b, z a + (1 - z) b; add, mul, tanh, sigmoid, leaky_relu. Only what the output depends on is built.
     Parameters of a linear node: N*(K, if it reads x, + N for each other input + 1).
-    Source: Klyuchnikov et al. 2020 (NAS-Bench-NLP), section 3.
+    Source: Klyuchnikov et al. 2020 (NAS-Bench-NLP), the operations of its search space.
     """
 
     sees_all = True
@@ -105,7 +107,7 @@ class RecurrentCell(nn.Module):
             values = {"x": now} | {before(name): value for name, value in state.items()}
             for name, (op, sources) in self.gates.items():
                 if op == "linear":
-                    values[name] = linear[name](ahead[name][t], *(values[s] for s in sources if s != "x"))
+                    values[name] = linear[name].at(ahead[name][t], *(values[s] for s in sources if s != "x"))
                 else:
                     values[name] = FUNCTIONS[op](*(values[s] for s in sources))
             state = {name: values[name] for name in state}

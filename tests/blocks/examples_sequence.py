@@ -79,6 +79,26 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         ((5, 6), {"hidden": 4, "cell": "peephole"}),
         ((5, 6), {"hidden": 4, "cell": "no_forget", "layers": 2, "bidirectional": True, "merge": "add"}),
     ],
+    "recurrent_cell": [
+        ((5, 6), {"hidden": 4, "nodes": {"f": {"op": "linear", "from": ["x", "h_prev_0"]}, "h_new_0": {"op": "tanh", "from": "f"}}}),
+        (
+            (5, 4),
+            {
+                "hidden": 4,
+                "output": "last",
+                "nodes": {
+                    "h_new_0": {"op": "blend", "from": ["z", "both", "h_new_1"]},
+                    "z": {"op": "sigmoid", "from": ["c"]},
+                    "c": {"op": "linear", "from": ["h_prev_1", "h_prev_0"]},
+                    "h_new_1": {"op": "linear", "from": ["x"]},
+                    "bent": {"op": "leaky_relu", "from": ["h_prev_1"]},
+                    "both": {"op": "mul", "from": ["bent", "sum", "x"]},
+                    "sum": {"op": "add", "from": ["h_prev_0", "x"]},
+                    "dead": {"op": "linear", "from": ["z"]},
+                },
+            },
+        ),
+    ],
     "conv_lstm": [((2, 3, 5, 4), {"hidden": 3}), ((2, 3, 5, 4), {"hidden": 3, "peephole": False, "output": "last"})],
     "renet": [((2, 4, 6), {"hidden": 3}), ((2, 4, 6), {"hidden": 3, "patch": 2, "cell": "lstm"})],
     "time_distributed": [
