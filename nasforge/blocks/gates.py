@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
@@ -14,7 +15,7 @@ READS: dict[str, tuple[int, int | None]] = {  # how many inputs: at least, at mo
 }  # fmt: skip
 IN_ORDER = ("blend",)  # what its inputs mean depends on their places
 NOW, BEFORE = "h_new_", "h_prev_"  # a state, and what it was a step before
-MOST_STATES = 4  # all orders of those behind the first are tried
+MOST_STATES = 5  # the canonical form tries all orders of those behind the first
 Gates = dict[str, tuple[str, list[str]]]  # name -> (operation, what it reads), each after those it reads
 
 
@@ -32,6 +33,8 @@ def gates_of(nodes: Mapping[str, Any]) -> Gates:
         waiting += [_now(s) for _, sources in gates.values() for s in sources if s.startswith(BEFORE) and _now(s) not in gates]
     if not any("x" in sources for _, sources in gates.values()):
         raise ValueError(f"no node that {NOW}0 depends on reads x")
+    if len(states_of(gates)) > MOST_STATES:
+        raise ValueError(f"a cell has up to {MOST_STATES} states, got {', '.join(states_of(gates))}")
     return gates
 
 
@@ -91,8 +94,6 @@ def canonical_nodes(nodes: Mapping[str, Any]) -> dict[str, Any]:
     """
     gates = _merged(gates_of(nodes))
     first, *rest = states_of(gates)
-    if len(rest) >= MOST_STATES:
-        raise ValueError(f"a cell has up to {MOST_STATES} states, got {len(rest) + 1}")
     return min((_nodes(gates, [first, *order]) for order in permutations(rest)), key=json.dumps)
 
 
@@ -116,16 +117,29 @@ def _merged(gates: Gates) -> Gates:
 def _nodes(gates: Gates, states: list[str]) -> dict[str, Any]:
     """Nodes of gates named by their places, for one order of the states."""
     number = {name: i for i, name in enumerate(["x", *map(before, states), *gates])}
-    inputs = 1 + len(states)
-    graph: Graph = {number[name]: list(_edges(op, [number[s] for s in sources])) for name, (op, sources) in gates.items()}
+    inputs, use = 1 + len(states), _uses(gates, states)
+    graph: Graph = {
+        number[name]: [(number[s], [op, place, use[name]]) for place, s in _places(op, sources)] for name, (op, sources) in gates.items()
+    }
     edges, ends = canonical_order(graph, [number[s] for s in states], inputs, True)
     name_of = {0: "x"} | {1 + i: f"{BEFORE}{i}" for i in range(len(states))}
     name_of |= {inputs + i: f"n{i}" for i in range(len(edges))} | {end: f"{NOW}{i}" for i, end in enumerate(ends)}
     return {name_of[inputs + i]: _node(node, name_of) for i, node in enumerate(edges)}
 
 
-def _edges(op: str, sources: list[int]) -> Iterator[tuple[int, Any]]:
-    return ((source, [op, place if op in IN_ORDER else 0]) for place, source in enumerate(sources))
+def _uses(gates: Gates, states: list[str]) -> dict[str, str]:
+    """What becomes of each node within a step, as a word: tells gates apart that read the same."""
+    uses: dict[str, str] = {}
+    for name in reversed(gates):
+        readers = sorted([op, place, uses[r]] for r, (op, sources) in gates.items() for place, s in _places(op, sources) if s == name)
+        text = json.dumps([states.index(name) if name in states else None, readers])
+        uses[name] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return uses
+
+
+def _places(op: str, sources: list[str]) -> list[tuple[int, str]]:
+    """Each input with its place, where places count."""
+    return [(place if op in IN_ORDER else 0, source) for place, source in enumerate(sources)]
 
 
 def _node(edges: list[Any], name_of: Mapping[int, str]) -> dict[str, Any]:

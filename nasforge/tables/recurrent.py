@@ -1,7 +1,7 @@
 """NAS-Bench-NLP (Klyuchnikov et al. 2020): recurrent cells trained as language models, as rows of a table.
 
 The file is theirs, a line of json for each training: `recepie` (json in json: the gates of a cell, `{"f": {"op": "linear", "input": ["x",
-"h_prev_0"]}, ...}`), the losses after each epoch, `status`, `num_params`, and the sizes of the network. Their space holds some 10^53
+"h_prev_0"]}, ...}`), the losses after each epoch, `status`, `num_params`, and the sizes of the network. They trained a small sample of all
 cells, so the space here is the choice among the cells of the file. Columns, of which less is better: `val_loss`, the lowest of all epochs;
 `test_loss` of the same epoch; both infinite where the training broke off; `params` and `seconds` as told.
 

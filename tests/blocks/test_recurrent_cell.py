@@ -111,7 +111,18 @@ def test_gates_cost_what_the_same_layer_costs() -> None:
 # ---------------------------------------------------------------- one name for one function
 
 
-@pytest.mark.parametrize("nodes", [LSTM, GRU], ids=["lstm", "gru"])
+MANY = {  # nine gates that read the same
+    **{f"g{i}": {"op": "linear", "from": READS} for i in range(9)},
+    **{f"a{i}": {"op": ("tanh", "sigmoid", "leaky_relu")[i % 3], "from": [f"g{i}"]} for i in range(9)},
+    **{f"m{i}": {"op": ("add", "mul")[i % 2], "from": [f"a{i}", f"a{i + 5}"]} for i in range(4)},
+    "h_new_1": {"op": "blend", "from": ["m0", "m1", "h_prev_1"]},
+    "h_new_0": {"op": "blend", "from": ["a4", "h_new_1", "m2"]},
+    "h_new_2": {"op": "add", "from": ["m3", "h_prev_2"]},
+}
+MANY["m2"] = {"op": "mul", "from": ["a2", "a7", "h_prev_2"]}
+
+
+@pytest.mark.parametrize("nodes", [LSTM, GRU, MANY], ids=["lstm", "gru", "many"])
 def test_names_and_order_do_not_count(nodes: dict[str, Any]) -> None:
     rng = Random(0)
     assert {named(disguised(nodes, rng)) for _ in range(20)} == {named(nodes)}
@@ -219,6 +230,13 @@ NODE = {"f": {"op": "linear", "from": READS}, "h_new_0": {"op": "tanh", "from": 
         ({**NODE, "f": {"op": "add", "from": ["x"]}}, "node f: add reads 2 or more"),
         ({**NODE, "f": {"op": "linear", "from": ["h_prev_0"]}}, "no node that h_new_0 depends on reads x"),
         ({**NODE, "f": {"op": "linear", "from": ["x", "h_new_0"]}}, "in one step: h_new_0 > f > h_new_0; read h_prev_i instead"),
+        (
+            {
+                **{f"h_new_{i}": {"op": "tanh", "from": [f"h_prev_{i + 1}"]} for i in range(5)},
+                "h_new_5": {"op": "linear", "from": ["x"]},
+            },
+            "up to 5 states, got h_new_0, h_new_1,",
+        ),
         ({**NODE, "h_prev_0": NODE["f"]}, "node h_prev_0: .* call it otherwise"),
     ],
 )
