@@ -92,6 +92,7 @@ def test_the_graph_of_a_recurrent_cell_has_the_step_before_in_it() -> None:
     assert graph_of([block]).labels == ["h_prev_0", "h_prev_1", "linear", "tanh", "mul"]
     sums = part(block).sums
     assert sums["path/linear>tanh>mul"] == sums["path/h_prev_0>linear>tanh>mul"] == sums["path/h_prev_1>mul"] == 1
+    assert not any(word.startswith(("op/n0", "op/h_new_")) for word in sums)  # names of gates tell nothing
     assert sums["near/linear<h_prev_0|h_prev_1|in>tanh"] == 1 and sums["near/tanh<linear>mul|out"] == 1
     renamed = {"h_new_7": nodes["h_new_1"], "a": {"op": "linear", "from": ["h_prev_7", "x", "h_prev_0"]}}
     renamed |= {"h_new_0": {"op": "mul", "from": ["h_prev_7", "h_new_7"]}, "h_new_7": {"op": "tanh", "from": ["a"]}}

@@ -83,7 +83,7 @@ def _operations(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _operations(part)
     elif isinstance(node, dict):
         for name, args in node.items():
-            if isinstance(args, dict):
+            if isinstance(args, dict) and "from" not in args:  # a gate of a recurrent cell is no block: the graph has it
                 yield name, args
                 yield from _operations(list(args.values()))
 
