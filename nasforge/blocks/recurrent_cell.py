@@ -14,26 +14,6 @@ from nasforge.blocks.shapes import Make, Shape, need_rank
 from nasforge.blocks.steps import uniform
 
 
-class Gate(nn.Module):
-    """W x + U_1 h_1 + U_2 h_2 + ... + b, without W where `before` is 0. Shapes: x (B, T, K), each h (B, N)."""
-
-    def __init__(self, before: int, others: int, hidden: int) -> None:
-        super().__init__()
-        self.read = uniform(hidden, hidden, before) if before else None
-        self.recur = uniform(hidden, hidden, others * hidden) if others else None
-        self.bias = uniform(hidden, hidden)
-
-    def ahead(self, x: Tensor) -> tuple[Tensor | None, ...]:
-        """W x + b of each step, (B, N), all in one product; nothing without W."""
-        return (None,) * x.shape[1] if self.read is None else F.linear(x, self.read, self.bias).unbind(1)
-
-    def at(self, ahead: Tensor | None, *others: Tensor) -> Tensor | None:
-        """All of it for one step, (B, N)."""
-        if self.recur is None:
-            return ahead
-        return F.linear(torch.cat(others, 1), self.recur) + (self.bias if ahead is None else ahead)
-
-
 def add(*parts: Tensor) -> Tensor:
     """The sum of all."""
     return reduce(torch.add, parts)
@@ -74,11 +54,11 @@ class RecurrentCell(nn.Module):
     def __init__(self, before: int, hidden: int, gates: Gates, output: str) -> None:
         super().__init__()
         self.before, self.hidden, self.gates, self.output = before, hidden, gates, output
-        self.linear = nn.ModuleList()  # of the linear nodes, in order
-        for op, sources in gates.values():
-            if op == "linear":
-                reads_x = "x" in sources
-                self.linear.append(Gate(before if reads_x else 0, len(sources) - reads_x, hidden))
+        linear = [sources for op, sources in gates.values() if op == "linear"]
+        reads, others = (sum((s == "x") is is_x for sources in linear for s in sources) for is_x in (True, False))
+        self.read = uniform(hidden, reads, hidden, before) if reads else None  # W of each linear node that reads x
+        self.recur = uniform(hidden, others, hidden, hidden) if others else None  # U of each other input, node by node
+        self.bias = uniform(hidden, len(linear), hidden) if linear else None  # b of each linear node
 
     @classmethod
     def of(
@@ -98,21 +78,33 @@ class RecurrentCell(nn.Module):
         return [{"recurrent_cell": {**args, "nodes": canonical_nodes(args["nodes"])}}]
 
     def forward(self, x: Tensor) -> Tensor:
-        names = [name for name, (op, _) in self.gates.items() if op == "linear"]
-        linear: dict[str, Any] = dict(zip(names, self.linear, strict=True))
-        ahead = {name: gate.ahead(x) for name, gate in linear.items()}
+        sums = self.sums(x)
         state = dict.fromkeys(states_of(self.gates), x.new_zeros(x.shape[0], self.hidden))
         outs = []
         for t, now in enumerate(x.unbind(1)):
             values = {"x": now} | {before(name): value for name, value in state.items()}
             for name, (op, sources) in self.gates.items():
                 if op == "linear":
-                    values[name] = linear[name].at(ahead[name][t], *(values[s] for s in sources if s != "x"))
+                    ahead, weights = sums[name]
+                    others = [values[s] for s in sources if s != "x"]
+                    values[name] = ahead[t] + F.linear(torch.cat(others, 1), weights) if others else ahead[t]
                 else:
                     values[name] = FUNCTIONS[op](*(values[s] for s in sources))
             state = {name: values[name] for name in state}
             outs.append(values["h_new_0"])
         return outs[-1] if self.output == "last" else torch.stack(outs, 1)
+
+    def sums(self, x: Tensor) -> dict[str, tuple[Any, Any]]:
+        """For each linear node: W x + b of each step, all in one product, and its other weights side by side."""
+        read, recur, bias = (iter(()) if p is None else iter(p.unbind(0)) for p in (self.read, self.recur, self.bias))
+        found: dict[str, tuple[Any, Any]] = {}
+        for name, (op, sources) in self.gates.items():
+            if op == "linear":
+                b, reads_x = next(bias), "x" in sources
+                ahead = F.linear(x, next(read), b).unbind(1) if reads_x else (b,) * x.shape[1]
+                others = [next(recur) for _ in range(len(sources) - reads_x)]
+                found[name] = (ahead, torch.cat(others, 1) if others else None)
+        return found
 
 
 LAYERS: dict[str, object] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import shared_data
-from torch import nn
+from torch import Tensor, nn
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.gates import canonical_nodes
@@ -17,6 +17,7 @@ from nasforge.blocks.recurrent_cell import RecurrentCell
 from nasforge.build import build, key, make, probe
 from nasforge.check import check_arch
 from nasforge.choosers import random_chooser
+from nasforge.cost import count, layer_table
 from nasforge.errors import UserError
 from nasforge.export import export
 from nasforge.files import parse
@@ -54,9 +55,18 @@ def cell(nodes: dict[str, Any], features: int = 6) -> RecurrentCell:
     return make({"recurrent_cell": {"nodes": nodes, "hidden": 5}}, ((7, features),), 0, "block").eval()  # type: ignore[return-value]
 
 
-def linear(module: RecurrentCell) -> dict[str, Any]:
-    """The linear gates by name."""
-    return dict(zip((name for name, (op, _) in module.gates.items() if op == "linear"), module.linear, strict=True))
+def put(module: RecurrentCell, name: str, *weights: Tensor) -> None:
+    """Copy W (where it reads x), one U for each other input, and b into a linear node."""
+    linear = [(n, sources) for n, (op, sources) in module.gates.items() if op == "linear"]
+    place = [n for n, _ in linear].index(name)
+    earlier, own = [s for _, sources in linear[:place] for s in sources], linear[place][1]
+    first = len([s for s in earlier if s != "x"])
+    with torch.no_grad():
+        if "x" in own:
+            module.read[earlier.count("x")] = weights[0]
+        for i, u in enumerate(weights["x" in own : -1]):
+            module.recur[first + i] = u
+        module.bias[place] = weights[-1]
 
 
 def named(nodes: dict[str, Any]) -> str:
@@ -81,24 +91,27 @@ def disguised(nodes: dict[str, Any], rng: Random) -> dict[str, Any]:
 
 def test_an_lstm_as_gates_is_torchs() -> None:
     theirs, ours = nn.LSTM(6, 5, batch_first=True), cell(LSTM)
+    read, recur, b, c = (p.data.chunk(4) for p in theirs.parameters())
     for i, name in enumerate("ifgo"):  # torch's order
-        rows, gate = slice(5 * i, 5 * i + 5), linear(ours)[name]
-        gate.read.data, gate.recur.data = theirs.weight_ih_l0.data[rows], theirs.weight_hh_l0.data[rows]
-        gate.bias.data = (theirs.bias_ih_l0 + theirs.bias_hh_l0).data[rows]
+        put(ours, name, read[i], recur[i], b[i] + c[i])
     x = torch.randn(3, 7, 6)
     torch.testing.assert_close(ours(x), theirs(x)[0])
 
 
 def test_a_gru_as_gates_is_torchs() -> None:
     theirs, ours = nn.GRU(6, 5, batch_first=True), cell(GRU)
-    read, recur, b, c = theirs.weight_ih_l0.data, theirs.weight_hh_l0.data, theirs.bias_ih_l0.data, theirs.bias_hh_l0.data
-    for i, name in enumerate("rz"):
-        rows, gate = slice(5 * i, 5 * i + 5), linear(ours)[name]
-        gate.read.data, gate.recur.data, gate.bias.data = read[rows], recur[rows], b[rows] + c[rows]
-    linear(ours)["read"].read.data, linear(ours)["read"].bias.data = read[10:], b[10:]
-    linear(ours)["old"].recur.data, linear(ours)["old"].bias.data = recur[10:], c[10:]
+    read, recur, b, c = (p.data.chunk(3) for p in theirs.parameters())
+    for i, name in enumerate("rz"):  # torch's order, then the candidate
+        put(ours, name, read[i], recur[i], b[i] + c[i])
+    put(ours, "read", read[2], b[2])
+    put(ours, "old", recur[2], c[2])
     x = torch.randn(3, 7, 6)
     torch.testing.assert_close(ours(x), theirs(x)[0])
+
+
+def test_a_cell_without_weights_sums_its_input_up() -> None:
+    x = torch.randn(3, 7, 5)
+    torch.testing.assert_close(cell({"h_new_0": {"op": "add", "from": READS}}, features=5)(x), x.cumsum(1))
 
 
 def test_gates_cost_what_the_same_layer_costs() -> None:
@@ -203,6 +216,12 @@ head: [linear]
     archs = [space.draw(random_chooser(Random(i)))[0] for i in range(20)]
     assert space.size() == 4 and len({key(arch) for arch in archs}) == 3  # g is dead in two of four
     assert build(archs[0])(torch.randn(2, 6, 3)).shape == (2, 4)
+
+
+def test_the_layer_table_holds_all_of_a_cell() -> None:
+    arch = {"input": [7, 6], "body": [{"recurrent_cell": {"nodes": GRU, "hidden": 5}}]}
+    (row,) = layer_table(arch)
+    assert (row.type, row.params, row.macs) == ("recurrent_cell", count(arch).params, count(arch).macs) and row.params > 0
 
 
 def test_a_cell_leaves_as_python(tmp_path: Path) -> None:
