@@ -87,7 +87,7 @@ class RecurrentCell(nn.Module):
                 if op == "linear":
                     ahead, weights = sums[name]
                     others = [values[s] for s in sources if s != "x"]
-                    values[name] = ahead[t] + F.linear(torch.cat(others, 1), weights) if others else ahead[t]
+                    values[name] = add(ahead[t], *map(F.linear, others, weights))
                 else:
                     values[name] = FUNCTIONS[op](*(values[s] for s in sources))
             state = {name: values[name] for name in state}
@@ -95,15 +95,14 @@ class RecurrentCell(nn.Module):
         return outs[-1] if self.output == "last" else torch.stack(outs, 1)
 
     def sums(self, x: Tensor) -> dict[str, tuple[Any, Any]]:
-        """For each linear node: W x + b of each step, all in one product, and its other weights side by side."""
+        """For each linear node: W x + b of each step, all in one product, and its other weights."""
         read, recur, bias = (iter(()) if p is None else iter(p.unbind(0)) for p in (self.read, self.recur, self.bias))
         found: dict[str, tuple[Any, Any]] = {}
         for name, (op, sources) in self.gates.items():
             if op == "linear":
                 b, reads_x = next(bias), "x" in sources
                 ahead = F.linear(x, next(read), b).unbind(1) if reads_x else (b,) * x.shape[1]
-                others = [next(recur) for _ in range(len(sources) - reads_x)]
-                found[name] = (ahead, torch.cat(others, 1) if others else None)
+                found[name] = (ahead, [next(recur) for _ in range(len(sources) - reads_x)])
         return found
 
 
