@@ -55,7 +55,7 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
             return lambda ask, env: [draw(ask, env) for draw in elements]
         case Each(rest, depth, block, where):
             draw_rest, draw_depth = _compile(Branch(rest), lets), _compile(depth, lets)
-            repeats: list[Draw] = []
+            repeats = [_compile(block(0), lets)]  # here, so that a mistake in it is told at once
 
             def each(ask: Chooser, env: dict[str, Any]) -> Any:
                 count = draw_depth(ask, env)
