@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 
-from nasforge.commands.common import print_json
+from nasforge.commands.common import print_json, table
 from nasforge.report import collect, report, words
 from nasforge.report.compare import compare, told
+from nasforge.report.trainings import Training, trainings, write_trainings
+from nasforge.search.plan import MANIFEST
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_folder = Path(args.run)
+    if not (run_folder / MANIFEST).exists() and (found_trainings := trainings(run_folder)):
+        return _of_trainings(run_folder, found_trainings, args.json)
     found = collect(run_folder, args.storage)
     path = report(run_folder, args.storage)
     against = compare(found, collect(Path(args.against))) if args.against else None
@@ -24,4 +29,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(words(found))
         print(("\n" + told(against) if against else "") + f"\nreport: {path}")
+    return 0
+
+
+def _of_trainings(folder: Path, found: Sequence[Training], as_json: bool) -> int:
+    path = write_trainings(folder, found)
+    if as_json:
+        print_json({"report": str(path), "trainings": found})
+    else:
+        rows = [(one["name"], f"{one['params']:,}", f"{one['macs']:,}", one["metric"], f"{one['test']:.4f}") for one in found]
+        print(table(("network", "params", "macs", "test of", "score"), rows))
+        print(f"\nreport: {path}")
     return 0

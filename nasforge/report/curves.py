@@ -45,11 +45,11 @@ def _against_trials(lines: Lines, span: Sequence[float], width: float, metric: s
     for i, (py, px, said, name) in enumerate(sorted(ends)):  # the upper one is named above, the lower one below its line
         above = i == 0 or py + 24 > y.start
         named.append(text(px - 2, py - 8 if above else py + 19, said, "end", f"label {name}"))
-    axes = frame(x, y, ("trials", _whole), (words, lambda v: tick(metric, v)))
+    axes = frame(x, y, ("trials", whole_tick), (words, lambda v: tick(metric, v)))
     return picture(width, plot_height(width), f"{words}, against trials", axes, inside(x, y, *shapes), *named)
 
 
-def _whole(number: float) -> str:
+def whole_tick(number: float) -> str:
     return f"{number:.0f}" if number == round(number) else ""
 
 
@@ -70,10 +70,10 @@ def curve_plot(run: Run, width: float) -> str:
     margin = max([14.0, *(CHAR * len(brief(name)) + 18 for name in heads)])
     span = _span(curves, [c[-1] for n, r, c in thin if r.kind == "finished"] + [c[-1] for _, c in bold], metric == "loss")
     x, y = plot_axes([1, max(map(len, curves))], span, width, cap=cap(metric), right=margin)
-    lines = [line(_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in thin]
-    lines += [line(_path(c, x, y), f"curve bold {row['role']}", row["name"]) for row, c in bold]
-    named = _beside([(x(len(c)), y(c[-1]), brief(r["name"]), r["role"]) for r, c in bold if r["name"] in heads], x, y)
-    axes = frame(x, y, ("epoch", _whole), (f"{word(metric)} (validation)", lambda v: tick(metric, v)))
+    lines = [line(drawn_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in thin]
+    lines += [line(drawn_path(c, x, y), f"curve bold {row['role']}", row["name"]) for row, c in bold]
+    named = beside([(x(len(c)), y(c[-1]), brief(r["name"]), r["role"]) for r, c in bold if r["name"] in heads], x, y)
+    axes = frame(x, y, ("epoch", whole_tick), (f"{word(metric)} (validation)", lambda v: tick(metric, v)))
     label = "learning curves of the trials and of the final trainings"
     return picture(width, plot_height(width), label, axes, inside(x, y, *lines), named)
 
@@ -98,13 +98,13 @@ def _span(curves: Sequence[Sequence[float]], ends: Sequence[float], falling: boo
     return [min(start, *ends), max(every)]
 
 
-def _path(curve: Sequence[float], x: Axis, y: Axis) -> list[tuple[float, float]]:
+def drawn_path(curve: Sequence[float], x: Axis, y: Axis) -> list[tuple[float, float]]:
     """A curve in pixels, also where it leaves the axis; the frame cuts it off."""
     slope = (y.end - y.start) / (y.high - y.low)
     return [(x(epoch), y.start + slope * (v - y.low)) for epoch, v in enumerate(curve, 1)]
 
 
-def _beside(places: Sequence[tuple[float, float, str, str]], x: Axis, y: Axis) -> str:
+def beside(places: Sequence[tuple[float, float, str, str]], x: Axis, y: Axis) -> str:
     """Names in the right margin, in the order of the ends of their curves, each with a line to its end."""
     rows = sorted(places, key=lambda p: p[1])
     heights = [p[1] for p in rows]

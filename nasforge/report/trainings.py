@@ -1,0 +1,78 @@
+"""The page of single trainings, as `nasforge train` leaves them: their curves beside each other, their costs and test scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from nasforge.errors import UserError
+from nasforge.report.curves import beside, drawn_path, whole_tick
+from nasforge.report.figures import brief, cap, clock, many, tick, value, word
+from nasforge.report.page import HEAD
+from nasforge.report.pieces import Cell, figure, paragraph, section, table
+from nasforge.report.style import STYLE
+from nasforge.report.svg import CHAR, frame, inside, line, picture, plot_axes, plot_height, tag
+
+RESULT = "result.json"
+Training = dict[str, Any]
+ABOUT = "validation score after each epoch. Test was read once, at the end; networks that share a page may have other recipes."
+
+
+def trainings(folder: Path) -> list[Training]:
+    """What was trained in a folder, or in the folders in it, the best test score first. Raises UserError where a result cannot be read."""
+    found = []
+    for path in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")]):
+        try:
+            one = json.loads(path.read_text(encoding="utf-8"))
+            metric = next(name for name in ("accuracy", "miou", "loss") if name in one["test"])
+            found.append({
+                "name": Path(str(one["arch"])).stem, "data": str(one["data"]), "metric": metric, "params": int(one["params"]),
+                "macs": int(one["macs"]), "test": float(one["test"][metric]), "seconds": float(one["seconds"].get("training", 0.0)),
+                "curve": [float(row["val_loss" if metric == "loss" else metric]) for row in one["curve"]],
+            })  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+            raise UserError(f"{path}: is no result of `nasforge train` ({type(error).__name__}: {error}); train it again") from None
+    return sorted(found, key=lambda one: one["test"] if one["metric"] == "loss" else -one["test"])
+
+
+def write_trainings(folder: Path, found: Sequence[Training]) -> Path:
+    """The path of the page written into the folder."""
+    name = folder.resolve().name
+    data = ", ".join(sorted({one["data"] for one in found}))
+    top = paragraph(f"Trainings in {name} on {data}", "over") + tag("h1", escape(f"{many(len(found), 'network')}, each with its curve"))
+    parts = [top, figure("Learning curves", ABOUT, lambda width: _curves(found, width)), section("Test", _table(found))]
+    path = folder / "report.html"
+    path.write_text(HEAD.format(name=escape(name), style=STYLE) + "\n".join(parts) + "\n</main></body></html>\n", encoding="utf-8")
+    return path
+
+
+def _curves(found: Sequence[Training], width: float) -> str:
+    shown = [one for one in found if len(one["curve"]) > 1 and one["metric"] == found[0]["metric"]]
+    if not shown:
+        return ""
+    metric = shown[0]["metric"]
+    right = max(CHAR * len(brief(one["name"])) + 18 for one in shown)
+    every = [v for one in shown for v in one["curve"]]
+    x, y = plot_axes([1, max(len(one["curve"]) for one in shown)], every, width, cap=cap(metric), right=right)
+    lines = [line(drawn_path(one["curve"], x, y), f"curve bold {_role(i)}", one["name"]) for i, one in enumerate(shown)]
+    named = beside([(x(len(one["curve"])), y(one["curve"][-1]), brief(one["name"]), _role(i)) for i, one in enumerate(shown)], x, y)
+    axes = frame(x, y, ("epoch", whole_tick), (f"{word(metric)} (validation)", lambda v: tick(metric, v)))
+    return picture(width, plot_height(width), "learning curves", axes, inside(x, y, *lines), named)
+
+
+def _role(place: int) -> str:
+    """The colour of a curve: that of finalists for the best, that of baselines for the others."""
+    return "finalist" if place == 0 else "baseline"
+
+
+def _table(found: Sequence[Training]) -> str:
+    rows = [
+        [one["name"], one["data"], *(Cell.number(value(cost, one[cost])) for cost in ("params", "macs")),
+         Cell.number(value(one["metric"], one["test"])), Cell.number(clock(one["seconds"]))]
+        for one in found
+    ]  # fmt: skip
+    head = ("network", "data", word("params"), word("macs"), f"test {word(found[0]['metric'])}", "training")
+    return table(head, rows, winner=0 if len(rows) > 1 else None)
