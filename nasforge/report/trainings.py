@@ -22,7 +22,7 @@ ABOUT = "validation score after each epoch. Test was read once, at the end; netw
 
 
 def trainings(folder: Path) -> list[Training]:
-    """What was trained in a folder, or in the folders in it, the best test score first. Raises UserError where a result cannot be read."""
+    """What was trained in a folder, or in the folders in it, the best first, of equals the smaller. Raises UserError where a result cannot be read."""
     found = []
     for path in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")]):
         try:
@@ -35,7 +35,7 @@ def trainings(folder: Path) -> list[Training]:
             })  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             raise UserError(f"{path}: is no result of `nasforge train` ({type(error).__name__}: {error}); train it again") from None
-    return sorted(found, key=lambda one: one["test"] if one["metric"] == "loss" else -one["test"])
+    return sorted(found, key=lambda one: (one["test"] if one["metric"] == "loss" else -one["test"], one["params"]))
 
 
 def write_trainings(folder: Path, found: Sequence[Training]) -> Path:
