@@ -132,8 +132,8 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
 
     with torch.device("meta"):
         module = make(node, shapes, classes, where, stand_in).eval()
-        inputs = [example(s, 1, "meta") for s in shapes]
     try:
+        inputs = [example(s, 1, "meta") for s in shapes]
         with meter:
             out = module(*inputs) if getattr(module, "many", False) else module(inputs[0])
     except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:

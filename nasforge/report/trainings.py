@@ -22,7 +22,10 @@ ABOUT = "validation score after each epoch. Test was read once, at the end; netw
 
 
 def trainings(folder: Path) -> list[Training]:
-    """What was trained in a folder, or in the folders in it, the best first, of equals the smaller. Raises UserError where a result cannot be read."""
+    """What was trained in a folder, or in the folders in it: the best first, of equals the smaller.
+
+    Raises UserError where a result cannot be read.
+    """
     found = []
     for path in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")]):
         try:

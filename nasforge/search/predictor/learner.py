@@ -17,7 +17,6 @@ from nasforge.search.predictor.cases import Case
 from nasforge.search.predictor.encoder import Columns, Encoder, Row
 from nasforge.search.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
 from nasforge.search.predictor.models import (
-    LEAST_SPREAD,
     MOST_FITTED,
     Belief,
     Process,
@@ -95,12 +94,11 @@ class Learner:
             model = Process(groups, values, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
         return lambda rows: model.believe(self.scaled(basis.columns, rows))
 
-    def trees(self, known: Evidence, objective: int, running: Sequence[Row]) -> Model:
-        """Trees of a target, grown anew from time to time; near what is running they are surer, as a process would be."""
-        cases, basis = known.cases, self.basis(known.cases)
+    def trees(self, cases: Sequence[Case], objective: int) -> Model:
+        """Trees of a target, grown anew from time to time."""
         step = max(1, len(cases) // REFITS)
         first = beginning(cases, len(cases) // step * step)
-        columns = basis.columns
+        columns = self.basis(cases).columns
 
         def grow() -> Trees:
             known = evidence(first)
@@ -111,16 +109,16 @@ class Learner:
 
         name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
         forest = _remembered(self._trees, name, grow)
-        busy = self.scaled(columns, running)
+        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
 
-        def believe(rows: Sequence[Row]) -> Belief:
-            belief = forest.believe(self.encoder.dense(rows, columns.places))
-            if not running:
-                return belief
-            alike = matern(distances(busy, self.scaled(columns, rows)), basis.weights[objective]).max(axis=0)
-            return Belief(belief.mean, belief.spread * np.sqrt(np.maximum(1 - alike**2, LEAST_SPREAD)))
+    def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
+        """How much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
 
-        return believe
+        Workers that ask at the same time would otherwise crowd about one network. Source: after González et al. 2016, section 3.
+        """
+        basis = self.basis(cases)
+        squares = distances(self.scaled(basis.columns, running), self.scaled(basis.columns, rows))
+        return matern(squares, basis.weights[0]).max(axis=0)
 
     def metric(self, cases: Sequence[Case], metric: str, columns: Columns) -> Model | None:
         """A linear model of a metric, of a cost's logarithm; None where too few cases have it."""

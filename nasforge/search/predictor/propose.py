@@ -89,14 +89,15 @@ class Predictor:
         told = {c.name for c in known.cases}
         running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
         models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.brief.objectives))]
-        believed = [model(running) for model in models] if running else []
         limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.brief.limits]
 
         def worth(found: Sequence[Candidate]) -> Vector:
             if not found:
                 return np.zeros(0)
             rows = [c.row for c in found]
-            out = gain([model(rows) for model in models], believed, known, np.random.default_rng(seed))
+            out = gain([model(rows) for model in models], known, np.random.default_rng(seed))
+            if running:
+                out = out * (1 - self.learner.alike(known.cases, running, rows))
             for limit, model in limits:
                 if model is not None:
                     out = out * feasibility(model(rows), logarithm(limit.metric, limit.bound), limit.upper)
@@ -110,7 +111,7 @@ class Predictor:
         counted = self.learner.metric(cases, objective.metric, self.learner.basis(known.cases).columns) if on_paper(objective) else None
         if counted is not None and not single:
             return counted
-        model = self.learner.trees(known, i, running) if by_trees else self.learner.process(known, i, running)
+        model = self.learner.trees(known.cases, i) if by_trees else self.learner.process(known, i, running)
         if single:
             return model
         target = targets(known.points)[i]
@@ -142,20 +143,18 @@ def on_paper(objective: Objective) -> bool:
     return objective.metric in COSTS and not objective.maximise
 
 
-def gain(beliefs: Sequence[Belief], running: Sequence[Belief], known: Evidence, draws: np.random.Generator) -> Vector:
+def gain(beliefs: Sequence[Belief], known: Evidence, draws: np.random.Generator) -> Vector:
     """The improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
 
-    Beyond what this search has reached (what earlier ones found is to be found again first) and what is believed of the running trials.
+    Beyond what this search has reached: what earlier ones found is to be found again first.
     """
     reached, finished = known.reached, known.finished
     if not len(reached) and any(c.own for c in known.cases):
         return np.ones(len(beliefs[0].mean))  # nothing keeps the limits yet: what may keep them is as good as anything
     start = reached if len(reached) else finished.max(axis=0, keepdims=True)
     if len(beliefs) == 1:
-        best = float(targets(known.points)[0].at(start[:, 0]).max())
-        return improvement(beliefs[0], max([best, *(b.mean.max() for b in running)]))
+        return improvement(beliefs[0], float(targets(known.points)[0].at(start[:, 0]).max()))
     pareto = finished[next(fronts(finished))]
     ideal, reach = pareto.min(axis=0), np.maximum(np.ptp(pareto, axis=0), 1e-3)
     scaled = [Belief((b.mean - ideal[i]) / reach[i], b.spread / reach[i]) for i, b in enumerate(beliefs)]
-    start = np.concatenate([start, *([np.stack([b.mean for b in running], axis=1)] if running else [])])
     return scalar_improvement(scaled, (start - ideal) / reach, directions(len(beliefs), draws), draws)
