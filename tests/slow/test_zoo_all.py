@@ -67,7 +67,7 @@ def thinned(arch: dict[str, Any]) -> dict[str, Any]:
         out[section] = []
         for i, node in enumerate(chain(arch[section])):
             step = found.get(f"{section}.{i}")
-            if step is not None and step.node == node and step.shapes == step.probe.shapes:
+            if isinstance(node, dict) and step is not None and step.node == node and step.shapes == step.probe.shapes:
                 name, args, _ = split(node)
                 kind = repr((name, [pair for pair in args.items() if not isinstance(pair[1], float)], step.shapes))
                 if kind in seen:
@@ -108,8 +108,9 @@ def lively(arch: dict[str, Any]) -> Network:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # the plain mean over all batches
+    contrasts = torch.tensor([0.5, 1.0, 1.5, 2.0])  # else the means of samples, which some gates normalise, are nearly the same
     with torch.no_grad():
-        network.train()(*inputs(arch, 4))
+        network.train()(*(x * contrasts.view(4, *[1] * (x.ndim - 1)) for x in inputs(arch, 4)))
     return network.eval()
 
 
