@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from nasforge import files, zoo
+from nasforge.arch import SECTIONS, chain, split
 from nasforge.blocks.network import Network
 from nasforge.blocks.shapes import example
-from nasforge.build import _probe, build, input_shapes
+from nasforge.build import _probe, build, input_shapes, steps
 from nasforge.cost import count, layer_table
 from nasforge.errors import UserError
 from nasforge.export.check import compare
@@ -44,6 +45,8 @@ def handy(name: str) -> dict[str, Any]:
 def narrow(name: str) -> dict[str, Any]:
     """The same with fewer repeats, so that rounding does not add up over hundreds of layers, and narrower as long as it is large."""
     arch = handy(name)
+    if len(layer_table(arch)) > MOST_LAYERS:
+        arch = thinned(arch)
     rows = len(layer_table(arch))
     if rows > MOST_LAYERS:
         arch = scale(arch, 1.0, depth=MOST_LAYERS / rows, width=1.0, resolution=1.0)
@@ -55,6 +58,23 @@ def narrow(name: str) -> dict[str, Any]:
             break
         arch = narrower
     return arch
+
+
+def thinned(arch: dict[str, Any]) -> dict[str, Any]:
+    """The first of the lines that keep the shape and differ in nothing but fractions: a scale, a rate."""
+    found, seen, out = {step.where: step for step in steps(arch)}, set(), dict(arch)
+    for section in [name for name in SECTIONS if name in arch]:
+        out[section] = []
+        for i, node in enumerate(chain(arch[section])):
+            step = found.get(f"{section}.{i}")
+            if isinstance(node, dict) and step is not None and step.node == node and step.shapes == step.probe.shapes:
+                name, args, _ = split(node)
+                kind = repr((name, [pair for pair in args.items() if not isinstance(pair[1], float)], step.shapes))
+                if kind in seen:
+                    continue
+                seen.add(kind)
+            out[section].append(node)
+    return out
 
 
 def builds(arch: dict[str, Any]) -> bool:
@@ -88,8 +108,9 @@ def lively(arch: dict[str, Any]) -> Network:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = None  # the plain mean over all batches
+    contrasts = torch.tensor([0.5, 1.0, 1.5, 2.0])  # else the means of samples, which some gates normalise, are nearly the same
     with torch.no_grad():
-        network.train()(*inputs(arch, 4))
+        network.train()(*(x * contrasts.view(4, *[1] * (x.ndim - 1)) for x in inputs(arch, 4)))
     return network.eval()
 
 
