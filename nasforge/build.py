@@ -48,6 +48,8 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
     check_node(node, BLOCKS, where)
     args = _filled(name, args, classes, where)
     block, path = BLOCKS[name], f"{where}.{name}"
+    if isinstance(args.get("out"), int | float) and args["out"] < 1:
+        raise UserError(f"{path}.out: must be at least 1, got {args['out']}")
     try:
         if block.kind == "motif":
             return make(block.make(**args), shapes, classes, path)
