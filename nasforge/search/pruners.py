@@ -128,7 +128,8 @@ def pauses(number: int, epoch: int, steps: Sequence[int], brackets: int, factor:
 def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: int, drain: bool, factor: int = 3) -> int | None:
     """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
 
-    A trial goes on when it is among the best 1/factor of its bracket that reached its rung. drain: no new trial will come, so that at
+    A trial goes on when it is among the best 1/factor of its bracket that reached its rung, or as good as the last of these: with several
+    objectives all that nothing dominates go on. drain: no new trial will come, so that at
     least one of each rung goes on.
 
     Args:
@@ -139,9 +140,10 @@ def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: in
     groups = {(len(curves[n]), bracket(n, steps, brackets, factor), tuple(steps)) for n, steps in paused.items()}
     for epoch, own, steps in sorted(groups, reverse=True):
         peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, steps, brackets, factor) == own]
-        order = [n for _, n in sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))]
-        for number in order[: max(len(peers) // factor, 1 if drain else 0)]:
-            if number in paused and len(curves[number]) == epoch:
+        order = sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))
+        enough = max(len(peers) // factor, 1 if drain else 0)
+        for place, number in order:
+            if enough and place <= order[enough - 1][0] and number in paused and len(curves[number]) == epoch:
                 return number
     return None
 
