@@ -63,6 +63,24 @@ def basics(before: int, after: int, depth: int, side: int) -> tuple[int, int]:
     return params, macs
 
 
+ALEXNET = [  # kernel, maps in, maps out, groups, side of the output, field. Source: Krizhevsky et al. 2012, figure 2
+    (11, 3, 96, 1, 55, 11), (5, 96, 256, 2, 27, 51), (3, 256, 384, 1, 13, 99), (3, 384, 384, 2, 13, 131), (3, 384, 256, 2, 13, 163),
+]  # fmt: skip
+
+
+def test_alexnet_table() -> None:
+    """Five convolutions with biases, three of them in two groups, pools that halve, and three linear layers: 60,965,224 weights."""
+    rows = [row for row in layers("alexnet") if row.params]
+    assert len(rows) == 8
+    for row, (kernel, before, after, groups, side, field) in zip(rows, ALEXNET, strict=False):
+        weights = kernel**2 * before // groups * after
+        assert row.outputs == ((after, side, side),) and row.receptive_field == field
+        assert (row.params, row.macs) == (weights + after, weights * side**2)
+    assert [row.params for row in rows[5:]] == [(256 * 6 * 6 + 1) * 4096, 4097 * 4096, 4097 * 1000]
+    pools = [row.outputs[0][1:] for row in layers("alexnet") if row.type == "pool"]
+    assert pools == [(27, 27), (13, 13), (6, 6)]
+
+
 @pytest.mark.parametrize("depth", RESNET)
 def test_resnet_table(depth: int) -> None:
     """Source: Redfern, Design, table '18-layer'; He et al. 2016, table 1."""
