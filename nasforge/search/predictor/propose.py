@@ -89,13 +89,14 @@ class Predictor:
         told = {c.name for c in known.cases}
         running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
         models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.brief.objectives))]
+        trained = [i for i, o in enumerate(self.brief.objectives) if not on_paper(o)]
         limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.brief.limits]
 
         def worth(found: Sequence[Candidate]) -> Vector:
             if not found:
                 return np.zeros(0)
             rows = [c.row for c in found]
-            out = gain([model(rows) for model in models], known, np.random.default_rng(seed))
+            out = gain([model(rows) for model in models], known, trained, np.random.default_rng(seed))
             if running:
                 out = out * (1 - self.learner.alike(known.cases, running, rows))
             for limit, model in limits:
@@ -143,7 +144,7 @@ def on_paper(objective: Objective) -> bool:
     return objective.metric in COSTS and not objective.maximise
 
 
-def gain(beliefs: Sequence[Belief], known: Evidence, draws: np.random.Generator) -> Vector:
+def gain(beliefs: Sequence[Belief], known: Evidence, trained: Sequence[int], draws: np.random.Generator) -> Vector:
     """The improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
 
     Beyond what this search has reached: what earlier ones found is to be found again first.
@@ -157,4 +158,4 @@ def gain(beliefs: Sequence[Belief], known: Evidence, draws: np.random.Generator)
     pareto = finished[next(fronts(finished))]
     ideal, reach = pareto.min(axis=0), np.maximum(np.ptp(pareto, axis=0), 1e-3)
     scaled = [Belief((b.mean - ideal[i]) / reach[i], b.spread / reach[i]) for i, b in enumerate(beliefs)]
-    return scalar_improvement(scaled, (start - ideal) / reach, directions(len(beliefs), draws), draws)
+    return scalar_improvement(scaled, (start - ideal) / reach, directions(len(beliefs), trained, draws), draws)
