@@ -1,20 +1,25 @@
 """What early stopping saves in a search with two objectives: epochs trained until it is as good as a search without.
 
+    python benchmarks/early_stopping.py --table wikitext2_runs.jsonl.gz [--orders 20]
     python benchmarks/early_stopping.py [--networks 120] [--epochs 16] [--orders 20] [--workers 2] [--curves FILE]
 
-Networks drawn at random from the space `digits` are trained to their end once (accuracy against parameters); `--curves` keeps them for the
-next time. Then whole searches over them are run with each rule, in several orders, by the code of a real search; only the training is
-looked up. Without early stopping a search sees a third of the networks; with it, it goes on to the others. Printed: the epochs that a
-rule needs to reach the hypervolume at which the search without ends, how many times fewer that is, and in how many orders it gets there.
+The trainings are those of NAS-Bench-NLP (loss against parameters, 50 epochs), or networks drawn at random from the space `digits` are
+trained to their end once (accuracy against parameters); `--curves` keeps these for the next time. Then whole searches over them are run
+with each rule, in several orders, by the code of a real search; only the training is looked up. Without early stopping a search sees a
+third of the networks; with it, it goes on to the others. Printed: the epochs that a rule needs to reach the hypervolume at which the
+search without ends, how many times fewer that is, and in how many orders it gets there.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import statistics
 import tempfile
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,25 +27,39 @@ from typing import Any
 import optuna
 
 from nasforge.build import key
-from nasforge.choosers import random_chooser
+from nasforge.choosers import random_chooser, replay
 from nasforge.commands.common import space_named, table
 from nasforge.cost import count
 from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
 from nasforge.runners.local import LocalRunner
 from nasforge.search.ledger import Ledger, Record
-from nasforge.search.objectives import hypervolume, parse_objectives, scaled
+from nasforge.search.objectives import Objective, hypervolume, parse_objectives, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import PRUNERS
 from nasforge.search.session import search
 from nasforge.space import Space
 from nasforge.storage.opened import open_storage
+from nasforge.tables.recurrent import recurrent_curves, recurrent_rows
 
-OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 SHARE = 3  # the search without early stopping sees one network in so many
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """Networks with what each training told after its epochs. networks: of each `arch`, `params` and `rows`."""
+
+    title: str
+    objectives: tuple[Objective, ...]
+    networks: list[dict[str, Any]]
+
+    @property
+    def epochs(self) -> int:
+        return len(self.networks[0]["rows"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", type=Path, help="the runs of NAS-Bench-NLP")
     parser.add_argument("--networks", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--orders", type=int, default=20)
@@ -48,31 +67,46 @@ def main() -> None:
     parser.add_argument("--curves", type=Path)
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trained = _trained(args)
-    points = [scaled({**t["rows"][-1], "params": t["params"]}, OBJECTIVES) for t in trained]
+    of = _looked_up(args.table) if args.table else _trained(args)
+    points = [scaled({**_metrics(t["rows"][-1]), "params": t["params"]}, of.objectives) for t in of.networks]
     worst, best = ([pick(axis) for axis in zip(*points, strict=True)] for pick in (max, min))
-    found: dict[str, list[tuple[float, float] | None]] = {rule: [] for rule in PRUNERS}
+    found: dict[str, list[tuple[float, float] | None]] = {rule: [] for rule in PRUNERS if rule != "none"}
     for order in range(args.orders):
-        part = len(trained) // SHARE
-        target, full = _course(_search("none", trained, part, order), best, worst)[-1]
-        for rule in PRUNERS:
-            course = _course(_search(rule, trained, len(trained) if rule != "none" else part, order), best, worst)
-            reached = next((epochs for volume, epochs in course if volume >= target - 1e-12), None)
-            found[rule].append(None if reached is None else (reached, full / reached))
+        without = _course(of, _search(of, "none", len(of.networks) // SHARE, order), best, worst)
+        target = without[-1][0] - 1e-12
+        needed = next(epochs for volume, epochs in without if volume >= target)
+        for rule, runs in found.items():
+            course = _course(of, _search(of, rule, len(of.networks), order), best, worst)
+            reached = next((epochs for volume, epochs in course if volume >= target), None)
+            runs.append(None if reached is None else (reached, needed / reached))
     rows = []
     for rule, runs in found.items():
         there = [r for r in runs if r is not None]
         epochs = f"{statistics.fmean(e for e, _ in there):.0f}" if there else "-"
         ratio = f"{statistics.fmean(x for _, x in there):.2f} ± {statistics.pstdev(x for _, x in there):.2f}" if there else "-"
         rows.append((rule, epochs, ratio, f"{len(there)} of {len(runs)}"))
-    print(f"{len(trained)} networks of `digits`, {args.epochs} epochs each, {args.orders} orders")
+    print(f"{len(of.networks)} networks of {of.title}, {of.epochs} epochs each, {args.orders} orders")
     print(table(("rule", "epochs", "times fewer", "got there"), rows))
 
 
-def _trained(args: argparse.Namespace) -> list[dict[str, Any]]:
+def _looked_up(path: Path) -> Trainings:
+    """The trainings of NAS-Bench-NLP, of each cell the first that did not break off; the lowest loss so far counts, as in the table."""
+    text = gzip.decompress(path.read_bytes()).decode()
+    data, choices, _ = recurrent_rows(text, path)
+    space, networks = Space(data), dict[str, dict[str, Any]]()
+    for chosen, curve in zip(choices, recurrent_curves(text), strict=True):
+        arch = space.draw(replay(chosen))[0]
+        rows = [{"epoch": i, "val_loss": low, "accuracy": 0.0} for i, low in enumerate(accumulate(curve, min), 1)]
+        if rows:
+            networks.setdefault(key(arch), {"arch": arch, "params": count(arch).params, "rows": rows})
+    return Trainings("NAS-Bench-NLP", tuple(parse_objectives("-loss,-params")), list(networks.values()))
+
+
+def _trained(args: argparse.Namespace) -> Trainings:
     """Networks with their curves, trained here or read from the file."""
+    objectives = tuple(parse_objectives("accuracy,-params"))
     if args.curves and args.curves.exists():
-        return json.loads(args.curves.read_text())
+        return Trainings("`digits`", objectives, json.loads(args.curves.read_text()))
     spec = DataSpec("digits")
     space = Space(fit_to_data(space_named("digits"), data_of(spec)))
     drawn: dict[str, Any] = {}
@@ -90,26 +124,25 @@ def _trained(args: argparse.Namespace) -> list[dict[str, Any]]:
     out = [{"arch": a, "params": count(a).params, "rows": done[i].curve} for i, a in enumerate(archs) if done[i].error is None]
     if args.curves:
         args.curves.write_text(json.dumps(out))
-    return out
+    return Trainings("`digits`", objectives, out)
 
 
-def _search(rule: str, trained: list[dict[str, Any]], trials: int, order: int) -> Ledger:
+def _search(of: Trainings, rule: str, trials: int, order: int) -> Ledger:
     """The ledger of a search over the trained networks, in an order of its own."""
-    first = trained[0]["arch"]
-    bodies = {str(i): [*t["arch"].get("stem", []), *t["arch"]["body"], *t["arch"]["head"]] for i, t in enumerate(trained)}
+    first = of.networks[0]["arch"]
+    bodies = {str(i): [*t["arch"].get("stem", []), *t["arch"]["body"], *t["arch"]["head"]] for i, t in enumerate(of.networks)}
     names = list(bodies)
     Random(order).shuffle(names)
     space = {"input": first["input"], "classes": first["classes"], "body": {"choose": {n: bodies[n] for n in names}}}
-    rows = {key({**space, "body": bodies[str(i)]}): t["rows"] for i, t in enumerate(trained)}
-    epochs = len(trained[0]["rows"])
+    rows = {key({**space, "body": bodies[str(i)]}): t["rows"] for i, t in enumerate(of.networks)}
     plan = Plan(
-        space, DataSpec("digits"), OBJECTIVES, strategy="grid", pruner=rule, trials=trials, seed=order, control=False, finalists=1,
-        final_seeds=1, recipe={"epochs": epochs, "early_stopping": None},
+        space, DataSpec("digits"), of.objectives, strategy="grid", pruner=rule, trials=trials, seed=order, control=False, finalists=1,
+        final_seeds=1, recipe={"epochs": of.epochs, "early_stopping": None},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         search(plan, Path(folder), lambda: _Replay(rows), lambda status: None)
         study = optuna.load_study(study_name="search", storage=open_storage(Path(folder), None, write=False))
-        return Ledger(study, OBJECTIVES, ())
+        return Ledger(study, of.objectives, ())
 
 
 class _Replay:
@@ -145,7 +178,7 @@ def _metrics(row: dict[str, float]) -> dict[str, float]:
     return {"accuracy": row["accuracy"], "loss": row["val_loss"]}
 
 
-def _course(ledger: Ledger, best: list[float], worst: list[float]) -> list[tuple[float, float]]:
+def _course(of: Trainings, ledger: Ledger, best: list[float], worst: list[float]) -> list[tuple[float, float]]:
     """(hypervolume, epochs spent) after each finished network; trainings that pause count where they ended."""
     box = math.prod(w - b for w, b in zip(worst, best, strict=True))
     ended: list[Record] = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned")]
@@ -153,7 +186,7 @@ def _course(ledger: Ledger, best: list[float], worst: list[float]) -> list[tuple
     for record in ended:
         epochs += len(record.curve)
         if record.kind == "finished":
-            points.append(scaled(record.metrics, OBJECTIVES))
+            points.append(scaled(record.metrics, of.objectives))
             out.append((hypervolume(points, worst) / box, float(epochs)))
     return out
 

@@ -58,6 +58,12 @@ def recurrent_rows(text: str, path: Path) -> tuple[dict[str, Any], list[dict[str
     return _space(cells, sizes), [{"let.cell": label} for label in cells], columns
 
 
+def recurrent_curves(text: str) -> list[list[float]]:
+    """The losses on the validation set after each epoch, of each run; none of a training that broke off."""
+    runs = [json.loads(line) for line in text.splitlines()]
+    return [[float(loss) for loss in run["val_losses"]] if run["status"] == "OK" else [] for run in runs]
+
+
 def _losses(run: Mapping[str, Any]) -> tuple[float, float]:
     """The lowest loss on the validation set and the one on the test set after the same epoch."""
     if run["status"] != "OK":
