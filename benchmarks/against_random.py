@@ -1,7 +1,7 @@
 """The default strategy against random search with real trainings, at equal cost: accuracy against parameters, over seeds.
 
     python benchmarks/against_random.py --out FILE [--spaces cell,mobile,mixed] [--data digits] [--images 2000] [--trials 24] [--epochs 4]
-        [--seeds 5] [--workers 2]
+        [--seeds 5] [--first 0] [--workers 2]
 
 Whole searches by the code of `nasforge search`, without early stopping, so that every trial costs the same epochs. FILE keeps what has
 been searched: a second call goes on, and only prints where nothing is missing. Printed: hypervolume of what each search trained, as a
@@ -42,7 +42,7 @@ def main() -> None:
     done = {(r["space"], r["strategy"], r["seed"]) for r in found}
     runner = LocalRunner(args.workers, 1)
     try:
-        for seed in range(args.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             for space in args.spaces.split(","):
                 for strategy in STRATEGIES:
                     if (space, strategy, seed) not in done:
@@ -66,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args()
 
