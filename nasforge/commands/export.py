@@ -25,10 +25,12 @@ def run(args: argparse.Namespace) -> int:
     done = export(arch, state, args.to, Path(args.out), name=name)
     if args.json:
         print_json({"path": str(done.path), "files": [str(f) for f in done.files], "largest_difference": done.largest_difference,
-                    "seconds": done.seconds, "trained": weights is not None})  # fmt: skip
+                    "rounding": done.rounding, "seconds": done.seconds, "trained": weights is not None})  # fmt: skip
     else:
         fresh = "" if weights else " (fresh weights: give --weights, or RUN:NAME)"
+        rounded = f" from float64, from which rounding moves the network itself by {done.rounding:.2g}" if done.rounding is not None else ""
         print(
-            f"{', '.join(str(f) for f in done.files)}{fresh}\nchecked in a fresh process: largest difference {done.largest_difference:.2g}"
+            f"{', '.join(str(f) for f in done.files)}{fresh}\n"
+            f"checked in a fresh process: largest difference {done.largest_difference:.2g}{rounded}"
         )
     return 0

@@ -30,6 +30,8 @@ class Exported:
     """What was written and how far it is from the network.
 
     path: the main file; files: all files. largest_difference: relative to the largest output. modules: what the check had to import.
+    rounding: None, or where rounding in float32 moves the outputs by more than the tolerance, how far it moves those of the network from
+    float64; then `largest_difference` is that of the file from float64.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Exported:
     largest_difference: float
     seconds: float
     modules: frozenset[str]
+    rounding: float | None = None
 
 
 def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path, *, name: str = "model") -> Exported:
@@ -60,7 +63,7 @@ def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path
             files = tuple(path.replace(out / path.name) for path in written)
     except OSError as error:
         raise UserError(f"out: must be a folder that can be written, got {out} ({error.strerror or error}); name another") from None
-    return Exported(files[0], files, found.largest_difference, perf_counter() - started, found.modules)
+    return Exported(files[0], files, found.largest_difference, perf_counter() - started, found.modules, found.rounding)
 
 
 def _network(arch: Arch, state: dict[str, Tensor] | None) -> Network:
