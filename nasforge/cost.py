@@ -22,7 +22,7 @@ from nasforge.blocks import BLOCKS
 from nasforge.blocks.shapes import Shape, example
 from nasforge.build import Step, build, input_shapes, steps
 from nasforge.errors import UserError
-from nasforge.meters import ReceptiveField, SavedBytes, field_of, mark_everywhere, mark_input
+from nasforge.meters import ReceptiveField, SavedBytes, field_of, mark_everywhere, mark_input, mark_spread
 from nasforge.probed import FLOAT_BYTES, size_bytes
 
 # ---------------------------------------------------------------- totals
@@ -156,6 +156,9 @@ class _Recorder:
             self.open[-1][1] += spent
         if getattr(module, "sees_all", False):
             mark_everywhere(output)
+        if hasattr(module, "lands"):  # where in a square of zeros a value stands
+            side: Any = module.stride
+            mark_spread(output, side, 1 if module.lands == "corner" else side)
         params = sum(p.numel() for p in module.parameters(recurse=leaf))
         if leaf or params or spent > below:
             self.rows.append(_row(module, path, tree_leaves(inputs), tree_leaves(output), params, spent - below))

@@ -200,6 +200,12 @@ def mark_everywhere(x: Any) -> None:
     _mark(x, [Axis(EVERYWHERE, 1.0), Axis(EVERYWHERE, 1.0)])
 
 
+def mark_spread(x: Tensor, factor: float, taps: float) -> None:
+    """Mark a map, marked like the smaller one whose values it holds `factor` apart, each somewhere in so many places."""
+    if hasattr(x, "_field"):
+        _mark(x, [axis.spread(factor, taps) for axis in x._field])
+
+
 def field_of(x: Any) -> float | None:
     """The receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
     tensor = next((t for t in tree_leaves(x) if isinstance(t, Tensor)), None)

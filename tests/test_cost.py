@@ -194,6 +194,8 @@ DOWN = {"pool": {"kind": "avg", "kernel": 2}}
         [DOWN, {"deconv": {"kernel": 4, "norm": "none", "act": "none"}}, conv_of(3)],
         [DOWN, {"deconv": {"kernel": 2, "norm": "none", "act": "none"}}, conv_of(2, pad="valid")],
         [{"upsample": {}}, conv_of(3), DOWN, conv_of(3)],
+        [DOWN, conv_of(3), {"bed_of_nails": {}}, conv_of(2, pad="valid")],
+        [DOWN, {"bed_of_nails": {"stride": 4}}, conv_of(3), conv_of(3)],
         [{"space_to_depth": {}}, {"conv": {"out": 4, "norm": "none", "act": "none"}}, {"depth_to_space": {}}, conv_of(2, pad="valid")],
         [
             {"parallel": {"join": "add", "branches": [[conv_of(3)], [{"same_size": {"body": [DOWN, conv_of(3)], "kind": "nearest"}}]]}},
@@ -214,6 +216,13 @@ def test_receptive_field_of_enlarged_maps_is_what_the_gradient_reaches(nodes: li
         seen = slope[0, 0].sum(0).nonzero().flatten()
         widest = max(widest, int(seen[-1] - seen[0]) + 1)
     assert layer_table(arch)[-1].receptive_field == widest
+
+
+def test_receptive_field_of_values_put_back() -> None:
+    """2 from pooling, 6 with a 3x3 there; back in squares of 2 a window of 3 sees two of them, of 5 three."""
+    pool, back = {"index_pool": {}, "as": ["where", "pooled"]}, {"index_unpool": {}, "from": ["last", "where"]}
+    rows = layer_table(body(pool, conv_of(3), back, conv_of(3), conv_of(3), shape=(1, 64, 64)))
+    assert [row.receptive_field for row in rows] == [2, 6, 6, 8, 10]
 
 
 def test_receptive_field_of_sequences_and_vectors() -> None:

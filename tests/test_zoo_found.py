@@ -10,7 +10,8 @@ import pytest
 from nasforge import zoo
 from nasforge.arch import live_lines
 from nasforge.blocks import BLOCKS
-from nasforge.build import steps
+from nasforge.blocks.conv import Conv
+from nasforge.build import build, steps
 from nasforge.choosers import replay
 from nasforge.cost import count
 from nasforge.files import find_space, read
@@ -130,6 +131,15 @@ def test_small_forms_build_and_end_in_maps_of_four() -> None:
         arch = zoo.load(f"small_{name}")
         assert count(arch).params < table()[name]["params"]
         assert [s.probe.shapes[-1] for s in steps(arch) if s.where.startswith("body")][-1][1:] == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "uneven"), [("nasnet_a_cifar", True), ("amoebanet_a_cifar", True), ("nasnet_a_mobile", True), ("darts_v2", False)]
+)
+def test_strides_are_padded_as_in_the_reference_code(name: str, uneven: bool) -> None:
+    """NASNet and AmoebaNet are written in TensorFlow, whose SAME pads an even map on one side only; DARTS is written in torch."""
+    strided = [m for m in build(zoo.load(name), "meta").modules() if isinstance(m, Conv) and max(m.stride) > 1 and max(m.kernel) > 1]
+    assert any(m.uneven for m in strided) == uneven
 
 
 # ---------------------------------------------------------------- points of the spaces

@@ -153,6 +153,7 @@ class BedOfNails(nn.Module):
     """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). For repeated values see `upsample`."""
 
     free = True
+    lands = "corner"
 
     def __init__(self, shape: Shape, stride: int = 2) -> None:
         super().__init__()
@@ -189,6 +190,7 @@ class IndexUnpool(nn.Module):
     """Values put back to the places that index_pool recorded, zeros elsewhere. Inputs: (C, H, W) and positions of that shape."""
 
     free = True
+    lands = "anywhere"
     many = True
 
     def __init__(self, shapes: tuple[Shape, ...], stride: int = 2) -> None:
