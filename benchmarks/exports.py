@@ -68,7 +68,7 @@ def spread(network: Network, inputs: list[Tensor]) -> float:
     with torch.no_grad():
         y = network(*inputs)
     outputs = list(y.values()) if isinstance(y, dict) else [y]
-    return min(((one[0] - one[1]).abs().max() / one.abs().max()).item() for one in outputs)
+    return min(((one - one[:1]).abs().max() / one.abs().max()).item() for one in outputs)
 
 
 def taken_away(name: str, kinds: list[str], out: Path) -> None:
@@ -145,8 +145,9 @@ def summary(out: Path, names: list[str], kinds: list[str]) -> str:
         rounded = sorted((row for row in passed if row["rounding"] is not None), key=lambda row: -row["rounding"])
         text.append(f"{to}: {len(passed)} of {len(names)} passed, {len(tried) - len(passed)} failed, {len(names) - len(tried)} not tried")
         if passed:
-            flat = min(passed, key=lambda row: row["spread"])
-            text.append(f"  output that depends least on the input: {flat['name']}, changes by {flat['spread']:.2g} of its largest value")
+            blind = min(passed, key=lambda row: row["spread"] / row["tolerance"])
+            text.append(f"  weakest check: {blind['name']}, whose output changes with the input by {blind['spread']:.2g}, "
+                        f"and may differ by {blind['tolerance']:.2g}")  # fmt: skip
             worst = max(passed, key=lambda row: row["difference"] / row["tolerance"])
             slowest = max(passed, key=lambda row: row["seconds"])
             text.append(f"  nearest to its tolerance: {worst['name']}, {worst['difference']:.2g} of {worst['tolerance']:.2g}")

@@ -150,6 +150,42 @@ def test_other_weights_are_refused_with_the_difference_and_an_older_file_stays(t
     assert [f.name for f in tmp_path.iterdir()] == ["model.py"] and (tmp_path / "model.py").read_text() == "older"
 
 
+def cancelling() -> dict[str, Tensor]:
+    """Weights by which large numbers cancel, so that rounding in float32 moves the outputs by more than an export may."""
+    torch.manual_seed(0)
+    state = build(SMALL).state_dict()
+    body, head = state["steps.body0.linear.weight"].abs_(), state["steps.head0.linear.weight"].zero_()
+    body[1] = body[0] * 1.00003
+    state["steps.body0.linear.bias"].zero_()
+    head[:, 0], head[:, 1] = 1e4, -1e4
+    return state
+
+
+def in_float64(extra: str = "") -> Exporter:
+    """The exporter to Python whose file is run in float64: it is nearer to the truth than the network."""
+    honest = EXPORTERS["python"]
+    program = honest.program.replace("model(*xs)", f"model.double()(*(x.double() for x in xs)).float(){extra}")
+    assert program != honest.program
+    return replace(honest, program=program)
+
+
+def test_where_rounding_moves_the_network_itself_the_file_is_judged_by_float64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "python", in_float64())
+    done = export(SMALL, cancelling(), "python", tmp_path)
+    assert done.rounding is not None and done.rounding > 1e-4 and done.largest_difference < 1e-6
+    assert export(SMALL, None, "python", tmp_path).rounding is None
+
+
+def test_rounding_excuses_no_more_than_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "python", in_float64(" * 1.05"))
+    with pytest.raises(ExportRefused) as error:
+        export(SMALL, cancelling(), "python", tmp_path)
+    message = str(error.value)
+    assert "rounding does not explain it: from float64 the file is 0.05 away, more than 4 times the" in message
+    own = float(message.partition("times the ")[2].partition(" ")[0])
+    assert 1e-4 < own < 0.05 / 4 and not list(tmp_path.iterdir())
+
+
 def test_a_file_that_needs_more_than_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(folder: Path) -> None:
         text = (folder / "model.py").read_text()
