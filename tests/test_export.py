@@ -19,7 +19,7 @@ from nasforge.blocks.heads import Linear
 from nasforge.build import build
 from nasforge.errors import UserError
 from nasforge.export import EXPORTERS, Exporter, ExportRefused, export
-from nasforge.export.check import compare
+from nasforge.export.check import allowed, compare
 from nasforge.export.to_python import write_python
 
 CONV: dict[str, Any] = {"conv": {"out": 8}}
@@ -181,9 +181,10 @@ def test_rounding_excuses_no_more_than_rounding(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ExportRefused) as error:
         export(SMALL, cancelling(), "python", tmp_path)
     message = str(error.value)
-    assert "rounding does not explain it: from float64 the file is 0.05 away, more than 4 times the" in message
-    own = float(message.partition("times the ")[2].partition(" ")[0])
+    assert "rounding does not excuse it: from float64 the file is 0.05 away, the network itself" in message
+    own = float(message.partition("the network itself ")[2].partition(",")[0])
     assert 1e-4 < own < 0.05 / 4 and not list(tmp_path.iterdir())
+    assert [allowed(1e-5, own) for own in (None, 1e-6, 1e-3, 0.5)] == [1e-5, 1e-5, 4e-3, 0.1]
 
 
 def test_a_file_that_needs_more_than_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
