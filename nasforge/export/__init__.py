@@ -45,7 +45,8 @@ class Exported:
 def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path, *, name: str = "model") -> Exported:
     """The files of a network in the folder `out`; without `state` its weights are drawn from torch's generator.
 
-    Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network.
+    Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
+    or, where rounding in float32 moves the network itself by more, up to a few times that.
     Raises UserError for an unknown kind, foreign weights or a folder that cannot be written, ExportRefused for a file that disagrees.
     """
     if to not in EXPORTERS:

@@ -198,6 +198,7 @@ def _distances(file: str, expected: list[Outputs], got: list[Outputs]) -> dict[s
 
 
 def _apart(file: str, batch: int, expected: Outputs, got: Outputs) -> dict[str, float]:
+    """For each output the largest difference relative to its largest value."""
     shapes = [{name: tuple(y.shape) for name, y in one.items()} for one in (expected, got)]
     if shapes[0] != shapes[1]:
         raise ExportRefused(f"{file}: for a batch of {batch} the outputs must be {shapes[0]}, got {shapes[1]}; nothing was kept")
