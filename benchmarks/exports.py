@@ -74,8 +74,8 @@ def spread(network: Network, inputs: list[Tensor]) -> float:
     return min(((one - one[:1]).abs().max() / one.abs().max()).item() for one in outputs)
 
 
-def taken_away(name: str, kinds: list[str], out: Path) -> None:
-    """Adds one line for each kind to the file `out`."""
+def take_away(name: str, kinds: list[str], out: Path, folder: str) -> None:
+    """Add one line for each kind to the file `out`; the exported files stand in `folder` while they are checked."""
     torch.set_num_threads(1)
     arch = zoo.load(name)
     network = lively(arch)
@@ -88,8 +88,9 @@ def taken_away(name: str, kinds: list[str], out: Path) -> None:
         began = time.perf_counter()
         found: Row = {"difference": None, "rounding": None, "tolerance": None, "error": None}
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                done = export(arch, state, to, folder)
+            done = export(arch, state, to, folder)
+            for file in done.files:
+                file.unlink()
             tolerance = allowed(EXPORTERS[to].tolerance, done.rounding)
             found |= {"difference": done.largest_difference, "rounding": done.rounding, "tolerance": tolerance}
         except Exception as error:  # a result like any other
@@ -122,15 +123,16 @@ def waiting(out: Path, names: list[str], kinds: list[str]) -> list[tuple[str, li
 
 
 def carry_out(name: str, kinds: list[str], out: Path, minutes: float) -> None:
-    """One network in a process of its own: it may hang, or run out of memory."""
-    process = multiprocessing.get_context("fork").Process(target=taken_away, args=(name, kinds, out))
-    process.start()
-    process.join(60 * minutes)
-    ended = f"ended with {process.exitcode}"
-    if process.is_alive():
-        process.kill()
-        process.join()
-        ended = f"was not done in {minutes:g} minutes"
+    """One network in a process of its own, for it may hang or run out of memory; forked, so that torch need not be imported again."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = multiprocessing.get_context("fork").Process(target=take_away, args=(name, kinds, out, folder))
+        process.start()
+        process.join(60 * minutes)
+        ended = f"ended with {process.exitcode}"
+        if process.is_alive():
+            process.kill()
+            process.join()
+            ended = f"was not done in {minutes:g} minutes"
     rows = read(out)
     for to in kinds if process.exitcode else []:
         if (name, to) not in rows:
