@@ -71,7 +71,7 @@ def spread(network: Network, inputs: list[Tensor]) -> float:
     with torch.no_grad():
         y = network(*inputs)
     outputs = list(y.values()) if isinstance(y, dict) else [y]
-    return min(((one - one[:1]).abs().max() / one.abs().max()).item() for one in outputs)
+    return min(((one - one[:1]).abs().max() / one.abs().max().clamp(min=1e-30)).item() for one in outputs)
 
 
 def take_away(name: str, kinds: list[str], out: Path, folder: str) -> None:
