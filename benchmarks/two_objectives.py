@@ -1,11 +1,11 @@
 """Strategies on tables with two objectives, accuracy against parameters: how much of the best hypervolume they have missed, by evaluations.
 
     python benchmarks/two_objectives.py [--tables nb201.csv.gz:c10_valid_e12:params_cifar10,digits] [--strategies predictor,nsga2,random]
-        [--seeds 20] [--first 0] [--evals 24,50,100]
+        [--seeds 20] [--first 0] [--evals 24,50,100] [--half]
 
 A table is named by its file, its accuracy in % and its parameters; `digits` is the packaged one. Printed: the share, in %, of the
 hypervolume of all networks of the table that a run has not reached, mean over seeds with its standard error. The reference point is the
-worst of the table in each objective; errors and parameters count as powers of ten.
+worst of the table in each objective, with `--half` the median of the accuracy; errors and parameters count as powers of ten.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evals", default="24,50,100")
+    parser.add_argument("--half", action="store_true", help="only the more accurate half of the table counts")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     evals = [int(n) for n in args.evals.split(",")]
     rows = []
     for name in args.tables.split(","):
-        of = _Trained(*(name.split(":") if ":" in name else (str(OURS), "val", "params")))
+        file, accuracy, params = name.split(":") if ":" in name else (str(OURS), "val", "params")
+        of = _Trained(file, accuracy, params, args.half)
         for one in args.strategies.split(","):
             runs = [_run(of, one, seed, max(evals)) for seed in range(args.first, args.first + args.seeds)]
             rows.append((Path(of.table.name).name, one, *(_words([of.missed(run[:n]) for run in runs]) for n in evals)))
@@ -53,12 +55,13 @@ def main() -> None:
 class _Trained:
     """A table with its best hypervolume."""
 
-    def __init__(self, file: str, accuracy: str, params: str) -> None:
+    def __init__(self, file: str, accuracy: str, params: str, half: bool) -> None:
         self.table: Table = read_table(Path(file))
         self.names = {"accuracy": accuracy, "params": params}
         metrics = [self._metrics(a, p) for a, p in zip(*(self.table.column(c) for c in self.names.values()), strict=True)]
         points = [scaled(m, OBJECTIVES) for m in metrics if m is not None]
-        self.worst = [max(axis) for axis in zip(*points, strict=True)]
+        errors, sizes = (sorted(axis) for axis in zip(*points, strict=True))
+        self.worst = [errors[len(errors) // 2 if half else -1], sizes[-1]]
         self.whole = hypervolume(_front(points), self.worst)
 
     def metrics(self, choices: Choices) -> dict[str, float] | None:
