@@ -40,6 +40,7 @@ class Driver:
         self.command += ["--run", str(self.run), *more]
         self.out = (folder / f"{name}.out").open("w+")
         self.err = (folder / f"{name}.err").open("w+")
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would the driver
         self.process = subprocess.Popen(self.command, stdout=self.out, stderr=self.err, start_new_session=True, **limits)
 
     def said(self) -> str:
