@@ -7,7 +7,7 @@ The trainings are those of NAS-Bench-NLP (loss against parameters, 50 epochs), o
 trained to their end once (accuracy against parameters); `--curves` keeps these for the next time. Then whole searches over them are run
 with each rule, in several orders, by the code of a real search; only the training is looked up. Without early stopping a search sees a
 third of the networks; with it, it goes on to the others. Printed: the epochs that a rule needs to reach the hypervolume at which the
-search without ends, how many times fewer that is, and in how many orders it gets there.
+search without ends, how many times fewer that is than the search without needs to get there first, and in how many orders it gets there.
 """
 
 from __future__ import annotations

@@ -129,8 +129,7 @@ def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: in
     """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
 
     A trial goes on when it is among the best 1/factor of its bracket that reached its rung, or as good as the last of these: with several
-    objectives all that nothing dominates go on. drain: no new trial will come, so that at
-    least one of each rung goes on.
+    objectives all that nothing dominates go on. drain: no new trial will come, so that at least one of each rung goes on.
 
     Args:
         curves: losses by epoch, of all trials that were trained. paused: the epochs of its rungs, by paused trial.
