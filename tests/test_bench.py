@@ -391,6 +391,16 @@ def test_bench_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> Non
         assert set(result["ci"]) == {"10", "20"} and result["duplicates"] >= 0
 
 
+def test_runs_start_at_the_first_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    def regret(seeds: int, first: int) -> float:
+        words = ["--strategies", "random", "--evals", "5", "--json", "--seeds", str(seeds), "--first", str(first)]
+        assert main(["bench", *words]) == 0
+        return json.loads(capsys.readouterr().out)["strategies"]["random"]["regret"]["5"]
+
+    assert regret(2, 7) == pytest.approx((regret(1, 7) + regret(1, 8)) / 2, abs=1e-4)
+    assert regret(1, 7) != regret(1, 0)
+
+
 def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str], toy: Path) -> None:
     columns = ["--select", "val", "--report", "test"]
     assert main(["bench", "--table", str(toy), *columns, "--seeds", "1", "--strategies", "nsga2", "--evals", "3"]) == 0
@@ -416,6 +426,7 @@ def test_bench_takes_any_column_of_a_table_of_official_strings(capsys: pytest.Ca
         (["--evals", "10,x"], "--evals 10,x"),
         (["--evals", "0"], "whole numbers >= 1"),
         (["--seeds", "0"], "--seeds"),
+        (["--first", "-1"], "--first: must not be negative"),
         (["--workers", "0"], "--workers: must be at least 1"),
         (["--jobs", "0"], "--jobs: must be at least 1"),
         (["--select", "vall"], "--select vall: .* did you mean 'val'"),

@@ -55,6 +55,7 @@ def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
     items = list(inspect.signature(function).parameters.items())[skip:]
     return {name: Param(hints.get(name, Any), ... if p.default is p.empty else p.default) for name, p in items}
 
+
 MOST = 100_000  # of any number that a motif is given
 
 

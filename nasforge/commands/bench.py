@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     for option, value in (("--seeds", args.seeds), ("--workers", args.workers), ("--jobs", args.jobs)):
         if value < 1:
             raise UserError(f"{option}: must be at least 1, got {value}")
+    if args.first < 0:
+        raise UserError(f"--first: must not be negative, got {args.first}")
     of = read_table(Path(args.table) if args.table else OURS)
     if args.speed:
         return bench_speed.run(of.space, names, args.json)
@@ -61,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
     of.column(report, "--report")
     out: dict[str, Any] = {
         "table": args.table or "digits (packaged)", "networks": len(of.rows), "select": select, "report": report,
-        "best": {"select": of.best(select), "report": of.best(report)}, "seeds": args.seeds, "evals": evals, "workers": args.workers,
-        "strategies": {},
+        "best": {"select": of.best(select), "report": of.best(report)},
+        "seeds": args.seeds, "first": args.first, "evals": evals, "workers": args.workers, "strategies": {},
     }  # fmt: skip
     setting = Setting(Path(args.table) if args.table else OURS, max(evals), select, report, args.workers)
     curves = {}
-    for name, traces, seconds in compare(of, setting, names, args.seeds, args.jobs):
+    for name, traces, seconds in compare(of, setting, names, range(args.first, args.first + args.seeds), args.jobs):
         out["strategies"][name] = {**summary(traces, evals, of.best(select)), "seconds": round(seconds, 1)}
         curves[name] = curve(traces, of.best(select), max(evals))
         if not args.json and sys.stderr.isatty():
@@ -109,17 +111,17 @@ def _write(path: Path, text: str) -> None:
 # ---------------------------------------------------------------- runs
 
 
-def compare(of: Table, setting: Setting, names: Sequence[str], seeds: int, jobs: int) -> Iterator[tuple[str, list[Trace], float]]:
+def compare(of: Table, setting: Setting, names: Sequence[str], seeds: Sequence[int], jobs: int) -> Iterator[tuple[str, list[Trace], float]]:
     """The runs of each strategy, and how long they took; `jobs` processes share the seeds."""
     if jobs == 1:
         for name in names:
             began = time.monotonic()
-            yield name, [_race(of, setting, name, seed) for seed in range(seeds)], time.monotonic() - began
+            yield name, [_race(of, setting, name, seed) for seed in seeds], time.monotonic() - began
         return
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a copy of torch's threads could hang
         for name in names:
             began = time.monotonic()
-            yield name, list(pool.map(_there, [(setting, name, seed) for seed in range(seeds)])), time.monotonic() - began
+            yield name, list(pool.map(_there, [(setting, name, seed) for seed in seeds])), time.monotonic() - began
 
 
 def _race(of: Table, setting: Setting, name: str, seed: int) -> Trace:
