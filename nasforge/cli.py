@@ -72,6 +72,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
         help="a device profile of calibrate: too slow networks are not even trained; with NAME, latency_ms@NAME is a metric",
     )
     c.add_argument("--inherit", action="store_true", help="begin each training with the weights of the nearest network trained")
+    c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... (default: none)")
     c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
     c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
     c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")

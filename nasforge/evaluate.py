@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -198,10 +198,29 @@ def proxy(job: Job, on_epoch: OnEpoch) -> Result:
         model = build(job.arch).to(job.device)
         if job.latency and not _fast_enough(job, model, result):
             return result
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(job.seed))[:PROXY_BATCH]
-        result.metrics |= proxies.score(model, data.train.x[order].to(job.device), data.train.y[order].to(job.device))
+        result.metrics |= _scores(model, data, job.seed, job.device, tuple(proxies.PROXIES))
         result.seconds["measuring"] = result.seconds.get("measuring", 0.0) + time.perf_counter() - began
     return result
+
+
+def zero_cost(arch: Arch, spec: DataSpec, seed: int, names: Sequence[str], device: str = "cpu") -> dict[str, float]:
+    """The named zero-cost scores of a network; minus infinity where one is no finite number, none at all where it cannot be built.
+
+    The random numbers of this process go on as if it had not been asked.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        result = Result()
+        with failures_in(result):
+            found = _scores(build(arch).to(device), at_input(data_of(spec), arch), seed, device, names)
+            return {name: value if value > proxies.NONE else -math.inf for name, value in found.items()}
+    return {}
+
+
+def _scores(model: torch.nn.Module, data: Data, seed: int, device: str, names: Sequence[str]) -> dict[str, float]:
+    """Zero-cost scores on one batch of the training part."""
+    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(seed))[:PROXY_BATCH]
+    return proxies.score(model, data.train.x[order].to(device), data.train.y[order].to(device), names)
 
 
 def _fast_enough(job: Job, model: torch.nn.Module, result: Result) -> bool:

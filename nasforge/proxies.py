@@ -6,7 +6,7 @@ Their definitions are those of the papers named at each; modules are scored in t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,9 @@ def jacob_cov(model: nn.Module, x: Tensor, y: Tensor) -> float:
     if not x.is_floating_point():
         return 0.0  # tokens have no gradient
     inputs = x.detach().clone().requires_grad_(True)
-    (jacobian,) = torch.autograd.grad(_logits(model(inputs)).sum(), inputs)
+    (jacobian,) = torch.autograd.grad(_logits(model(inputs)).sum(), inputs, allow_unused=True)
+    if jacobian is None:  # nothing of the input arrives
+        return -math.inf
     correlations = torch.corrcoef(jacobian.reshape(len(x), -1).double())
     if not torch.isfinite(correlations).all():
         return -math.inf
@@ -145,13 +147,16 @@ PROXIES: dict[str, Callable[[nn.Module, Tensor, Tensor], float]] = {
 }  # fmt: skip
 
 
-def score(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-    """Every proxy of a model on one batch; it is in train mode meanwhile, and its running statistics are left as they were."""
+NONE = -1e9  # stands for a score that is no finite number: of a network whose output does not depend on its input, say
+
+
+def score(model: nn.Module, x: Tensor, y: Tensor, names: Iterable[str] = tuple(PROXIES)) -> dict[str, float]:
+    """Proxies of a model on one batch; it is in train mode meanwhile, and its running statistics are left as they were."""
     state = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
     out = {}
-    for name, proxy in PROXIES.items():
-        value = proxy(model, x, y)
-        out[name] = value if math.isfinite(value) else -1e9
+    for name in names:
+        value = PROXIES[name](model, x, y)
+        out[name] = value if math.isfinite(value) else NONE
         model.load_state_dict(state)
     return out

@@ -28,6 +28,7 @@ from nasforge.search.predictor.graph import SKIP, graph_of
 from nasforge.search.predictor.learner import beginning, chosen, stage
 from nasforge.search.predictor.models import Belief, Process, Ridge, Trees, Weights, distances, fit_weights, matern
 from nasforge.search.predictor.propose import STARTS, Predictor, predict
+from nasforge.search.predictor.scores import Usual
 from nasforge.search.screen import arch_key
 from nasforge.space import Space
 from nasforge.tables import OURS, Table, read_table
@@ -266,6 +267,44 @@ def test_a_proposal_follows_from_the_history_alone(space: Space, objectives: str
         history = History(brief, some)
         assert predict(brief)(history, brief.rng(history.ordinal)) == old(history, brief.rng(history.ordinal))
     assert [predict(brief)(History(brief, trials[:n]), brief.rng(n)) for n in (0, 15)] == [dict(trials[n].choices) for n in (0, 15)]
+
+
+def test_scores_are_features_asked_for_once_a_function(space: Space) -> None:
+    asked: list[float] = []
+
+    def scores(choices: Mapping[str, Any]) -> dict[str, float]:
+        asked.append(score(choices))
+        return {"told": -math.inf if choices["body.0.conv.kernel"] == 1 else asked[-1]}
+
+    brief = Brief(space, 3, 40, (ACCURACY,), scores=scores)
+    old = Predictor(brief)
+    trials = searched(brief, 14, lambda c: {"accuracy": score(c)}, old.propose)
+    history = History(brief, trials)
+    proposed = old.propose(history, brief.rng(14))
+    assert len(asked) == len(old.encoder.scored) > 96
+    assert old.propose(history, brief.rng(14)) == proposed and len(asked) == len(old.encoder.scored)
+    assert predict(brief)(history, brief.rng(14)) == proposed
+    columns = old.learner.basis(evidence(old.cases.of(history)).cases).columns
+    assert "score/told" in {old.encoder.words[p] for p in columns.places}
+
+
+def test_a_score_is_trusted_where_the_graph_tells_nothing(space: Space) -> None:
+    def chance(choices: Mapping[str, Any]) -> float:
+        return Random(repr(sorted(choices.items()))).random()
+
+    def late(scores: Any) -> float:
+        brief = Brief(space, 0, 40, (ACCURACY,), scores=scores)
+        return statistics.fmean(-t.losses[0] for t in searched(brief, 24, lambda c: {"accuracy": chance(c)})[12:] if t.losses)
+
+    assert late(None) < 0.6 and late(lambda choices: {"told": chance(choices)}) > 0.7
+
+
+def test_scores_count_against_what_is_usual() -> None:
+    usual = Usual([{"a": float(i), "dead": -math.inf} for i in range(9)])  # quartiles 2, 4, 6
+    assert usual.features({"a": 6.0}) == {"score/a": 0.5, "score/dead": 0.0}
+    assert usual.features({"a": 100.0, "dead": -math.inf}) == {"score/a": 4.0, "score/dead": -4.0}
+    assert usual.features({"a": math.nan})["score/a"] == usual.features({})["score/a"] == 0.0
+    assert usual.features({"a": -math.inf})["score/a"] == -4.0
 
 
 def test_it_finds_the_best_of_a_simple_function(space: Space) -> None:

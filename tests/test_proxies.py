@@ -10,10 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasforge import proxies, zoo
+from nasforge import evaluate, proxies, zoo
 from nasforge.build import build
 from nasforge.cli import main
 from nasforge.data import load
+from nasforge.evaluate import DataSpec, Job, zero_cost
+from nasforge.search.history import Brief
+from nasforge.search.objectives import Objective, parse_limit
+from nasforge.space import Space
 from nasforge.zoo.small import small
 
 
@@ -78,3 +82,51 @@ def test_a_search_by_proxies_trains_its_finalists_alone(tmp_path: Path, capsys: 
 def test_what_an_evaluator_cannot_tell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "digits", "--evaluator", "proxy", "--objective", "accuracy"]) == 2
     assert "does not tell accuracy" in capsys.readouterr().err
+
+
+def test_scores_beside_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A whole search whose predictor reads scores, decided again alike from its journal."""
+    space = tmp_path / "space.yaml"
+    block = "conv: {out: {choose: [4, 6, 8, 12]}, kernel: {choose: [1, 3, 5]}}"
+    space.write_text(f"input: [1, 8, 8]\nclasses: 10\nbody: [{block}]\nhead: [gap_head]\n")
+    run = str(tmp_path / "run")
+    command = ["search", str(space), "--data-limit", "200", "--trials", "6", "--epochs", "1", "--final-epochs", "1", "--finalists", "1"]
+    assert main([*command, "--final-seeds", "1", "--no-control", "--scores", "synflow,naswot", "--run", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finished"] + json.loads(Path(run, "summary.json").read_text())["pruned"] == 6
+    assert json.loads(Path(run, "manifest.json").read_text())["scores"] == ["synflow", "naswot"]
+    assert main(["replay", run]) == 0
+    assert "12 of 12 choices decided again alike" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scores", "naswo"], "did you mean 'naswot'"),
+        (["--scores", "naswot", "--strategy", "local"], "read by --strategy predictor"),
+        (["--scores", "naswot", "--evaluator", "proxy", "--objective", "naswot"], "beside --evaluator train"),
+    ],
+)
+def test_scores_that_nothing_reads_are_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "digits", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_scores_of_a_network_leave_the_random_numbers_alone() -> None:
+    spec = DataSpec("digits", limit=200)
+    arch = {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 4}}], "head": ["gap_head"]}
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    found = zero_cost(arch, spec, 3, ("synflow", "naswot"))
+    assert torch.equal(state, torch.get_rng_state())
+    assert found == zero_cost(arch, spec, 3, ("synflow", "naswot")) and set(found) == {"synflow", "naswot"}
+    told = evaluate.proxy(Job(arch, spec, seed=3), lambda epoch, row: False).metrics
+    assert {name: told[name] for name in found} == found
+    dead = {**arch, "body": [{"conv": {"out": 4}}, {"cell": {"nodes": [[{"from": 0, "op": "zero"}]]}}]}
+    assert zero_cost(dead, spec, 3, ("jacob_cov",)) == {"jacob_cov": -math.inf}
+    assert zero_cost({**arch, "head": [{"linear": {"out": 3}}, "nothing"]}, spec, 3, ("synflow",)) == {}
+
+
+def test_what_breaks_a_limit_on_paper_is_not_built() -> None:
+    brief = Brief(Space({"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": {"choose": [4, 4000]}}}], "head": ["gap_head"]}),
+                  0, 9, (Objective("accuracy", True),), (parse_limit("params<=2000"), parse_limit("latency_ms<=1")))  # fmt: skip
+    assert [brief.keeps({"body.0.conv.out": out}) for out in (4, 4000)] == [True, False]

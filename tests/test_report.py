@@ -246,11 +246,19 @@ def test_commands_are_ones_that_the_command_line_takes(ended: Run, killed: Run) 
             cli.parser().parse_args(parts[1:])
 
 
-def test_the_command_that_goes_on_is_of_the_same_search(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "nsga2", "pruner": "median"},
+        {"pruner": "halving", "fidelity": "data", "inherit": True},
+        {"scores": ("synflow", "naswot")},
+    ],
+)
+def test_the_command_that_goes_on_is_of_the_same_search(changes: dict[str, Any], tmp_path: Path) -> None:
     from nasforge.commands.search import plan_of
 
     folder = tmp_path / "a run"
-    plan = made_up_plan(trials=3, baselines={}, finalists=1, final_seeds=1, seed=7, strategy="nsga2", pruner="median")
+    plan = made_up_plan(trials=3, baselines={}, finalists=1, final_seeds=1, seed=7, **changes)
     search(plan, folder, MadeUpRunner, lambda status: None)
     run = collect(folder)
     resumed = [plan_of(cli.parser().parse_args(shlex.split(c)[1:])) for _, c in go_on(run) if " search " in c]

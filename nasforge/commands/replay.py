@@ -48,7 +48,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
         return Plan(
             space=read(folder / SPACE), data=DataSpec(**manifest["data"]), objectives=objectives,
             limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
-            seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())),
+            seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):

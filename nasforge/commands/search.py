@@ -22,7 +22,7 @@ from nasforge.export import export
 from nasforge.latency import read_profile
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
-from nasforge.search.objectives import COSTS, ELSEWHERE, MEASURED, Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.search.objectives import COSTS, ELSEWHERE, MEASURED, PROXIES, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.pruners import FIDELITIES, PRUNERS
 from nasforge.search.session import Runner, search
@@ -31,7 +31,7 @@ from nasforge.tables import OURS, read_table
 
 DEFAULTS: dict[str, Any] = {
     "data": "digits", "objective": "accuracy,-params", "strategy": "predictor", "evaluator": "train", "pruner": "asha",
-    "fidelity": "epochs",
+    "fidelity": "epochs", "scores": "",
     "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [], "epochs": None, "final_epochs": None, "data_limit": None,
     "control": True,
 }  # fmt: skip
@@ -84,6 +84,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     objectives = tuple(parse_objectives(asked["objective"]))
     if data.train.y.ndim < 3 and any("miou" in o.reads for o in objectives):
         raise UserError(f"--objective: miou is for label maps, {data.name} has classes; take accuracy")
+    scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(args.profile or [])
     _check_told(asked["evaluator"], objectives, limits.values(), profiles)
     plan = Plan(
@@ -107,6 +108,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
         storage=args.storage,
         prior=tuple(args.prior or ()),
         inherit=args.inherit,
+        scores=scores,
         profiles=profiles,
         table=looked_up,
     )
@@ -134,6 +136,18 @@ def _table(args: argparse.Namespace) -> tuple[str, str, str]:
     of.column(select, "--select")
     of.column(report, "--report")
     return str(args.table or OURS), select, report
+
+
+def _scores(asked: str, strategy: str, evaluator: str) -> tuple[str, ...]:
+    """The zero-cost scores that are asked for, with commas between."""
+    names = tuple(dict.fromkeys(n.strip() for n in asked.split(",") if n.strip()))
+    for name in names:
+        if name not in PROXIES:
+            raise UserError(f"--scores {asked}: {name!r} is no zero-cost score; {nearest(name, PROXIES)}")
+    if names and (strategy, evaluator) != ("predictor", "train"):
+        got = f"--strategy {strategy} --evaluator {evaluator}"
+        raise UserError(f"--scores {asked}: are read by --strategy predictor beside --evaluator train, got {got}")
+    return names
 
 
 def _profiles(words: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nasforge.report.collect import Run
 
-DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "seed": 0}
+DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "fidelity": "epochs", "seed": 0}
 
 
 def go_on(run: Run) -> list[tuple[str, str]]:
@@ -51,6 +51,14 @@ def _search(run: Run) -> list[str]:
             parts += [f"--{name}", str(told[name])]
     if "epochs" in told.get("recipe", {}):
         parts += ["--epochs", str(told["recipe"]["epochs"])]
+    if told.get("inherit"):
+        parts.append("--inherit")
+    if told.get("scores"):
+        parts += ["--scores", ",".join(told["scores"])]
+    for device in told.get("profiles", {}):  # the manifest knows their times, not where their files lie
+        parts += ["--profile", f"{device}=FILE" if device else "FILE"]
+    if told.get("prior"):
+        parts += ["--prior", *told["prior"]]
     if told.get("baselines"):
         parts += ["--seed-arch", *told["baselines"]]
     if run.summary is not None and run.control is None and told["strategy"] != "random":

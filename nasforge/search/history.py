@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
@@ -10,14 +10,19 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from nasforge.choosers import replay
+from nasforge.cost import count
+from nasforge.errors import UserError
 from nasforge.openings import Scalar
-from nasforge.search.objectives import Limit, Losses, Objective, epoch_losses, losses
+from nasforge.search.objectives import COSTS, Limit, Losses, Objective, epoch_losses, losses
 from nasforge.space import Space
 
 KINDS = {  # of a trial without a record: a table tells no more, and a driver may have died between two lines of the journal
     TrialState.RUNNING: "running", TrialState.WAITING: "running",
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "infeasible", TrialState.FAIL: "interrupted",
 }  # fmt: skip
+COUNTED = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
+Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network of some choices, by name
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class Brief:
     """The search that a strategy serves.
 
     trials: about how many networks will be evaluated. prior: finished and stopped trials of earlier runs on the same space.
+    scores: zero-cost scores that the predictor reads.
     """
 
     space: Space
@@ -52,6 +58,16 @@ class Brief:
     objectives: Sequence[Objective]
     limits: Sequence[Limit] = ()
     prior: Sequence[Seen] = ()
+    scores: Scores | None = None
+
+    def keeps(self, choices: Mapping[str, Scalar]) -> bool:
+        """Whether the network of some choices can be built and keeps the limits on what is counted on paper."""
+        limits = [limit for limit in self.limits if limit.metric in COUNTED]
+        try:
+            cost = count(self.space.draw(replay(choices))[0]) if limits else None
+        except UserError:
+            return False
+        return all(limit.excess(float(getattr(cost, limit.metric))) <= 0 for limit in limits)
 
     def rng(self, ordinal: int) -> Random:
         """The random numbers of the ask with this place in the order: the same after a restart."""

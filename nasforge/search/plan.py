@@ -23,7 +23,8 @@ from nasforge.search.objectives import Limit, Objective
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
-LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}}  # what manifests of older versions lack
+# what manifests of older versions lack
+LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -34,6 +35,7 @@ class Plan:
     fidelity: what grows from rung to rung where trainings pause, see `nasforge.search.pruners`.
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
+    scores: zero-cost scores that the predictor reads beside the graph of a network.
     profiles: files of device profiles that predict latency, by device; the name "" is this machine.
     table: file, column selected and column reported, where the evaluator is a table.
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
@@ -60,6 +62,7 @@ class Plan:
     storage: str | None = None
     prior: tuple[str, ...] = ()
     inherit: bool = False
+    scores: tuple[str, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
 
@@ -83,6 +86,7 @@ class Plan:
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
             "inherit": self.inherit,
+            "scores": list(self.scores),
             "table": None if self.table is None else list(self.table[1:]),
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],

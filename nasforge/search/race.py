@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from nasforge.choosers import random_chooser
 from nasforge.errors import UserError
-from nasforge.search.history import Brief
+from nasforge.search.history import Brief, Scores
 from nasforge.search.objectives import Objective
 from nasforge.search.screen import MOST_MISSES, SAME_AGAIN, STUCK
 from nasforge.search.strategies import strategy, trial_chooser
@@ -51,20 +51,21 @@ class Running:
     value: float = field(compare=False)
 
 
-def race(of: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1) -> Trace:
+def race(of: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1, scores: Scores | None = None) -> Trace:
     """One run until so many different networks are evaluated, or nothing new comes any more.
 
     workers: so many networks are asked for before the first of them is told; they end in the order of simulated durations.
+    scores: zero-cost scores that the strategy may read.
     """
-    return _Race(of, name, seed, evals, select, report).run(workers)
+    return _Race(of, name, seed, evals, select, report, scores).run(workers)
 
 
 class _Race:
     """The state of one run."""
 
-    def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str) -> None:
+    def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str, scores: Scores | None) -> None:
         self.of, self.seed, self.evals, self.select, self.report = of, seed, evals, select, report
-        brief = Brief(of.space, seed, evals, (Objective("value", not of.minimise),))
+        brief = Brief(of.space, seed, evals, (Objective("value", not of.minimise),), scores=scores)
         self.study = optuna.create_study(direction="minimize" if of.minimise else "maximize", sampler=strategy(name, brief))
         self.durations = Random(f"durations/{seed}")
         self.trace = Trace()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +16,11 @@ import optuna
 from optuna.study import StudyDirection
 
 from nasforge.blocks import BLOCKS
+from nasforge.choosers import replay
 from nasforge.errors import UserError
-from nasforge.evaluate import data_of
+from nasforge.evaluate import data_of, zero_cost
 from nasforge.locate import Misfit, locate
+from nasforge.openings import Scalar
 from nasforge.search.clock import Clock
 from nasforge.search.finals import Finals
 from nasforge.search.history import Brief
@@ -105,7 +108,17 @@ def _study(storage: Any, name: str, plan: Plan, strategy_name: str, crew: Crew, 
 def sampler_of(plan: Plan, strategy_name: str, other: int) -> Any:
     """The sampler of a strategy for a plan; `other` as in `_study`."""
     prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
-    return strategy(strategy_name, Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior))
+    brief = Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior)
+    if plan.scores and not other:
+        brief = replace(brief, scores=lambda choices: _zero_cost(plan, brief, choices))
+    return strategy(strategy_name, brief)
+
+
+def _zero_cost(plan: Plan, brief: Brief, choices: Mapping[str, Scalar]) -> Mapping[str, float]:
+    """The zero-cost scores that a plan asks for; none of a network that breaks a limit on paper: it may be too large to be built."""
+    if not brief.keeps(choices):
+        return {}
+    return zero_cost(brief.space.draw(replay(choices))[0], plan.data, plan.seed, plan.scores)
 
 
 def _inside(plan: Plan) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from itertools import pairwise
 from random import Random
@@ -17,12 +18,15 @@ from nasforge.build import opened
 from nasforge.choosers import random_chooser, replay
 from nasforge.errors import UserError
 from nasforge.openings import Opening, Scalar
+from nasforge.search.history import Scores
 from nasforge.search.predictor.features import GROUPS, Features, chains, choice_features, part
+from nasforge.search.predictor.scores import Usual
 from nasforge.space import Choices, Space
 
 MOST_ROWS = 8000  # remembered
 MOST_BLOCKS = 8000
 MOST_SAMPLES = 8
+REFERENCE = 96  # random networks that tell, with the trained ones, what is usual in the space
 MOST_COLUMNS = 1000  # that models read: the commonest
 Matrix = NDArray[np.float64]
 Places = NDArray[np.integer]
@@ -71,8 +75,10 @@ class Coded:
 class Encoder:
     """Rows of networks by their choices. What it remembers spares work and changes no result."""
 
-    def __init__(self, space: Space) -> None:
-        self.space = space
+    def __init__(self, space: Space, scores: Scores | None = None, seed: int = 0) -> None:
+        self.space, self.scores = space, scores
+        self.reference = f"{seed}/reference"
+        self.scored: dict[str, Mapping[str, float]] = {}
         self.rows: dict[tuple[tuple[str, Scalar], ...], Row | None] = {}
         self.blocks: dict[str, Coded] = {}
         self.samples: dict[str, list[tuple[Choices, Row]]] = {}
@@ -84,17 +90,23 @@ class Encoder:
         known = tuple(sorted(choices.items()))
         if known not in self.rows:
             _shorten(self.rows, MOST_ROWS)
-            self.rows[known] = self._encode(choices)
+            row = self._encode(choices)
+            if row is not None and self.scores is not None:
+                row = self._more(row, self.usual.features(self._scored(row, choices)))
+            self.rows[known] = row
         return self.rows[known]
 
     def sample(self, count: int, seed: str) -> list[tuple[Choices, Row]]:
         """Random networks: always the same ones of a seed."""
         if seed not in self.samples:
             _shorten(self.samples, MOST_SAMPLES)
-            rng = Random(seed)
-            drawn = [self.space.draw(random_chooser(rng))[1] for _ in range(count)]
+            drawn = self._drawn(count, seed)
             self.samples[seed] = [(choices, row) for choices in drawn if (row := self.row(choices)) is not None]
         return self.samples[seed]
+
+    def _drawn(self, count: int, seed: str) -> list[Choices]:
+        rng = Random(seed)
+        return [self.space.draw(random_chooser(rng))[1] for _ in range(count)]
 
     def dense(self, rows: Sequence[Row], places: Places) -> Matrix:
         """(rows, places): the numbers of rows in some places of the vocabulary."""
@@ -118,6 +130,27 @@ class Encoder:
         groups = np.array([GROUPS.index(self.words[i].split("/")[0]) for i in places], dtype=np.int64)
         size = np.bincount(groups, minlength=len(GROUPS))[groups]
         return Columns(places, groups, numbers.mean(axis=0), 1 / (numbers.std(axis=0) * np.sqrt(2 * size)))
+
+    # ------------------------------------------------------------ zero-cost scores
+
+    @cached_property
+    def usual(self) -> Usual:
+        """What is usual of scores: in random networks."""
+        rows = [(self._encode(choices), choices) for choices in self._drawn(REFERENCE, self.reference)]
+        return Usual([self._scored(row, choices) for row, choices in rows if row is not None])
+
+    def _scored(self, row: Row, choices: Mapping[str, Scalar]) -> Mapping[str, float]:
+        """The scores of a network, once for all that compute the same."""
+        if row.name not in self.scored:
+            assert self.scores is not None
+            _shorten(self.scored, MOST_ROWS)
+            self.scored[row.name] = self.scores(choices)
+        return self.scored[row.name]
+
+    def _more(self, row: Row, features: Features) -> Row:
+        """The row with features that it does not have."""
+        places = np.concatenate([row.places, [self._place(word) for word in features]]).astype(np.int32)
+        return Row(row.name, places, np.concatenate([row.numbers, list(features.values())]).astype(np.float32))
 
     # ------------------------------------------------------------ one network
 

@@ -1,7 +1,8 @@
 """Features of an architecture: numbers by name, in groups, from its choices and from the live graph of its canonical form.
 
 Groups, the part of a name before `/`: `choice` (openings), `op` (how many of which operations, how wide, how deep), `path` (what lies
-between input and output of a block), `real` (the same without what only passes on), `near` (an operation with its neighbours).
+between input and output of a block), `real` (the same without what only passes on), `near` (an operation with its neighbours), `score`
+(what zero-cost proxies say, where a search asks for them: `nasforge.search.predictor.scores`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nasforge.arch import Node, split
 from nasforge.openings import Opening, Scalar
 from nasforge.search.predictor.graph import SKIP, START, Graph, graph_of, label
 
-GROUPS = ("choice", "op", "path", "real", "near")
+GROUPS = ("choice", "op", "path", "real", "near", "score")
 MOST_PATHS = 200  # a block with more is told by its operations and their neighbours alone
 Features = dict[str, float]
 

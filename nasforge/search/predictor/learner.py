@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nasforge.search.history import Brief
 from nasforge.search.objectives import COSTS, MEASURED
 from nasforge.search.predictor.cases import Case
-from nasforge.search.predictor.encoder import Columns, Encoder, Row
+from nasforge.search.predictor.encoder import REFERENCE, Columns, Encoder, Row
 from nasforge.search.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
 from nasforge.search.predictor.models import (
     MOST_FITTED,
@@ -28,7 +28,6 @@ from nasforge.search.predictor.models import (
     matern,
 )
 
-REFERENCE = 96  # random networks that tell, with the cases, what is usual in the space
 MOST_LEARNED = 300  # cases that a model learns from: the best, the latest, some others
 GROWTH = 1.25  # columns and weights are fitted anew when there are so many times more cases
 REFITS = 25  # trees are grown anew when there is a 25th more cases
@@ -64,7 +63,7 @@ class Learner:
 
     def _basis(self, cases: Sequence[Case]) -> Basis:
         known = evidence(cases)
-        reference = [row for _, row in self.encoder.sample(REFERENCE, f"{self.brief.seed}/reference")]
+        reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
         columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
         learnt = targets(known.points)
         some = chosen(learnt, MOST_FITTED, 0)

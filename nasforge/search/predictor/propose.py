@@ -11,9 +11,6 @@ from random import Random
 
 import numpy as np
 
-from nasforge.choosers import replay
-from nasforge.cost import count
-from nasforge.errors import UserError
 from nasforge.search.history import Brief, History
 from nasforge.search.objectives import COSTS, Objective
 from nasforge.search.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
@@ -32,7 +29,6 @@ STARTS = 10  # random networks to begin with
 TRIES = 20  # at a random network of a new function
 TREES = 0.5  # share of asks that trees judge
 LOOKS = 6  # candidates whose costs are counted before one is taken
-COUNTED = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
 
 Judge = Callable[[Sequence[Candidate]], Vector]
 
@@ -47,7 +43,7 @@ class Predictor:
 
     def __init__(self, brief: Brief) -> None:
         self.brief = brief
-        self.encoder = Encoder(brief.space)
+        self.encoder = Encoder(brief.space, brief.scores, brief.seed)
         self.cases = Cases(brief, self.encoder)
         self.learner = Learner(brief, self.encoder)
         self.starts = max(LEAST, min(STARTS, brief.trials // 4))
@@ -128,15 +124,8 @@ class Predictor:
     def first_within(self, found: Sequence[Candidate], worth: Vector) -> Choices:
         """The choices of the worthiest candidate whose counted costs keep the limits; of the worthiest where the first few do not."""
         order = np.argsort(-worth, kind="stable")
-        limits = [limit for limit in self.brief.limits if limit.metric in COUNTED]
-        for i in order[: LOOKS if limits else 0]:
-            try:
-                cost = count(self.brief.space.draw(replay(found[i].choices))[0])
-            except UserError:
-                continue
-            if all(limit.excess(float(getattr(cost, limit.metric))) <= 0 for limit in limits):
-                return found[i].choices
-        return found[order[0]].choices
+        looked = order[: LOOKS if self.brief.limits else 0]
+        return next((found[i].choices for i in looked if self.brief.keeps(found[i].choices)), found[order[0]].choices)
 
 
 def on_paper(objective: Objective) -> bool:
