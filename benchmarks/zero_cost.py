@@ -2,10 +2,12 @@
 
     python benchmarks/zero_cost.py --table nb201.csv.gz --proxies nb201_proxies.npz [--select c10_valid_e12]
         [--names nwot,synflow,jacov,grad_norm] [--seeds 50] [--first 0] [--evals 20,30,40,50,70] [--workers 1]
+    python benchmarks/zero_cost.py --time cell,mobile [--data digits]
 
 The scores are those that NAS-Bench-Suite-Zero published, of CIFAR-10; a search computes its own (`nasforge search --scores`). Cells that
 have operations which nothing reads have none in the file: those of the cell that computes the same stand for them, and the least of all
-for cells that compute nothing.
+for cells that compute nothing. With --time: milliseconds of the processor for each score of a random network of packaged spaces, one
+thread, building included.
 """
 
 from __future__ import annotations
@@ -13,26 +15,40 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
+import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import optuna
+import torch
 
-from nasforge.commands.common import table
+from nasforge.choosers import random_chooser
+from nasforge.commands.common import space_named, table
+from nasforge.evaluate import DataSpec, data_of, fit_to_data, zero_cost
 from nasforge.openings import Scalar
+from nasforge.proxies import PROXIES
 from nasforge.search.history import Scores
 from nasforge.search.race import race
+from nasforge.space import Space
 from nasforge.tables import Table, read_table
 
 DATA = "cifar10"
+TIMED = 10  # networks
+TIMED_IMAGES = 1000
 
 
 def main() -> None:
     args = _arguments()
+    if args.time:
+        print(table(["space", *PROXIES], [[name, *took(name, args.data)] for name in args.time.split(",")]))
+        return
     evals = [int(n) for n in args.evals.split(",")]
     of = read_table(args.table)
-    kinds = {"without": None, "with scores": scores_of(of, args.proxies, args.names.split(","))}
+    asked: Counter[str] = Counter()
+    kinds = {"without": None, "with scores": scores_of(of, args.proxies, args.names.split(","), asked)}
     regrets = {}
     for name, scores in kinds.items():
         seeds = range(args.first, args.first + args.seeds)
@@ -42,23 +58,30 @@ def main() -> None:
     gained = [[b - a for a, b in zip(regrets["without"][n], regrets["with scores"][n], strict=True)] for n in evals]
     print(f"{args.select}: regret after so many evaluations, mean of {args.seeds} runs with its standard error")
     print(table(["predictor", *map(str, evals)], [*rows, ["difference, run by run", *map(told, gained)]]))
+    print(f"networks scored in a run of {max(evals)}: {asked.total() / args.seeds:.0f}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--proxies", type=Path, required=True)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--table", type=Path)
+    what.add_argument("--time", metavar="SPACES")
+    parser.add_argument("--proxies", type=Path)
+    parser.add_argument("--data", default="digits")
     parser.add_argument("--select", default="c10_valid_e12")
     parser.add_argument("--names", default="nwot,synflow,jacov,grad_norm")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--evals", default="20,30,40,50,70")
     parser.add_argument("--workers", type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.table and not args.proxies:
+        parser.error("--table needs --proxies FILE")
+    return args
 
 
-def scores_of(of: Table, proxies: Path, names: list[str]) -> Scores:
-    """The scores of a cell of the table by its choices; none of a cell without any operation that is read."""
+def scores_of(of: Table, proxies: Path, names: list[str], asked: Counter[str]) -> Scores:
+    """The scores of a cell of the table by its choices, each counted in `asked`."""
     columns = {name: np.load(proxies)[f"{DATA}/{name}"] for name in names}
     same = of.column("unique_id")
     first: dict[float, int] = {}
@@ -67,10 +90,27 @@ def scores_of(of: Table, proxies: Path, names: list[str]) -> Scores:
             first.setdefault(number, i)
 
     def scores(choices: Mapping[str, Scalar]) -> Mapping[str, float]:
+        asked["scores"] += 1
         place = first.get(of.evaluate(dict(choices), "unique_id"))
         return {name: -math.inf if place is None else float(column[place]) for name, column in columns.items()}
 
     return scores
+
+
+def took(name: str, data: str) -> list[str]:
+    """The median milliseconds of each score over random networks of a space."""
+    spec = DataSpec(data, limit=TIMED_IMAGES)
+    space = Space(fit_to_data(space_named(name), data_of(spec)))
+    archs = [space.draw(random_chooser(Random(i)))[0] for i in range(TIMED)]
+    out = []
+    for score in PROXIES:
+        times = []
+        for arch in archs:
+            began = time.process_time()
+            zero_cost(arch, spec, 0, [score])
+            times.append(1000 * (time.process_time() - began))
+        out.append(f"{statistics.median(times):.0f}")
+    return out
 
 
 def told(values: list[float]) -> str:
@@ -80,4 +120,5 @@ def told(values: list[float]) -> str:
 
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)
     main()
