@@ -16,7 +16,6 @@ import argparse
 import math
 import statistics
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -47,18 +46,21 @@ def main() -> None:
         return
     evals = [int(n) for n in args.evals.split(",")]
     of = read_table(args.table)
-    asked: Counter[str] = Counter()
-    kinds = {"without": None, "with scores": scores_of(of, args.proxies, args.names.split(","), asked)}
-    regrets = {}
-    for name, scores in kinds.items():
-        seeds = range(args.first, args.first + args.seeds)
-        runs = [race(of, "predictor", seed, max(evals), args.select, args.select, args.workers, scores) for seed in seeds]
+    kinds = ("without", "with scores")
+    regrets, scored = {}, 0
+    for name in kinds:
+        runs = []
+        for seed in range(args.first, args.first + args.seeds):
+            known: dict[str, Mapping[str, float]] = {}
+            scores = scores_of(of, args.proxies, args.names.split(","), known) if name == "with scores" else None
+            runs.append(race(of, "predictor", seed, max(evals), args.select, args.select, args.workers, scores))
+            scored += len(known)
         regrets[name] = {n: [of.best(args.select) - run.best[run.at(n)] for run in runs] for n in evals}
     rows = [[name, *(told(regrets[name][n]) for n in evals)] for name in kinds]
     gained = [[b - a for a, b in zip(regrets["without"][n], regrets["with scores"][n], strict=True)] for n in evals]
     print(f"{args.select}: regret after so many evaluations, mean of {args.seeds} runs with its standard error")
     print(table(["predictor", *map(str, evals)], [*rows, ["difference, run by run", *map(told, gained)]]))
-    print(f"networks scored in a run of {max(evals)}: {asked.total() / args.seeds:.0f}")
+    print(f"networks scored in a run of {max(evals)}: {scored / args.seeds:.0f}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -80,8 +82,8 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def scores_of(of: Table, proxies: Path, names: list[str], asked: Counter[str]) -> Scores:
-    """The scores of a cell of the table by its choices, each counted in `asked`."""
+def scores_of(of: Table, proxies: Path, names: list[str], known: dict[str, Mapping[str, float]]) -> Scores:
+    """The scores of a cell of the table by its choices, kept in `known` by its key: cells that compute the same have those of the first."""
     columns = {name: np.load(proxies)[f"{DATA}/{name}"] for name in names}
     same = of.column("unique_id")
     first: dict[float, int] = {}
@@ -90,9 +92,11 @@ def scores_of(of: Table, proxies: Path, names: list[str], asked: Counter[str]) -
             first.setdefault(number, i)
 
     def scores(choices: Mapping[str, Scalar]) -> Mapping[str, float]:
-        asked["scores"] += 1
-        place = first.get(of.evaluate(dict(choices), "unique_id"))
-        return {name: -math.inf if place is None else float(column[place]) for name, column in columns.items()}
+        key = of.key(dict(choices))
+        if key not in known:
+            place = first.get(of.evaluate(dict(choices), "unique_id"))
+            known[key] = {name: -math.inf if place is None else float(column[place]) for name, column in columns.items()}
+        return known[key]
 
     return scores
 

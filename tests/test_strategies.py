@@ -25,13 +25,17 @@ from nasforge.space import Space
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
 
 
-@pytest.fixture(params=sorted(STRATEGIES))
+SCORES = {"predictor with scores": ("synflow", "naswot")}
+
+
+@pytest.fixture(params=[*sorted(STRATEGIES), *SCORES])
 def plan(request: pytest.FixtureRequest) -> Plan:
     return Plan(
         fit_to_data(parse(SPACE), data_of(DATA)),
         DATA,
         tuple(parse_objectives("accuracy,-params")),
-        strategy=request.param,
+        strategy=request.param.split()[0],
+        scores=SCORES.get(request.param, ()),
         trials=12,
         finalists=1,
         final_seeds=1,

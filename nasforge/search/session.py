@@ -16,6 +16,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from nasforge.blocks import BLOCKS
+from nasforge.build import key
 from nasforge.choosers import replay
 from nasforge.errors import UserError
 from nasforge.evaluate import data_of, zero_cost
@@ -23,7 +24,7 @@ from nasforge.locate import Misfit, locate
 from nasforge.openings import Scalar
 from nasforge.search.clock import Clock
 from nasforge.search.finals import Finals
-from nasforge.search.history import Brief
+from nasforge.search.history import Brief, Scores
 from nasforge.search.ledger import COUNTED, Ledger
 from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
 from nasforge.search.prior import seen_before
@@ -33,6 +34,7 @@ from nasforge.space import Space
 from nasforge.storage.crew import Crew
 from nasforge.storage.opened import DriverLock, open_storage
 
+MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
 
 
@@ -110,15 +112,27 @@ def sampler_of(plan: Plan, strategy_name: str, other: int) -> Any:
     prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
     brief = Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior)
     if plan.scores and not other:
-        brief = replace(brief, scores=lambda choices: _zero_cost(plan, brief, choices))
+        brief = replace(brief, scores=_zero_cost(plan, brief))
     return strategy(strategy_name, brief)
 
 
-def _zero_cost(plan: Plan, brief: Brief, choices: Mapping[str, Scalar]) -> Mapping[str, float]:
-    """The zero-cost scores that a plan asks for; none of a network that breaks a limit on paper: it may be too large to be built."""
-    if not brief.keeps(choices):
-        return {}
-    return zero_cost(brief.space.draw(replay(choices))[0], plan.data, plan.seed, plan.scores)
+def _zero_cost(plan: Plan, brief: Brief) -> Scores:
+    """The zero-cost scores that a plan asks for, worked out once for networks that compute the same.
+
+    None of a network that breaks a limit on paper: it may be too large to be built.
+    """
+    known: dict[str, Mapping[str, float]] = {}
+
+    def scores(choices: Mapping[str, Scalar]) -> Mapping[str, float]:
+        arch, _ = brief.space.draw(replay(choices))
+        name = key(arch)
+        if name not in known:
+            if len(known) >= MOST_SCORED:
+                del known[next(iter(known))]
+            known[name] = zero_cost(arch, plan.data, plan.seed, plan.scores) if brief.keeps(choices) else {}
+        return known[name]
+
+    return scores
 
 
 def _inside(plan: Plan) -> dict[str, dict[str, Any]]:

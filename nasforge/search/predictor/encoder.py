@@ -78,7 +78,6 @@ class Encoder:
     def __init__(self, space: Space, scores: Scores | None = None, seed: int = 0) -> None:
         self.space, self.scores = space, scores
         self.reference = f"{seed}/reference"
-        self.scored: dict[str, Mapping[str, float]] = {}
         self.rows: dict[tuple[tuple[str, Scalar], ...], Row | None] = {}
         self.blocks: dict[str, Coded] = {}
         self.samples: dict[str, list[tuple[Choices, Row]]] = {}
@@ -92,7 +91,7 @@ class Encoder:
             _shorten(self.rows, MOST_ROWS)
             row = self._encode(choices)
             if row is not None and self.scores is not None:
-                row = self._more(row, self.usual.features(self._scored(row, choices)))
+                row = self._more(row, self.usual.features(self.scores(choices)))
             self.rows[known] = row
         return self.rows[known]
 
@@ -136,16 +135,8 @@ class Encoder:
     @cached_property
     def usual(self) -> Usual:
         """What is usual of scores: in random networks."""
-        rows = [(self._encode(choices), choices) for choices in self._drawn(REFERENCE, self.reference)]
-        return Usual([self._scored(row, choices) for row, choices in rows if row is not None])
-
-    def _scored(self, row: Row, choices: Mapping[str, Scalar]) -> Mapping[str, float]:
-        """The scores of a network, once for all that compute the same."""
-        if row.name not in self.scored:
-            assert self.scores is not None
-            _shorten(self.scored, MOST_ROWS)
-            self.scored[row.name] = self.scores(choices)
-        return self.scored[row.name]
+        assert self.scores is not None
+        return Usual([self.scores(c) for c in self._drawn(REFERENCE, self.reference) if self._encode(c) is not None])
 
     def _more(self, row: Row, features: Features) -> Row:
         """The row with features that it does not have."""
