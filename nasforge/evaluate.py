@@ -203,7 +203,7 @@ def proxy(job: Job, on_epoch: OnEpoch) -> Result:
     return result
 
 
-def zero_cost(arch: Arch, spec: DataSpec, seed: int, names: Sequence[str], device: str = "cpu") -> dict[str, float]:
+def zero_cost(arch: Arch, spec: DataSpec, seed: int, names: Sequence[str]) -> dict[str, float]:
     """The named zero-cost scores of a network; minus infinity where one is no finite number, none at all where it cannot be built.
 
     The random numbers of this process go on as if it had not been asked.
@@ -212,7 +212,7 @@ def zero_cost(arch: Arch, spec: DataSpec, seed: int, names: Sequence[str], devic
         torch.manual_seed(seed)
         result = Result()
         with failures_in(result):
-            found = _scores(build(arch).to(device), at_input(data_of(spec), arch), seed, device, names)
+            found = _scores(build(arch), at_input(data_of(spec), arch), seed, "cpu", names)
             return {name: value if value > proxies.NONE else -math.inf for name, value in found.items()}
     return {}
 

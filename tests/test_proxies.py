@@ -88,10 +88,10 @@ def test_scores_beside_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """A whole search whose predictor reads scores, decided again alike from its journal."""
     space = tmp_path / "space.yaml"
     block = "conv: {out: {choose: [4, 6, 8, 12]}, kernel: {choose: [1, 3, 5]}}"
-    space.write_text(f"input: [1, 8, 8]\nclasses: 10\nbody: [{block}]\nhead: [gap_head]\n")
+    space.write_text(f"input: [1, 8, 8]\nclasses: 10\nbody: [{block}]\nhead: [gap_head]\nsearch: {{scores: [synflow, naswot]}}\n")
     run = str(tmp_path / "run")
     command = ["search", str(space), "--data-limit", "200", "--trials", "6", "--epochs", "1", "--final-epochs", "1", "--finalists", "1"]
-    assert main([*command, "--final-seeds", "1", "--no-control", "--scores", "synflow,naswot", "--run", run, "--json"]) == 0
+    assert main([*command, "--final-seeds", "1", "--no-control", "--run", run, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["finished"] + json.loads(Path(run, "summary.json").read_text())["pruned"] == 6
     assert json.loads(Path(run, "manifest.json").read_text())["scores"] == ["synflow", "naswot"]
     assert main(["replay", run]) == 0

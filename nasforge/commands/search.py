@@ -138,8 +138,9 @@ def _table(args: argparse.Namespace) -> tuple[str, str, str]:
     return str(args.table or OURS), select, report
 
 
-def _scores(asked: str, strategy: str, evaluator: str) -> tuple[str, ...]:
-    """The zero-cost scores that are asked for, with commas between."""
+def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[str, ...]:
+    """The zero-cost scores that are asked for: with commas between, or a list in a space file."""
+    asked = asked if isinstance(asked, str) else ",".join(map(str, asked))
     names = tuple(dict.fromkeys(n.strip() for n in asked.split(",") if n.strip()))
     for name in names:
         if name not in PROXIES:

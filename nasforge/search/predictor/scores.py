@@ -1,7 +1,7 @@
 """Zero-cost scores as features, where a search asks for them: what proxies say of the untrained network, against random networks.
 
 A score alone is a poor guide; beside the outcomes of what was trained, models learn how far to trust it. Source: White et al. 2021 (How
-powerful are performance predictors in neural architecture search?), section 5.
+powerful are performance predictors in neural architecture search?), the predictor OMNI.
 """
 
 from __future__ import annotations
