@@ -1,11 +1,12 @@
 """Strategies on tables with two objectives, accuracy against parameters: how much of the best hypervolume they have missed, by evaluations.
 
     python benchmarks/two_objectives.py [--tables nb201.csv.gz:c10_valid_e12:params_cifar10,digits] [--strategies predictor,nsga2,random]
-        [--seeds 20] [--first 0] [--evals 24,50,100] [--half]
+        [--seeds 20] [--first 0] [--evals 24,50,100] [--half] [--proxies nb201_proxies.npz]
 
 A table is named by its file, its accuracy in % and its parameters; `digits` is the packaged one. Printed: the share, in %, of the
 hypervolume of all networks of the table that a run has not reached, mean over seeds with its standard error. The reference point is the
-worst of the table in each objective, with `--half` the median of the accuracy; errors and parameters count as powers of ten.
+worst of the table in each objective, with `--half` the median of the accuracy; errors and parameters count as powers of ten. With
+`--proxies` the predictor reads zero-cost scores of NAS-Bench-201 (`zero_cost.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState
+from zero_cost import NAMES, scores_of
 
 from nasforge.commands.common import table
 from nasforge.search.history import Brief
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evals", default="24,50,100")
     parser.add_argument("--half", action="store_true", help="only the more accurate half of the table counts")
+    parser.add_argument("--proxies", type=Path)
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     evals = [int(n) for n in args.evals.split(",")]
@@ -47,7 +50,7 @@ def main() -> None:
         file, accuracy, params = name.split(":") if ":" in name else (str(OURS), "val", "params")
         of = _Trained(file, accuracy, params, args.half)
         for one in args.strategies.split(","):
-            runs = [_run(of, one, seed, max(evals)) for seed in range(args.first, args.first + args.seeds)]
+            runs = [_run(of, one, seed, max(evals), args.proxies) for seed in range(args.first, args.first + args.seeds)]
             rows.append((Path(of.table.name).name, one, *(_words([of.missed(run[:n]) for run in runs]) for n in evals)))
     print(table(("table", "strategy", *(f"missed after {n}, %" for n in evals)), rows))
 
@@ -87,9 +90,11 @@ def _front(points: Sequence[Point]) -> list[Point]:
     return out
 
 
-def _run(of: _Trained, name: str, seed: int, evals: int) -> list[Point]:
+def _run(of: _Trained, name: str, seed: int, evals: int, proxies: Path | None) -> list[Point]:
     """What one run evaluated, in order; as in a search, a network that computes what an earlier one did costs nothing."""
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy(name, Brief(of.table.space, seed, evals, OBJECTIVES)))
+    scores = scores_of(of.table, proxies, NAMES, {}) if proxies else None
+    brief = Brief(of.table.space, seed, evals, OBJECTIVES, scores=scores)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy(name, brief))
     seen: dict[str, dict[str, float]] = {}
     misses = 0
     while len(seen) < evals and misses < MOST_MISSES:

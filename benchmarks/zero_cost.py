@@ -16,7 +16,7 @@ import argparse
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -35,6 +35,7 @@ from nasforge.space import Space
 from nasforge.tables import Table, read_table
 
 DATA = "cifar10"
+NAMES = ("nwot", "synflow", "jacov", "grad_norm")
 TIMED = 10  # networks
 TIMED_IMAGES = 1000
 
@@ -71,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--proxies", type=Path)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--select", default="c10_valid_e12")
-    parser.add_argument("--names", default="nwot,synflow,jacov,grad_norm")
+    parser.add_argument("--names", default=",".join(NAMES))
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--evals", default="20,30,40,50,70")
@@ -82,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
-def scores_of(of: Table, proxies: Path, names: list[str], known: dict[str, Mapping[str, float]]) -> Scores:
+def scores_of(of: Table, proxies: Path, names: Sequence[str], known: dict[str, Mapping[str, float]]) -> Scores:
     """The scores of a cell of the table by its choices, kept in `known` by its key: cells that compute the same have those of the first."""
     columns = {name: np.load(proxies)[f"{DATA}/{name}"] for name in names}
     same = of.column("unique_id")
