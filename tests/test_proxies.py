@@ -15,9 +15,9 @@ from nasforge.build import build
 from nasforge.cli import main
 from nasforge.data import load
 from nasforge.evaluate import DataSpec, Job, zero_cost
-from nasforge.search.history import Brief
 from nasforge.search.objectives import Objective, parse_limit
-from nasforge.space import Space
+from nasforge.search.plan import Plan
+from nasforge.search.session import sampler_of
 from nasforge.zoo.small import small
 
 
@@ -127,6 +127,9 @@ def test_scores_of_a_network_leave_the_random_numbers_alone() -> None:
 
 
 def test_what_breaks_a_limit_on_paper_is_not_built() -> None:
-    brief = Brief(Space({"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": {"choose": [4, 4000]}}}], "head": ["gap_head"]}),
-                  0, 9, (Objective("accuracy", True),), (parse_limit("params<=2000"), parse_limit("latency_ms<=1")))  # fmt: skip
+    space = {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": {"choose": [4, 4000]}}}], "head": ["gap_head"]}
+    limits = (parse_limit("params<=2000"), parse_limit("latency_ms<=1"))
+    plan = Plan(space, DataSpec("digits", limit=200), (Objective("accuracy", True),), limits, scores=("synflow",))
+    brief = sampler_of(plan, "predictor", 0).brief
     assert [brief.keeps({"body.0.conv.out": out}) for out in (4, 4000)] == [True, False]
+    assert [set(brief.scores({"body.0.conv.out": out})) for out in (4, 4000)] == [{"synflow"}, set()]

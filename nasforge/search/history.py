@@ -21,7 +21,7 @@ KINDS = {  # of a trial without a record: a table tells no more, and a driver ma
     TrialState.RUNNING: "running", TrialState.WAITING: "running",
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "infeasible", TrialState.FAIL: "interrupted",
 }  # fmt: skip
-COUNTED = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
+ON_PAPER = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
 Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network of some choices, by name
 
 
@@ -62,7 +62,7 @@ class Brief:
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
         """Whether the network of some choices can be built and keeps the limits on what is counted on paper."""
-        limits = [limit for limit in self.limits if limit.metric in COUNTED]
+        limits = [limit for limit in self.limits if limit.metric in ON_PAPER]
         try:
             cost = count(self.space.draw(replay(choices))[0]) if limits else None
         except UserError:
