@@ -1,0 +1,191 @@
+"""What trainings and searches give that must not change under a refactoring: learning curves, and the choices that strategies ask for.
+
+`python tests/golden/record.py FILE` writes them with all digits; two such files are the same before and after a refactoring. The tests
+compare with `golden.json`: choices exactly, curves up to what another processor rounds otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from nasforge.build import build, key
+from nasforge.choosers import random_chooser
+from nasforge.cost import count
+from nasforge.data import load
+from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data, train
+from nasforge.files import find_space, read
+from nasforge.search.objectives import parse_limit, parse_objectives
+from nasforge.search.plan import Plan
+from nasforge.search.session import search
+from nasforge.space import Space
+from nasforge.train import Recipe, default_recipe, fit, score
+
+SPACES = {"digits": "digits", "mixed": "pictures", "sequence": "digits", "unet": "maps"}  # and what each is trained on
+OBJECTIVES = {"digits": "accuracy,-params", "mixed": "accuracy,-macs", "sequence": "accuracy", "unet": "miou,-params"}
+RECIPES: dict[str, dict[str, Any]] = {
+    "short": {"epochs": 2},
+    "whole": {"epochs": 3, "early_stopping": 1, "grad_clip": None, "data_fraction": 0.5},
+    "mixed up": {"epochs": 2, "augment": {"mixup": 0.2}, "init": "he", "optimizer": "nesterov", "schedule": "onecycle", "ema": None},
+    "small": {"epochs": 2, "resolution": 0.5},
+}
+
+
+def written(folder: Path) -> dict[str, str]:
+    """Data sets by name: digits, and random pictures and label maps with something to learn, written into a folder."""
+    rng = np.random.default_rng(0)
+    y = np.arange(160) % 4
+    x = (rng.integers(0, 120, (160, 3, 32, 32)) + 30 * y[:, None, None, None]).astype(np.uint8)
+    np.savez(folder / "pictures.npz", x=x, y=y)
+    x = rng.integers(0, 256, (30, 3, 48, 48)).astype(np.uint8)
+    x[:, :, :24] //= 2
+    maps = (x[:, 0] > 100).astype(np.int64) + (x[:, 1] > 150)
+    maps[:, :2] = 255
+    np.savez(folder / "maps.npz", x=x, y=maps)
+    return {"digits": "digits", **{name: str(folder / f"{name}.npz") for name in ("pictures", "maps")}}
+
+
+def networks(space: str, data: Any, wanted: int = 2) -> list[Any]:
+    """The first networks drawn of a space, fitted to the data."""
+    raw, found, seed = Space(fit_to_data(read(find_space(space)), data)), [], 0
+    while len(found) < wanted:
+        arch, _ = raw.draw(random_chooser(random.Random(seed)))
+        seed += 1
+        if count(arch).macs < (6e6 if space != "unet" else 4e7):
+            found.append(arch)
+    return found
+
+
+def curves(folder: Path) -> dict[str, Any]:
+    """The curve, the metrics and the test scores of short trainings, by space and recipe."""
+    out: dict[str, Any] = {}
+    for space, source in SPACES.items():
+        data = load(written(folder)[source], limit=400)
+        for number, arch in enumerate(networks(space, data)):
+            for name, changes in RECIPES.items():
+                if (source == "maps" and name in ("mixed up", "small")) or (space == "sequence" and name == "small"):
+                    continue
+                recipe = Recipe.of({**default_recipe(data, full=name == "whole").to_dict(), **changes})
+                torch.manual_seed(number)
+                model = build(arch)
+                fitted = fit(model, data, recipe, seed=number)
+                rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.curve]
+                out[f"{space} {number} {name}"] = {"curve": rows, "metrics": fitted.metrics, "test": score(model, data.test)}
+    return out
+
+
+class MadeUp:
+    """A runner that gives each job made-up scores, a function of its network."""
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        while (todo := next_job()) is not None:
+            number, job = todo
+            result = Result()
+            for epoch in range(1, job.recipe["epochs"] + 1):
+                row = {"epoch": epoch, "lr": 0.1, "seconds": 0.0, **made_up(job.arch, epoch / job.recipe["epochs"])}
+                result.curve.append(row)
+                if on_epoch(number, row):
+                    result.stopped = "pruned"
+                    break
+            result.metrics = {"accuracy": row["accuracy"], "loss": row["val_loss"], "miou": row["miou"]}
+            result.test = dict(result.metrics) if job.test else {}
+            on_end(number, result)
+
+    def close(self) -> None:
+        pass
+
+
+def made_up(arch: Any, part: float) -> dict[str, float]:
+    """Scores after a part of a training."""
+    chance = random.Random(key(arch)).random()
+    score_ = (0.99 - 0.4 * math.exp(-((count(arch).params / 3000) ** 0.5)) - 0.05 * chance) * (1 - 0.5 * math.exp(-4 * part))
+    return {"accuracy": score_, "miou": score_**2, "loss": 2 * (1 - score_), "val_loss": 2.2 * (1 - score_)}
+
+
+def asks(folder: Path) -> dict[str, Any]:
+    """The choices that searches ask for and what becomes of their trials, by space and strategy."""
+    out: dict[str, Any] = {}
+    for space, source in SPACES.items():
+        spec = DataSpec(written(folder)[source], 400)
+        for strategy, pruner in (("predictor", "asha"), ("nsga2", "halving"), ("tpe", "median"), ("local", "none")):
+            if space != "digits" and strategy in ("tpe", "local"):
+                continue
+            plan = Plan(
+                space=fit_to_data(read(find_space(space)), data_of(spec)), data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])),
+                limits=(parse_limit("params<=600000" if space == "unet" else "params<=60000"),), strategy=strategy, pruner=pruner, trials=16, recipe={"epochs": 9},
+                final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
+            )  # fmt: skip
+            run = folder / f"{space}-{strategy}"
+            summary = search(plan, run, MadeUp, lambda status: None)
+            out[f"{space} {strategy} {pruner}"] = {**trials_of(run), "summary": plain(summary)}
+    return out
+
+
+def trainings(folder: Path) -> dict[str, Any]:
+    """A search of real trainings in this process."""
+
+    class Here:
+        def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+            while (todo := next_job()) is not None:
+                number, job = todo
+                on_end(number, train(job, lambda epoch, row: on_epoch(number, {**row, "epoch": epoch})))
+
+        def close(self) -> None:
+            pass
+
+    spec = DataSpec("digits", 300)
+    plan = Plan(
+        space=fit_to_data(read(find_space("digits")), data_of(spec)), data=spec, objectives=tuple(parse_objectives("accuracy,-params")),
+        limits=(parse_limit("macs<=100000"),), trials=6, recipe={"epochs": 4}, final_recipe={"epochs": 2}, finalists=2, final_seeds=2,
+        baselines={"plain": {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 8}}], "head": ["gap_head"]}},
+    )  # fmt: skip
+    summary = search(plan, folder / "real", Here, lambda status: None)
+    return {**trials_of(folder / "real"), "summary": plain(summary)}
+
+
+def trials_of(run: Path) -> dict[str, Any]:
+    """The trials of the studies of a run as plain data, without times."""
+    found: dict[str, Any] = {}
+    for line in (run / "study.journal").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if "param_name" in entry:
+            found.setdefault(f"trial {entry['trial_id']}", {})[entry["param_name"]] = entry["param_value_internal"]
+        record = (entry.get("user_attr") or {}).get("record")
+        if record and "trial_id" in entry:
+            found[f"record {entry['trial_id']}"] = without_times(record)
+    return found
+
+
+def without_times(record: Any) -> Any:
+    if isinstance(record, dict):
+        return {k: without_times(v) for k, v in record.items() if k != "seconds"}
+    return [without_times(v) for v in record] if isinstance(record, list) else record
+
+
+def plain(summary: dict[str, Any]) -> dict[str, Any]:
+    """What of a summary does not depend on folders and times."""
+    names = ("name", "key", "metric", "params", "macs", "val", "test_mean", "test_std", "search_val")
+    rows = [{n: row[n] for n in names} for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"])]
+    return {"rows": rows, "best": summary["best"]["name"], "hypervolume": summary["hypervolume"]}
+
+
+def recorded() -> dict[str, Any]:
+    """Everything, as JSON reads it back."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return json.loads(json.dumps({"curves": curves(folder), "asks": asks(folder), "trainings": trainings(folder)}))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(json.dumps(recorded(), indent=0), encoding="utf-8")
