@@ -22,15 +22,15 @@ from typing import Any
 import optuna
 
 from nasforge.commands.common import space_named, table
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.objectives.objective import hypervolume, limits_of, parse_objectives, scaled
 from nasforge.runners.local import LocalRunner
-from nasforge.search.clock import Clock
-from nasforge.search.ledger import Ledger
-from nasforge.search.objectives import hypervolume, limits_of, parse_objectives, scaled
 from nasforge.search.plan import Plan, shared_identity
+from nasforge.search.records import Ledger
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.storage.crew import Crew
-from nasforge.storage.opened import open_storage
+from nasforge.search.timing import Clock
+from nasforge.storage.drivers import Crew
+from nasforge.storage.open import open_storage
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 STRATEGIES = ("predictor", "random")

@@ -26,20 +26,20 @@ from typing import Any
 
 import optuna
 
-from nasforge.build import key
-from nasforge.choosers import random_chooser, replay
 from nasforge.commands.common import space_named, table
-from nasforge.cost import count
-from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.evaluation.tables.nasbench_nlp import recurrent_curves, recurrent_rows
+from nasforge.networks.build import key
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import Objective, hypervolume, parse_objectives, scaled
 from nasforge.runners.local import LocalRunner
-from nasforge.search.ledger import Ledger, Record
-from nasforge.search.objectives import Objective, hypervolume, parse_objectives, scaled
 from nasforge.search.plan import Plan
-from nasforge.search.pruners import PRUNERS
+from nasforge.search.records import Ledger, Record
 from nasforge.search.session import search
-from nasforge.space import Space
-from nasforge.storage.opened import open_storage
-from nasforge.tables.recurrent import recurrent_curves, recurrent_rows
+from nasforge.spaces.choosers import random_chooser, replay
+from nasforge.spaces.space import Space
+from nasforge.storage.open import open_storage
+from nasforge.strategies.schedulers import PRUNERS
 
 SHARE = 3  # the search without early stopping sees one network in so many
 

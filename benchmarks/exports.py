@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from nasforge import zoo
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import Tokens
-from nasforge.build import build, input_shapes
+from nasforge.blocks.core.shapes import Tokens
 from nasforge.errors import UserError
 from nasforge.export import EXPORTERS, export
 from nasforge.export.check import allowed
+from nasforge.networks.build import build, input_shapes
+from nasforge.networks.network import Network
 
 Row = dict[str, Any]
 

@@ -22,13 +22,13 @@ from typing import Any
 
 import optuna
 
-from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
-from nasforge.search.clock import Clock
-from nasforge.search.objectives import parse_objectives
+from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.objectives.objective import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.storage.crew import Crew
-from nasforge.storage.opened import open_storage
+from nasforge.search.timing import Clock
+from nasforge.storage.drivers import Crew
+from nasforge.storage.open import open_storage
 
 EPOCHS = 5
 

@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from nasforge.arch import Arch
-from nasforge.build import key
-from nasforge.choosers import random_chooser
 from nasforge.commands.calibrate import spread
 from nasforge.commands.common import space_named
 from nasforge.latency import predict
 from nasforge.latency.fit import apart, rank_correlation
 from nasforge.latency.measure import measure_many
 from nasforge.latency.profile import profile_of
-from nasforge.space import Space
+from nasforge.networks.build import key
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.space import Space
 
 ABOUT = {"device": "cpu", "threads": 1, "batch": 1, "precision": "float32", "processor": "", "versions": {}, "date": ""}
 

@@ -21,17 +21,17 @@ from typing import Any
 
 import torch
 
-import nasforge.tables
-from nasforge.arch import Arch
-from nasforge.build import key
-from nasforge.choosers import enumerate_space
-from nasforge.cost import count
+import nasforge.evaluation.tables
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, Job, train
-from nasforge.files import read
-from nasforge.space import Space
+from nasforge.evaluation.base import DataSpec, Job, train
+from nasforge.networks.build import key
+from nasforge.networks.cost import count
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import enumerate_space
+from nasforge.spaces.files import read
+from nasforge.spaces.space import Space
 
-OURS = Path(nasforge.tables.__file__).parent / "digits_table.yaml"
+OURS = Path(nasforge.evaluation.tables.__file__).parent / "digits_table.yaml"
 
 
 def main() -> None:

@@ -20,10 +20,10 @@ from random import Random
 import optuna
 
 from nasforge.commands.common import space_named, table
-from nasforge.search.history import Brief
-from nasforge.search.objectives import Objective
-from nasforge.search.strategies import strategy, trial_chooser
-from nasforge.space import Space
+from nasforge.objectives.objective import Objective
+from nasforge.spaces.space import Space
+from nasforge.strategies.base import Brief
+from nasforge.strategies.registry import strategy, trial_chooser
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ import statistics
 import time
 from typing import Any
 
-from nasforge.evaluate import DataSpec, Job, Result
+from nasforge.evaluation.base import DataSpec, Job, Result
 from nasforge.runners.local import LocalRunner
-from nasforge.runners.ray import RayRunner
+from nasforge.runners.ray_actors import RayRunner
 
 DATA = DataSpec("digits")
 

@@ -21,15 +21,15 @@ from typing import Any
 
 import torch
 
-from nasforge.arch import Arch
 from nasforge.commands.bench_plot import COLOURS, STYLE
 from nasforge.commands.common import arch_named, print_json, table
 from nasforge.commands.train import for_data
-from nasforge.cost import count
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, Job, data_of, train
+from nasforge.evaluation.base import DataSpec, Job, data_of, train
+from nasforge.networks.cost import count
 from nasforge.report.svg import frame, line, mark, picture, plot_axes, plot_height, tag, text
 from nasforge.scaling import Coefficients, candidates, matched, matched_compound, search_grid
+from nasforge.spaces.arch import Arch
 
 BASE: Arch = {
     "name": "base",

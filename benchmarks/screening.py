@@ -16,13 +16,13 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nasforge.arch import Arch
-from nasforge.blocks.shapes import example
-from nasforge.build import build, input_shapes, key
-from nasforge.choosers import random_chooser
-from nasforge.cost import count
-from nasforge.files import find_space, read
-from nasforge.space import Space
+from nasforge.blocks.core.shapes import example
+from nasforge.networks.build import build, input_shapes, key
+from nasforge.networks.cost import count
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.files import find_space, read
+from nasforge.spaces.space import Space
 
 BURST = 100  # calls between two looks at the clock
 

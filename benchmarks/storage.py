@@ -23,17 +23,17 @@ from typing import Any
 
 import optuna
 
-from nasforge.choosers import random_chooser
-from nasforge.cost import count
-from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data
-from nasforge.search.clock import Clock
-from nasforge.search.objectives import parse_objectives
+from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials
-from nasforge.search.strategies import Brief, strategy
-from nasforge.space import Space
-from nasforge.storage.crew import Crew
-from nasforge.storage.opened import open_storage
+from nasforge.search.timing import Clock
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.space import Space
+from nasforge.storage.drivers import Crew
+from nasforge.storage.open import open_storage
+from nasforge.strategies.registry import Brief, strategy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "slow"))
 from servers import Postgres, binaries

@@ -22,11 +22,11 @@ from optuna.trial import TrialState
 from zero_cost import NAMES, scores_of
 
 from nasforge.commands.common import table
-from nasforge.search.history import Brief
-from nasforge.search.objectives import hypervolume, parse_objectives, scaled
-from nasforge.search.strategies import strategy, trial_chooser
-from nasforge.space import Choices
-from nasforge.tables import OURS, Table, read_table
+from nasforge.evaluation.tables import OURS, Table, read_table
+from nasforge.objectives.objective import hypervolume, parse_objectives, scaled
+from nasforge.spaces.space import Choices
+from nasforge.strategies.base import Brief
+from nasforge.strategies.registry import strategy, trial_chooser
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 MOST_MISSES = 3000  # duplicates, and networks that the table does not hold

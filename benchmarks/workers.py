@@ -17,15 +17,15 @@ from typing import Any
 
 import optuna
 
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
-from nasforge.files import find_space, read
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.objectives.objective import parse_objectives
 from nasforge.runners.local import LocalRunner
-from nasforge.search.clock import Clock
-from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.storage.crew import Crew
-from nasforge.storage.opened import open_storage
+from nasforge.search.timing import Clock
+from nasforge.spaces.files import find_space, read
+from nasforge.storage.drivers import Crew
+from nasforge.storage.open import open_storage
 
 WAYS = {"1 worker, 1 thread": (1, 1), "2 workers, 1 thread each": (2, 1), "1 worker, 2 threads": (1, 2)}
 

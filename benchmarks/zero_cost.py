@@ -24,15 +24,15 @@ import numpy as np
 import optuna
 import torch
 
-from nasforge.choosers import random_chooser
 from nasforge.commands.common import space_named, table
-from nasforge.evaluate import DataSpec, data_of, fit_to_data, zero_cost
-from nasforge.openings import Scalar
-from nasforge.proxies import PROXIES
-from nasforge.search.history import Scores
-from nasforge.search.race import race
-from nasforge.space import Space
-from nasforge.tables import Table, read_table
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data, zero_cost
+from nasforge.evaluation.tables import Table, read_table
+from nasforge.evaluation.zero_cost_scores import PROXIES
+from nasforge.search.simulate import race
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.domains import Scalar
+from nasforge.spaces.space import Space
+from nasforge.strategies.base import Scores
 
 DATA = "cifar10"
 NAMES = ("nwot", "synflow", "jacov", "grad_norm")

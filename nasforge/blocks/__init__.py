@@ -12,41 +12,28 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from nasforge.arch import Block, Param
-from nasforge.blocks import (
-    activation,
+from nasforge.blocks.compose import cell, cell_ops, cell_stack, combine, dense, random_wiring
+from nasforge.blocks.core import activation, conv, dropout, linear, norm, pooling
+from nasforge.blocks.sequence import attention, recurrent, recurrent_cell, tokens
+from nasforge.blocks.vision import (
     active_shift,
-    attention,
     bottleneck_attention,
-    cell,
-    cell_ops,
-    cell_stack,
-    combine,
-    conv,
-    dense,
-    dropout,
+    decoders,
     gating,
-    heads,
+    hourglass,
+    hrnet,
     inception,
-    masks,
     mobile,
-    necks,
-    norm,
     poly,
-    pooling,
-    random_wiring,
-    recurrent,
-    recurrent_cell,
     regnet,
     residual,
-    streams,
-    tokens,
 )
+from nasforge.spaces.arch import Block, Param
 
 FAMILIES: tuple[ModuleType, ...] = (
-    activation, attention, cell, cell_ops, cell_stack, combine, conv, dense, dropout, gating, heads, inception,
-    mobile, necks, norm, pooling, random_wiring, recurrent, recurrent_cell, regnet, residual, tokens,
-    active_shift, bottleneck_attention, masks, poly, streams,
+    activation, attention, cell, cell_ops, cell_stack, combine, conv, dense, dropout, gating, linear, inception,
+    mobile, decoders, norm, pooling, random_wiring, recurrent, recurrent_cell, regnet, residual, tokens,
+    active_shift, bottleneck_attention, hourglass, poly, hrnet,
 )  # fmt: skip
 
 

@@ -26,9 +26,9 @@ from nasforge.commands import bench_latency, bench_speed
 from nasforge.commands.bench_plot import curve, plot
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
-from nasforge.search.race import Trace, race
-from nasforge.search.strategies import STRATEGIES
-from nasforge.tables import OURS, Table, read_table
+from nasforge.evaluation.tables import OURS, Table, read_table
+from nasforge.search.simulate import Trace, race
+from nasforge.strategies.registry import STRATEGIES
 
 LEFT_OUT = ("grid",)  # of the strategies that are compared unless named: on a table it is random search without repetition
 

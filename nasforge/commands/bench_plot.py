@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from scipy.special import stdtrit
 
 from nasforge.report.svg import CHAR, Axis, frame, inside, line, picture, plot_axes, plot_height, tag, text
-from nasforge.search.race import Trace
+from nasforge.search.simulate import Trace
 
 WIDTH = 760.0
 LEAST = 0.01  # points: the axis goes no lower, a regret of nothing is drawn there

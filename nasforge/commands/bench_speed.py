@@ -15,13 +15,13 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from nasforge.choosers import random_chooser
 from nasforge.commands.common import print_json, table
-from nasforge.openings import Opening, Scalar
-from nasforge.search.history import Brief
-from nasforge.search.objectives import Objective
-from nasforge.search.strategies import strategy, trial_chooser
-from nasforge.space import Chooser, Space
+from nasforge.objectives.objective import Objective
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Chooser, Space
+from nasforge.strategies.base import Brief
+from nasforge.strategies.registry import strategy, trial_chooser
 
 SIZES = (10, 100, 1_000, 10_000)
 MOST_ASKS = 20

@@ -7,18 +7,18 @@ import random
 from dataclasses import asdict
 from pathlib import Path
 
-from nasforge.arch import Arch
 from nasforge.blocks import BLOCKS
-from nasforge.build import key
-from nasforge.check import check_arch
-from nasforge.choosers import random_chooser
 from nasforge.commands.calibrate_away import read_measured, write_folder
 from nasforge.commands.common import print_json, space_named
-from nasforge.cost import count
 from nasforge.errors import UserError
 from nasforge.latency import Profile, calibrate, write_profile
-from nasforge.latency.pick import pick
-from nasforge.space import Space
+from nasforge.latency.calibration_set import pick
+from nasforge.networks.build import key
+from nasforge.networks.cost import count
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import check_arch
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.space import Space
 
 POOL = 8  # networks drawn for each one measured
 MOST_DRAWS = 50  # for each network wanted

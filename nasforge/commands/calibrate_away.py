@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nasforge.arch import Arch
-from nasforge.blocks.shapes import Tokens, example
-from nasforge.build import build, input_shapes
+from nasforge.blocks.core.shapes import Tokens, example
 from nasforge.errors import UserError
 from nasforge.export.to_python import write_python
-from nasforge.latency import Profile, on_target
+from nasforge.latency import Profile, remote_script
 from nasforge.latency.profile import profile_of
 from nasforge.latency.runtimes import write_onnx
+from nasforge.networks.build import build, input_shapes
+from nasforge.spaces.arch import Arch
 
 RUNTIMES = ("eager", "onnxruntime")
 
@@ -37,7 +37,7 @@ def write_folder(archs: Sequence[Arch], folder: Path, space: str, runtime: str, 
     inputs = [{"tokens": s.vocab, "length": s.length} if isinstance(s, Tokens) else list(s) for s in shapes]
     plan = {"space": space, "runtime": runtime, "batch": batch, "inputs": inputs, "networks": list(archs)}
     (folder / "networks.json").write_text(json.dumps(plan), encoding="utf-8")
-    shutil.copyfile(on_target.__file__, folder / "measure.py")
+    shutil.copyfile(remote_script.__file__, folder / "measure.py")
     return folder
 
 
@@ -50,7 +50,7 @@ def read_measured(path: Path) -> Profile:
         errors = [float(e) for e in data["errors"]]
         if len(archs) != len(times) or not all(0 < t < 1e9 for t in times):
             raise ValueError("needs one time above 0 for each network")
-        noise = {"noisy": sum(e > on_target.NOISY for e in errors) / len(errors), "waiting": float(data["waiting"])}
+        noise = {"noisy": sum(e > remote_script.NOISY for e in errors) / len(errors), "waiting": float(data["waiting"])}
         return profile_of(archs, times, noise, precision="float32", **about)
     except UserError:
         raise

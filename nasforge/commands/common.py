@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nasforge import zoo
-from nasforge.arch import Arch
-from nasforge.choosers import replay
 from nasforge.errors import UserError, nearest
-from nasforge.files import find_space, read
-from nasforge.space import Space
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.files import find_space, read
+from nasforge.spaces.space import Space
 
 
 def print_json(data: Any) -> None:
@@ -71,7 +71,7 @@ def _trial(run: Path, number: int) -> Arch:
     """The architecture of a trial, drawn again from the choices in the run's journal."""
     import optuna
 
-    from nasforge.storage.opened import open_storage
+    from nasforge.storage.open import open_storage
 
     study = optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
     trials = study.get_trials(deepcopy=False)

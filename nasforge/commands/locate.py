@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from nasforge.blocks import BLOCKS
-from nasforge.check import check_arch
 from nasforge.commands.common import arch_named, print_json, space_named, table
-from nasforge.locate import Misfit, locate
-from nasforge.space import Space
+from nasforge.spaces.check import check_arch
+from nasforge.spaces.locate import Misfit, locate
+from nasforge.spaces.space import Space
 
 
 def run(args: argparse.Namespace) -> int:

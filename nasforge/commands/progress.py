@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from nasforge.search.status import Status
+from nasforge.search.progress import Status
 
 PLAIN_EVERY_S = 10.0
 

@@ -11,13 +11,13 @@ import optuna
 
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec
-from nasforge.files import read
-from nasforge.search.objectives import parse_limit, parse_objectives
+from nasforge.evaluation.base import DataSpec
+from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.search.plan import SPACE, Plan, read_manifest
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
-from nasforge.space import Space
+from nasforge.spaces.files import read
+from nasforge.spaces.space import Space
 
 MOST_SHOWN = 10
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nasforge.arch import Arch
 from nasforge.commands.common import print_json, table
 from nasforge.latency.roofline import bounds, roof_named
+from nasforge.spaces.arch import Arch
 
 
 def show_roofline(name: str, arch: Arch, device: str, json: bool) -> int:

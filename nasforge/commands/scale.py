@@ -6,15 +6,15 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nasforge.arch import Arch
 from nasforge.commands.common import arch_named, print_json, table
 from nasforge.commands.scale_grid import for_images, rows_of, searched
-from nasforge.cost import count
 from nasforge.errors import UserError
-from nasforge.files import dump, write
 from nasforge.latency import measure, read_profile
+from nasforge.networks.cost import count
 from nasforge.scaling import Coefficients, along, cost_of, largest, matched, scale
 from nasforge.scaling.compound import ALIASES, LIMITS
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.files import dump, write
 
 UNEVEN = 1.5  # ratio of the costs of candidates above which their comparison is not fair
 BUDGETS = ("macs", "params", "peak_bytes", "latency_ms")

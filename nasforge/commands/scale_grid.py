@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from nasforge.arch import Arch
 from nasforge.commands.train import for_data
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, Job, data_of, train
+from nasforge.evaluation.base import DataSpec, Job, data_of, train
 from nasforge.scaling import Point, candidates, search_grid
 from nasforge.scaling.compound import Meter
+from nasforge.spaces.arch import Arch
 
 
 def for_images(arch: Arch, args: argparse.Namespace) -> Arch:

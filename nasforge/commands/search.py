@@ -10,24 +10,24 @@ from typing import Any
 
 import optuna
 
-from nasforge.arch import Arch
 from nasforge.blocks import BLOCKS
-from nasforge.check import check_arch
 from nasforge.commands.common import arch_and_weights, arch_named, print_json, space_named
 from nasforge.commands.progress import progress
 from nasforge.commands.train import for_data
 from nasforge.errors import UserError, nearest
-from nasforge.evaluate import EVALUATORS, TOLD, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
+from nasforge.evaluation.base import EVALUATORS, TOLD, Data, DataSpec, Job, data_of, fit_to_data, recipe_of
+from nasforge.evaluation.tables import OURS, read_table
 from nasforge.export import export
 from nasforge.latency import read_profile
+from nasforge.objectives.objective import COSTS, ELSEWHERE, MEASURED, PROXIES, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
-from nasforge.search.objectives import COSTS, ELSEWHERE, MEASURED, PROXIES, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
-from nasforge.search.pruners import FIDELITIES, PRUNERS
 from nasforge.search.session import Runner, search
-from nasforge.search.strategies import STRATEGIES
-from nasforge.tables import OURS, read_table
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import check_arch
+from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.schedulers import FIDELITIES, PRUNERS
 
 DEFAULTS: dict[str, Any] = {
     "data": "digits", "objective": "accuracy,-params", "strategy": "predictor", "evaluator": "train", "pruner": "asha",
@@ -209,7 +209,7 @@ def _tell_joined(summary: dict[str, Any], as_json: bool) -> int:
 
 def _runner(args: argparse.Namespace, plan: Plan) -> Runner:
     if args.ray:
-        from nasforge.runners.ray import RayRunner  # heavy, and only here
+        from nasforge.runners.ray_actors import RayRunner  # heavy, and only here
 
         gpus = args.gpus if plan.device.startswith("cuda") else 0.0
         return RayRunner(args.ray, args.workers, args.threads, plan.evaluator, gpus=gpus, silence_s=args.silence, data=plan.data)

@@ -10,17 +10,17 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from nasforge.arch import Arch
 from nasforge.blocks import BLOCKS
-from nasforge.build import key
-from nasforge.check import check_arch
-from nasforge.choosers import random_chooser
 from nasforge.commands.common import arch_named, print_json, space_named, table
 from nasforge.commands.roofline import show_roofline
-from nasforge.cost import Row, count, layer_table, textbook_rows
 from nasforge.errors import UserError
-from nasforge.files import space_names
-from nasforge.space import Space
+from nasforge.networks.build import key
+from nasforge.networks.cost import Row, count, layer_table, textbook_rows
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import check_arch
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.files import space_names
+from nasforge.spaces.space import Space
 from nasforge.zoo import names, recipe
 
 SAMPLES = 200

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from nasforge.arch import Arch
-from nasforge.build import key
 from nasforge.commands.common import arch_named, print_json
-from nasforge.cost import count
 from nasforge.data import Data
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, Job, data_of, fit_to_data, recipe_of, train
-from nasforge.files import write
+from nasforge.evaluation.base import DataSpec, Job, data_of, fit_to_data, recipe_of, train
+from nasforge.networks.build import key
+from nasforge.networks.cost import count
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.files import write
 from nasforge.zoo.small import small
 
 

@@ -9,12 +9,12 @@ from time import perf_counter
 
 from torch import Tensor
 
-from nasforge.arch import Arch
-from nasforge.blocks.network import Network
-from nasforge.build import build
 from nasforge.errors import UserError, nearest
 from nasforge.export import to_onnx, to_python, to_torch
 from nasforge.export.check import Exporter, ExportRefused, check
+from nasforge.networks.build import build
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import Arch
 
 __all__ = ["EXPORTERS", "ExportRefused", "Exported", "Exporter", "export"]
 

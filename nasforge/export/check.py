@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasforge.arch import Arch
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import Shape, Tokens
-from nasforge.build import input_shapes
+from nasforge.blocks.core.shapes import Shape, Tokens
 from nasforge.errors import UserError
+from nasforge.networks.build import input_shapes
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import Arch
 
 BATCHES = (1, 5)
 TIMEOUT_S = 900

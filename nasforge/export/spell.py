@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from nasforge.blocks.shapes import Tokens
+from nasforge.blocks.core.shapes import Tokens
 from nasforge.errors import UserError
 
 WIDTH = 120

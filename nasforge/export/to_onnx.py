@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from nasforge.arch import Arch
-from nasforge.blocks.network import Network
 from nasforge.export.to_torch import batches, program, quiet
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import Arch
 
 OPSET = 18
 

@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from nasforge.arch import Arch
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import Shape, Tokens
-from nasforge.build import input_shapes, steps
+from nasforge.blocks.core.shapes import Shape, Tokens
 from nasforge.export.lift import lift
 from nasforge.export.spell import Spelled, literal, spell, within, write
 from nasforge.export.wires import Straight, straight
+from nasforge.networks.build import input_shapes, steps
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import Arch
 
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from nasforge.arch import Arch
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import example
-from nasforge.build import input_shapes
+from nasforge.blocks.core.shapes import example
+from nasforge.networks.build import input_shapes
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import Arch
 
 TRACED_BATCH = 2  # torch.export takes a batch of 0 or 1 for a constant
 NOISE = (  # of torch 2.13 about its own code, and about inputs that share one batch; nothing that a user could act on

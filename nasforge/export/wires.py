@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nasforge.arch import SECTIONS, Arch
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import Shape
-from nasforge.build import steps
+from nasforge.blocks.core.shapes import Shape
+from nasforge.networks.build import steps
+from nasforge.networks.network import Network
+from nasforge.spaces.arch import SECTIONS, Arch
 
 LAST = "last"  # the name under which an architecture reads the output of the line above
 

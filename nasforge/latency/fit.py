@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from nasforge.latency.gaussian import Part, Posterior, condition
+from nasforge.latency.gaussian_process import Part, Posterior, condition
 from nasforge.latency.units import AMOUNTS, Units, amounts, labels
 
 Rates = dict[str, float]  # ms for a network as such, and for one unit of each of AMOUNTS

@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasforge.arch import Arch
-from nasforge.blocks.shapes import Shape, example
-from nasforge.build import build, input_shapes
+from nasforge.blocks.core.shapes import Shape, example
 from nasforge.errors import UserError, nearest
 from nasforge.latency.runtimes import ONE_THREAD, RUNTIMES, TORCH_OWN, Call, running
+from nasforge.networks.build import build, input_shapes
+from nasforge.spaces.arch import Arch
 
 NOISY = 0.05  # share of the median by which it may be wrong: twice its standard error
 AGAIN = 3  # times that rounds are repeated while a measurement is noisy

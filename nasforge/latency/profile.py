@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nasforge.arch import Arch
 from nasforge.errors import UserError
 from nasforge.latency.fit import Fit, apart, estimate, fit, left_out, rank_correlation, widening
 from nasforge.latency.measure import Latency, measure_many
 from nasforge.latency.runtimes import PACKAGES
 from nasforge.latency.units import AMOUNTS, Units, amounts, labels, units_of
+from nasforge.spaces.arch import Arch
 
 FEWEST = 4  # networks that a fit and its check need
 CONDITIONS = ("runtime", "device", "threads", "batch", "precision")

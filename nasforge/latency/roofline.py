@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from nasforge.arch import Arch
-from nasforge.cost import Row, layer_table
 from nasforge.errors import UserError
+from nasforge.networks.cost import Row, layer_table
+from nasforge.spaces.arch import Arch
 
 HERE = "here"  # the name of this machine
 SIDE = 768  # of the matrices of the probe

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nasforge.errors import UserError
-from nasforge.latency.cells import OPS, cell_features, counts, positions
+from nasforge.latency.nasbench_cells import OPS, cell_features, counts, positions
 
 CHOICES = ("ops", "arch", "ks", "e", "d", "r")
 STAGE = 4  # blocks in a stage of once-for-all, of which d are kept

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nasforge.errors import UserError
-from nasforge.latency.choose import covering
-from nasforge.latency.gaussian import Part, Posterior, condition, noise_variance
+from nasforge.latency.design import covering
+from nasforge.latency.gaussian_process import Part, Posterior, condition, noise_variance
 from nasforge.latency.tables import Latencies, chip
 
 POWER = 1.0  # of the noise: see gaussian.noise_variance

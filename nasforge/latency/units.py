@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from nasforge.arch import Arch, Node, chain, split
 from nasforge.blocks import BLOCKS
-from nasforge.blocks.shapes import Shape, Tokens
-from nasforge.build import output, steps
-from nasforge.cost import layer_table
+from nasforge.blocks.core.shapes import Shape, Tokens
+from nasforge.networks.build import output, steps
+from nasforge.networks.cost import layer_table
+from nasforge.spaces.arch import Arch, Node, chain, split
 
 AMOUNTS = ("layers", "dense_macs", "grouped_macs", "bytes")
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from nasforge.errors import UserError
-from nasforge.report.collect import Run
-from nasforge.search.ledger import Ledger
+from nasforge.report.run import Run
+from nasforge.search.records import Ledger
 
 LEAST = 5  # networks of a space, below which nothing can be said
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from nasforge.report.collect import Run
-from nasforge.search.ledger import COUNTED, Ledger, Record
-from nasforge.search.objectives import dominates, hypervolume, scaled
+from nasforge.objectives.objective import dominates, hypervolume, scaled
+from nasforge.report.run import Run
+from nasforge.search.records import COUNTED, Ledger, Record
 
 Point = tuple[float, ...]
 

@@ -14,12 +14,12 @@ from typing import Any
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, split
 from nasforge.blocks import BLOCKS
-from nasforge.build import opened
-from nasforge.report.collect import Run
-from nasforge.report.figures import word
-from nasforge.search.ledger import Record
+from nasforge.networks.build import opened
+from nasforge.report.format import word
+from nasforge.report.run import Run
+from nasforge.search.records import Record
+from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain, split
 
 MOST_VALUES = 12  # of an opening; of more, each would be drawn too rarely to tell
 FEWEST = 10  # finished trials below which importances would be noise

@@ -5,11 +5,11 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from nasforge.report.background import account, failed, going_on, insights, made_with
-from nasforge.report.collect import Run, collect
-from nasforge.report.figures import many, word
-from nasforge.report.pieces import paragraph, plain
-from nasforge.report.results import finals, fronts, network, progress
+from nasforge.report.format import many, word
+from nasforge.report.html import paragraph, plain
+from nasforge.report.run import Run, collect
+from nasforge.report.sections_context import account, failed, going_on, insights, made_with
+from nasforge.report.sections_results import finals, fronts, network, progress
 from nasforge.report.style import STYLE
 from nasforge.report.svg import tag
 from nasforge.report.verdict import title, verdict

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
-from nasforge.report.curves import beside, drawn_path, whole_tick
-from nasforge.report.figures import brief, cap, clock, many, tick, value, word
+from nasforge.report.format import brief, cap, clock, many, tick, value, word
+from nasforge.report.html import Cell, figure, paragraph, section, table
 from nasforge.report.page import HEAD
-from nasforge.report.pieces import Cell, figure, paragraph, section, table
+from nasforge.report.plot_curves import beside, drawn_path, whole_tick
 from nasforge.report.style import STYLE
 from nasforge.report.svg import CHAR, frame, inside, line, picture, plot_axes, plot_height, tag
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from nasforge.report.collect import Row, Run
-from nasforge.report.figures import many, percent, points, spread, times, value, word
+from nasforge.report.format import many, percent, points, spread, times, value, word
+from nasforge.report.run import Row, Run
 
 
 def title(run: Run) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from nasforge.errors import UserError
-from nasforge.evaluate import EVALUATORS, Job, Result
+from nasforge.evaluation.base import EVALUATORS, Job, Result
+from nasforge.runners.failures import check_disk, death, hung
 from nasforge.runners.memory import free_bytes, kills_for_memory, predicted_bytes
-from nasforge.runners.trouble import check_disk, death, hung
-from nasforge.runners.work import work
+from nasforge.runners.worker import work
 
 SILENCE_S = 7200.0  # without an epoch, a worker is taken for hung
 START_S = 600.0  # that a worker may take to import torch on a machine that is busy

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from nasforge.cost import count
-from nasforge.evaluate import Job, data_of, recipe_of
+from nasforge.evaluation.base import Job, data_of, recipe_of
+from nasforge.networks.cost import count
 
 COPIES_OF_WEIGHTS = 5  # themselves, gradients, two moments of the optimizer, an average
 BYTES_PER_MAC = 16  # more than what is kept for the backward pass by any layer that multiplies: a bound that costs nothing

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from nasforge.arch import SECTIONS, Arch, chain
 from nasforge.blocks import BLOCKS
-from nasforge.blocks.shapes import Tokens
-from nasforge.build import input_shapes
+from nasforge.blocks.core.shapes import Tokens
 from nasforge.errors import UserError, nearest
+from nasforge.networks.build import input_shapes
 from nasforge.scaling.compound import PAPER, Coefficients, Member, Meter, named, scale
 from nasforge.scaling.grow import GRADED, PATHS, blocks_in, check_factors, grow, holds
+from nasforge.spaces.arch import SECTIONS, Arch, chain
 
 AXES: Mapping[str, str] = {  # axis -> the argument of `grow`
     "depth": "depth",  # more blocks, as ResNet-50 to 152

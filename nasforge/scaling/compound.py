@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from nasforge.arch import Arch
-from nasforge.cost import count
 from nasforge.errors import UserError, nearest
+from nasforge.networks.cost import count
 from nasforge.scaling.grow import check_factors, grow
+from nasforge.spaces.arch import Arch
 
 Member = Callable[[float], Arch]  # a family: its member by one number
 Meter = Callable[[Arch], float]  # a cost of an architecture

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 
-from nasforge.arch import Arch
-from nasforge.build import key
-from nasforge.cost import count
 from nasforge.errors import UserError
+from nasforge.networks.build import key
+from nasforge.networks.cost import count
 from nasforge.scaling.compound import Coefficients, Meter, scale
+from nasforge.spaces.arch import Arch
 
 MOST = 100_000  # points of a grid before any is left out
 LOOSE = 0.5  # share by which the rule may miss the target where a real cost decides: rounding adds much to a small network

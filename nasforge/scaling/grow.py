@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain
 from nasforge.blocks import BLOCKS
-from nasforge.blocks.shapes import divisible
+from nasforge.blocks.core.shapes import divisible
 from nasforge.errors import UserError
+from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain
 
 WIDTHS = (  # numbers of maps, features or hidden units
     "out", "width", "widths", "mid", "growth", "squeeze", "e1", "e3", "b1", "b3", "b5", "single", "double", "triple", "hidden",

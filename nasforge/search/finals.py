@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasforge.arch import Arch
-from nasforge.choosers import replay
-from nasforge.cost import count
-from nasforge.evaluate import Job, Result
-from nasforge.files import write
-from nasforge.search.clock import Clock
-from nasforge.search.ledger import COUNTED, Ledger, Record
-from nasforge.search.objectives import front as layer_of
-from nasforge.search.objectives import hypervolume, losses, scaled
+from nasforge.evaluation.base import Job, Result
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import front as layer_of
+from nasforge.objectives.objective import hypervolume, losses, scaled
 from nasforge.search.plan import Plan
-from nasforge.search.screen import arch_key, costs
-from nasforge.search.status import Status
-from nasforge.space import Space
+from nasforge.search.progress import Status
+from nasforge.search.records import COUNTED, Ledger, Record
+from nasforge.search.screening import arch_key, costs
+from nasforge.search.timing import Clock
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.files import write
+from nasforge.spaces.space import Space
 
 
 @dataclass

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from nasforge.arch import Arch, digest
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec
-from nasforge.files import write
+from nasforge.evaluation.base import DataSpec
 from nasforge.latency import read_profile
-from nasforge.search.objectives import Limit, Objective
+from nasforge.objectives.objective import Limit, Objective
+from nasforge.spaces.arch import Arch, digest
+from nasforge.spaces.files import write
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
@@ -32,7 +32,7 @@ PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 class Plan:
     """Everything that decides what a search does.
 
-    fidelity: what grows from rung to rung where trainings pause, see `nasforge.search.pruners`.
+    fidelity: what grows from rung to rung where trainings pause, see `nasforge.strategies.schedulers`.
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
     scores: zero-cost scores that the predictor reads beside the graph of a network.

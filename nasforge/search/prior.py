@@ -8,12 +8,12 @@ from typing import Any
 
 import optuna
 
-from nasforge.arch import digest
 from nasforge.errors import UserError
-from nasforge.search.history import Seen, seen_of
-from nasforge.search.objectives import Objective
+from nasforge.objectives.objective import Objective
 from nasforge.search.plan import read_manifest
-from nasforge.storage.opened import open_storage
+from nasforge.spaces.arch import digest
+from nasforge.storage.open import open_storage
+from nasforge.strategies.base import Seen, seen_of
 
 
 def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Seen]:

@@ -19,12 +19,12 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.choosers import replay
 from nasforge.errors import UserError
-from nasforge.openings import Opening, Scalar
-from nasforge.search.screen import arch_key
-from nasforge.space import Choices, Space
-from nasforge.storage.opened import JOURNAL, open_storage
+from nasforge.search.screening import arch_key
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Choices, Space
+from nasforge.storage.open import JOURNAL, open_storage
 
 
 @dataclass(frozen=True)

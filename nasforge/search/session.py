@@ -16,23 +16,23 @@ import optuna
 from optuna.study import StudyDirection
 
 from nasforge.blocks import BLOCKS
-from nasforge.build import key
-from nasforge.choosers import replay
 from nasforge.errors import UserError
-from nasforge.evaluate import data_of, zero_cost
-from nasforge.locate import Misfit, locate
-from nasforge.openings import Scalar
-from nasforge.search.clock import Clock
+from nasforge.evaluation.base import data_of, zero_cost
+from nasforge.networks.build import key
+from nasforge.search.driver import Show, Trials, ask_again
 from nasforge.search.finals import Finals
-from nasforge.search.history import Brief, Scores
-from nasforge.search.ledger import COUNTED, Ledger
 from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
 from nasforge.search.prior import seen_before
-from nasforge.search.strategies import strategy
-from nasforge.search.trials import Show, Trials, ask_again
-from nasforge.space import Space
-from nasforge.storage.crew import Crew
-from nasforge.storage.opened import DriverLock, open_storage
+from nasforge.search.records import COUNTED, Ledger
+from nasforge.search.timing import Clock
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.domains import Scalar
+from nasforge.spaces.locate import Misfit, locate
+from nasforge.spaces.space import Space
+from nasforge.storage.drivers import Crew
+from nasforge.storage.open import DriverLock, open_storage
+from nasforge.strategies.base import Brief, Scores
+from nasforge.strategies.registry import strategy
 
 MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws

@@ -28,9 +28,9 @@ from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.storage.patience import patiently
-from nasforge.storage.rows import read_trials
-from nasforge.storage.writes import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, unclaim
+from nasforge.storage.read_rows import read_trials
+from nasforge.storage.retry import patiently
+from nasforge.storage.write_rows import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, unclaim
 
 __all__ = ["DRIVER", "ENOUGH", "Database"]
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from nasforge.data import Part
 from nasforge.errors import UserError
 from nasforge.train.augment import Augment, Mix
-from nasforge.train.optimise import Average, lr_factor
+from nasforge.train.optim import Average, lr_factor
 from nasforge.train.precision import Setting
 from nasforge.train.recipe import Recipe
 from nasforge.train.scoring import score, training_loss

@@ -21,10 +21,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nasforge import files
-from nasforge.arch import Arch
 from nasforge.errors import UserError, nearest
-from nasforge.space import Space
+from nasforge.spaces import files
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.space import Space
 
 HERE = Path(__file__).resolve().parent
 LISTS = ("missing", "aka", "recipes")  # files beside the families

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
-from nasforge.arch import SECTIONS, WIRES, Arch, Node, chain, lines, split
 from nasforge.blocks import BLOCKS
-from nasforge.build import output, steps
 from nasforge.errors import UserError
+from nasforge.networks.build import output, steps
+from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain, lines, split
 
 LEAST_SIDE = 3  # of the last feature map
 WIDEST_HIDDEN = 512  # of full layers before the classifier

@@ -17,10 +17,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from nasforge.arch import Arch
-from nasforge.blocks.shapes import example
-from nasforge.build import build, input_shapes
+from nasforge.blocks.core.shapes import example
 from nasforge.errors import UserError
+from nasforge.networks.build import build, input_shapes
+from nasforge.spaces.arch import Arch
 from nasforge.zoo.state_files import COUNTER, Layer, bare, guesses, in_order, layers_of, unwrapped
 
 SHOWN = 4  # misfits of each side in a message

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from nasforge.blocks.activation import Act
+from nasforge.blocks.core.activation import Act
 
 SMALL = (8, 6, 6)
 CONV: dict[str, Any] = {"conv": {"out": 8}}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nasforge.blocks.shapes import Tokens
+from nasforge.blocks.core.shapes import Tokens
 
 EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     # tokens

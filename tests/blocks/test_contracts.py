@@ -15,13 +15,13 @@ from onnxruntime import InferenceSession
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection, export
 
-from nasforge.arch import canonical_blocks
 from nasforge.blocks import BLOCKS
-from nasforge.blocks.shapes import Tokens, example
-from nasforge.build import make, opened, probe
-from nasforge.check import check_node
+from nasforge.blocks.core.shapes import Tokens, example
 from nasforge.errors import UserError
-from nasforge.probed import Meter
+from nasforge.networks.build import make, opened, probe
+from nasforge.networks.probe import Meter
+from nasforge.spaces.arch import canonical_blocks
+from nasforge.spaces.check import check_node
 
 CLASSES = 5
 EXAMPLES = {**SEQUENCE, **CONV}

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from nasforge.blocks.random_wiring import connected, preferential, random_graph, randwire, small_world, uniform
-from nasforge.blocks.regnet import regnet, regnet_stages
-from nasforge.build import probe
+from nasforge.blocks.compose.random_wiring import connected, preferential, random_graph, randwire, small_world, uniform
+from nasforge.blocks.vision.regnet import regnet, regnet_stages
 from nasforge.errors import UserError
+from nasforge.networks.build import probe
 
 # Source: Radosavovic et al. 2020, figures 16 and 17: depth, w_0, w_a, w_m, group width -> widths, depths
 PUBLISHED = [

@@ -17,11 +17,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support import shared_data
 
 from nasforge.data import load
 from nasforge.data.splits import divide, stratified_order
 from nasforge.errors import UserError
-from tests.conftest import shared_data
 
 RNG = np.random.default_rng(0)
 

@@ -18,16 +18,16 @@ import numpy as np
 import optuna
 import torch
 
-from nasforge.build import build, key
-from nasforge.choosers import random_chooser
-from nasforge.cost import count
 from nasforge.data import load
-from nasforge.evaluate import DataSpec, Job, Result, data_of, fit_to_data, train
-from nasforge.files import find_space, read
-from nasforge.search.objectives import parse_limit, parse_objectives
+from nasforge.evaluation.base import DataSpec, Result, data_of, fit_to_data, train
+from nasforge.networks.build import build, key
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
-from nasforge.space import Space
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.files import find_space, read
+from nasforge.spaces.space import Space
 from nasforge.train import Recipe, default_recipe, fit, score
 
 SPACES = {"digits": "digits", "mixed": "pictures", "sequence": "digits", "unet": "maps"}  # and what each is trained on
@@ -119,9 +119,10 @@ def asks(folder: Path) -> dict[str, Any]:
         for strategy, pruner in (("predictor", "asha"), ("nsga2", "halving"), ("tpe", "median"), ("local", "none")):
             if space != "digits" and strategy in ("tpe", "local"):
                 continue
+            limit = "params<=600000" if space == "unet" else "params<=60000"
             plan = Plan(
                 space=fit_to_data(read(find_space(space)), data_of(spec)), data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])),
-                limits=(parse_limit("params<=600000" if space == "unet" else "params<=60000"),), strategy=strategy, pruner=pruner, trials=16, recipe={"epochs": 9},
+                limits=(parse_limit(limit),), strategy=strategy, pruner=pruner, trials=16, recipe={"epochs": 9},
                 final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
             )  # fmt: skip
             run = folder / f"{space}-{strategy}"
@@ -137,7 +138,7 @@ def trainings(folder: Path) -> dict[str, Any]:
         def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
             while (todo := next_job()) is not None:
                 number, job = todo
-                on_end(number, train(job, lambda epoch, row: on_epoch(number, {**row, "epoch": epoch})))
+                on_end(number, train(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
 
         def close(self) -> None:
             pass

@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 
-from nasforge.storage.opened import open_storage
+from nasforge.storage.open import open_storage
 
 TRIALS = 8
 SPACE = """

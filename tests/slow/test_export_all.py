@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.exports import example_inputs, lively, spread
-from nasforge import files, zoo
-from nasforge.blocks.network import Network
-from nasforge.blocks.shapes import Tokens
-from nasforge.build import build
+from nasforge import zoo
+from nasforge.blocks.core.shapes import Tokens
 from nasforge.export import EXPORTERS, Exporter, export
 from nasforge.export.check import allowed, compare, run_fresh
 from nasforge.export.to_onnx import write_onnx
 from nasforge.export.to_python import write_python
+from nasforge.networks.build import build
+from nasforge.networks.network import Network
+from nasforge.spaces import files
 
 pytestmark = pytest.mark.slow
 RUN_ALL = """

@@ -19,12 +19,12 @@ import workers
 from drivers import SPACE, TRIALS, Driver, assert_whole, finished, records, until
 
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
-from nasforge.files import parse
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.objectives.objective import parse_objectives
 from nasforge.runners.local import LocalRunner
-from nasforge.search.objectives import parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
+from nasforge.spaces.files import parse
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ from random import Random
 
 import pytest
 
-from nasforge.choosers import random_chooser
 from nasforge.cli import main
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
-from nasforge.files import find_space, read
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
 from nasforge.latency import measure_many
-from nasforge.space import Space
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.files import find_space, read
+from nasforge.spaces.space import Space
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ import pytest
 from drivers import TRIALS, Driver, assert_whole, finished, records, until
 from servers import Postgres, binaries
 
-from nasforge.storage.crew import BEAT_S, SILENT_S
 from nasforge.storage.database import ENOUGH, Database
+from nasforge.storage.drivers import BEAT_S, SILENT_S
 
 pytest.importorskip("psycopg")
 pytestmark = [

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from nasforge.build import build
 from nasforge.errors import UserError
-from nasforge.evaluate import DataSpec, Job, Result
-from nasforge.files import find_space, read
-from nasforge.runners.ray import RayRunner
-from nasforge.search.objectives import parse_objectives
+from nasforge.evaluation.base import DataSpec, Job, Result
+from nasforge.networks.build import build
+from nasforge.objectives.objective import parse_objectives
+from nasforge.runners.ray_actors import RayRunner
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
+from nasforge.spaces.files import find_space, read
 
 ray = pytest.importorskip("ray")
 # Ray leaves the log files of its processes, and these when it has killed them, to the collector.
@@ -147,7 +147,7 @@ def test_a_search_on_ray_ends_with_all_its_trials(cluster: None, tmp_path: Path,
 
 
 def test_a_cluster_without_room_is_said(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nasforge.runners.ray.START_TIMEOUT_S", 2.0)
+    monkeypatch.setattr("nasforge.runners.ray_actors.START_TIMEOUT_S", 2.0)
     runner = RayRunner("local", 1, threads=50)
     with pytest.raises(UserError, match=r"each needs 50 CPUs.*'CPU': 2.0"):
         carry(runner, [JOB], lambda number, row: False)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from drivers import SPACE, TRIALS, assert_whole, records
 
-from nasforge.evaluate import DataSpec, data_of, fit_to_data
-from nasforge.files import parse
-from nasforge.search.objectives import parse_objectives
+from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.objectives.objective import parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
+from nasforge.spaces.files import parse
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -52,7 +52,7 @@ def plan(data: DataSpec) -> Plan:
 
 
 def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Path) -> None:
-    from nasforge.runners.ray import RayRunner
+    from nasforge.runners.ray_actors import RayRunner
 
     x, y = np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32), np.arange(300) % 10
     np.savez(tmp_path / "data.npz", x=x, y=y)
@@ -83,7 +83,7 @@ def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Pa
 
 
 def test_a_worker_that_is_lost_again_and_again_fails_its_trial(cluster: Any, tmp_path: Path) -> None:
-    from nasforge.runners.ray import RayRunner
+    from nasforge.runners.ray_actors import RayRunner
 
     class Deadly(RayRunner):
         def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:

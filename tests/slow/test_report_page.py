@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from report_fixture import Killed, MadeUpRunner, made_up_run
+from support import Killed, MadeUpRunner, made_up_run
 
 from nasforge.report import report
 

@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.exports import example_inputs, lively
 from nasforge import zoo
-from nasforge.blocks.shapes import example
-from nasforge.build import _probe, build, input_shapes
-from nasforge.cost import count
+from nasforge.blocks.core.shapes import example
+from nasforge.networks.build import _probe, build, input_shapes
+from nasforge.networks.cost import count
 
 pytestmark = pytest.mark.slow
 every_entry = pytest.mark.parametrize("name", zoo.names())

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-import zoo_references as references
 from torch import nn
+from zoo import references
 
 from nasforge import zoo
-from nasforge.build import build
+from nasforge.networks.build import build
 from nasforge.zoo.weights import map_weights
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nasforge.evaluate import EVALUATORS, Job, OnEpoch, Result
+from nasforge.evaluation.base import EVALUATORS, Job, OnEpoch, Result
 from nasforge.runners.local import serve_jobs
 from nasforge.train import fit
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import shared_data
 from torch import Tensor, nn
 
 from nasforge.data import Data, Part, load
@@ -20,11 +21,10 @@ from nasforge.errors import UserError
 from nasforge.train import Fitted, OutOfMemory, TrainingFailed, fit, precision, use_threads
 from nasforge.train.augment import Mix
 from nasforge.train.loop import Training, has_batch_norm
-from nasforge.train.optimise import Average, lr_factor, make_optimizer
+from nasforge.train.optim import Average, lr_factor, make_optimizer
 from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import RECIPES, Recipe, default_recipe
 from nasforge.train.scoring import cross_entropy, mean_iou, mixed_cross_entropy, score, training_loss, with_aux
-from tests.conftest import shared_data
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "precision": "fp32", "channels_last": False}
 
@@ -383,7 +383,7 @@ def test_a_share_of_the_data_is_stratified(digits: Data, monkeypatch: pytest.Mon
         seen.append(t.train.y)
         return Fitted({}, [], 0.0, 0, None)
 
-    monkeypatch.setattr("nasforge.train.training._run", look)
+    monkeypatch.setattr("nasforge.train.fit._run", look)
     fit(cnn(), data, quick(data_fraction=0.1))
     assert seen[0].bincount().tolist() == pytest.approx([10.8] * 10, abs=1)
 

@@ -1,0 +1,1 @@
+"""Combinators: blocks made of other blocks."""

@@ -1,0 +1,1 @@
+"""Architectures as torch networks: built, probed on meta, counted."""

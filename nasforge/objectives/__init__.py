@@ -1,0 +1,1 @@
+"""What is wanted of a network: metrics, objectives, limits, fronts. Knows no torch."""

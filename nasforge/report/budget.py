@@ -1,0 +1,89 @@
+"""What a run spent and saved, and what went wrong in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from nasforge.report.format import clock, percent
+from nasforge.report.run import Run
+
+Group = tuple[str, list[str]]  # a message, and whose it is
+
+# ---------------------------------------------------------------- what went wrong
+
+
+def failures(run: Run) -> list[Group]:
+    """The messages of failed trials and trainings, alike ones together (numbers aside), the most frequent first."""
+    said = [
+        (f"{name} trial {r.number}", r.message)
+        for name, ledger in run.ledgers.items()
+        for r in ledger.records.values()
+        if r.kind == "failed"
+    ]
+    names = {row["key"]: row["name"] for row in reversed(run.rows())}
+    for key, results in run.finals.items():
+        said += [(f"{names.get(key, key)} with seed {s}", r["error"]) for s, r in sorted(results.items()) if r["error"]]
+    return _grouped(said)
+
+
+def unbuildable(run: Run) -> list[Group]:
+    """The reasons why drawn architectures could not be built at all, alike ones together."""
+    return _grouped(
+        (f"{name} trial {r.number}", r.message)
+        for name, ledger in run.ledgers.items()
+        for r in ledger.records.values()
+        if r.kind == "infeasible" and r.message
+    )
+
+
+def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
+    groups: dict[str, Group] = {}
+    for who, message in said:
+        text = message or "no message"
+        groups.setdefault(re.sub(r"\d+", "#", text), (text, []))[1].append(who)
+    return sorted(groups.values(), key=lambda g: -len(g[1]))
+
+
+# ---------------------------------------------------------------- what it cost and saved
+
+
+def savings(run: Run) -> list[tuple[str, int, float]]:
+    """(what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included."""
+    records = [r for ledger in run.ledgers.values() for r in ledger.records.values()]
+    full = [r for r in records if r.kind == "finished" and r.seconds.get("training")]
+    mean = sum(r.seconds["training"] for r in full) / len(full) if full else 0.0
+    epochs = max((len(r.curve) for r in full), default=0)
+    cut = [r for r in records if r.kind == "pruned" and r.curve]
+    rest = sum(r.seconds.get("training", 0.0) / len(r.curve) * max(0, epochs - len(r.curve)) for r in cut)
+    counts = {kind: sum(r.kind == kind for r in records) for kind in ("duplicate", "infeasible")}
+    return [
+        ("duplicates of a network already seen, not trained again", counts["duplicate"], counts["duplicate"] * mean),
+        (
+            "networks that break a limit or cannot be built, not trained",
+            counts["infeasible"],
+            counts["infeasible"] * mean,
+        ),
+        ("trainings stopped early", len(cut), rest),
+    ]
+
+
+def spent(run: Run) -> list[tuple[str, str]]:
+    """(what, how long) of the time that the whole run took."""
+    names = {
+        "total": "wall time in all",
+        "busy": "wall time with something training or measuring",
+        "overhead": "wall time with neither (choosing, counting, writing)",
+        "training": "workers training",
+        "measuring": "workers measuring latency",
+    }
+    out = [(text, clock(run.seconds[name])) for name, text in names.items() if run.seconds.get(name)]
+    if run.seconds.get("total"):
+        out = [(t, f"{c} ({percent(run.seconds['overhead'] / run.seconds['total'])})" if "neither" in t else c) for t, c in out]
+    return out
+
+
+def counts(run: Run) -> list[tuple[str, dict[str, int]]]:
+    """(search or control, trials of each kind)."""
+    kinds = ("finished", "pruned", "failed", "duplicate", "infeasible", "interrupted")
+    return [(name, {kind: ledger.count(kind) for kind in kinds}) for name, ledger in run.ledgers.items()]

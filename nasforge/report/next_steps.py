@@ -1,0 +1,72 @@
+"""The command lines with which a run goes on."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from nasforge.report.run import Run
+
+DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "fidelity": "epochs", "seed": 0}
+
+
+def go_on(run: Run) -> list[tuple[str, str]]:
+    """(what for, command) for taking the winner away, training it again, and going on with the search."""
+    folder, best = str(run.folder), run.best()
+    out = []
+    if best is not None:
+        out += [
+            (
+                "Take the winner away as one readable Python file (or onnx, torch)",
+                ["export", folder, "--to", "python", "--out", "exported"],
+            ),
+            (
+                f"Train {best['name']} once more, with another seed",
+                ["train", f"{folder}:{best['name']}", *_data(run), "--seed", "100"],
+            ),
+        ]
+    leader = run.leader()
+    if leader is not None:
+        out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"]))
+    more = run.asked if run.summary is None else 2 * run.asked
+    why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
+    out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
+    out.append(
+        (
+            "Do the whole search again, from the same space, data and seed",
+            [*_search(run), "--trials", str(run.asked), "--run", f"{folder}-again"],
+        )
+    )
+    return [(words, shlex.join(["nasforge", *parts])) for words, parts in out]
+
+
+def _search(run: Run) -> list[str]:
+    """The search command without trials and run folder."""
+    told: dict[str, Any] = run.manifest
+    parts = ["search", str(run.folder / "space.yaml"), *_data(run), "--objective=" + ",".join(told["objectives"])]
+    for limit in told["constraints"]:
+        parts += ["--constraint", limit]
+    for name, default in DEFAULTS.items():
+        if told.get(name, default) != default:
+            parts += [f"--{name}", str(told[name])]
+    if "epochs" in told.get("recipe", {}):
+        parts += ["--epochs", str(told["recipe"]["epochs"])]
+    if told.get("inherit"):
+        parts.append("--inherit")
+    if told.get("scores"):
+        parts += ["--scores", ",".join(told["scores"])]
+    for device in told.get("profiles", {}):  # the manifest knows their times, not where their files lie
+        parts += ["--profile", f"{device}=FILE" if device else "FILE"]
+    if told.get("prior"):
+        parts += ["--prior", *told["prior"]]
+    if told.get("baselines"):
+        parts += ["--seed-arch", *told["baselines"]]
+    if run.summary is not None and run.control is None and told["strategy"] != "random":
+        parts.append("--no-control")
+    return parts
+
+
+def _data(run: Run) -> list[str]:
+    data = run.manifest["data"]
+    limit = ["--data-limit", str(data["limit"])] if data.get("limit") is not None else []
+    return ["--data", data["spec"], *limit, *(["--allow-code"] if data.get("allow_code") else [])]

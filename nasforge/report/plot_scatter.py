@@ -1,0 +1,174 @@
+"""Plots of networks by cost and score: the trials of the search, and what the final trainings gave.
+
+Each plot is a function of the run and a width in pixels, so that a narrow page gets its own drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from nasforge.objectives.objective import Objective, front, losses
+from nasforge.report.format import brief, cap, is_cost, spread, tick, value, word
+from nasforge.report.run import Row, Run
+from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
+from nasforge.search.records import Ledger, Record
+
+MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
+
+
+def costs_shown(run: Run) -> list[str]:
+    """The metrics that the main objective is plotted against: the other objectives, else the parameters."""
+    return [o.metric for o in run.objectives[1:]] or ["params"]
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where networks stand: the metrics of both axes, and the axes."""
+
+    cost: Objective
+    score: Objective
+    x: Axis
+    y: Axis
+
+    def has(self, record: Record) -> bool:
+        """Whether both metrics of a trial are known."""
+        return self.cost.metric in record.metrics and self.score.metric in record.metrics
+
+    def at(self, record: Record) -> tuple[float, float]:
+        """The place of a trial."""
+        return self.x(record.metrics[self.cost.metric]), self.y(record.metrics[self.score.metric])
+
+    def frame(self, note: str) -> str:
+        """Axes with ticks and names."""
+        cost, score = self.cost.metric, self.score.metric
+        log = ", log scale" if self.x.log else ""
+        x_words = (f"{word(cost)}{log}", lambda v: tick(cost, v))
+        return frame(self.x, self.y, x_words, (word(score) + note, lambda v: tick(score, v)))
+
+    @property
+    def bounds(self) -> Rect:
+        """The edges of the frame."""
+        return self.x.start, self.y.end, self.x.end, self.y.start
+
+
+# ---------------------------------------------------------------- trials
+
+
+def search_plot(run: Run, cost: str, width: float) -> str:
+    """All trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
+    trials = [(name, r) for name, ledger in run.ledgers.items() for r in ledger.records.values()]
+    shown = [(n, r) for n, r in trials if r.kind in ("finished", "pruned") and {cost, run.first.metric} <= set(r.metrics)]
+    done = [r for _, r in shown if r.kind == "finished"]
+    if not done:
+        return ""
+    objective = next((o for o in run.objectives if o.metric == cost), Objective(cost, False))
+    on_front = {name: _front(run, ledger, objective) for name, ledger in run.ledgers.items()}
+    named = [(r, name, role) for r, name, role in _named(run) if cost in r.metrics]
+    scores = [r.metrics[run.first.metric] for r in done]
+    focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
+    ys = _in_focus(scores, focus or scores, run.first.maximise)
+    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
+    plane = Plane(objective, run.first, *axes)
+    lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
+    marks = [_trial(r, name, plane) for name, r in sorted(shown, key=lambda s: s[0])]
+    places = [(*plane.at(r), brief(name), role) for r, name, role in named]
+    rings = [mark("ring", x, y, name, role) for x, y, name, role in places]
+    taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(*plane.at(r), 4) for r in done]
+    label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
+    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(places, plane.bounds, taken))
+    return picture(width, plot_height(width), label, *parts)
+
+
+def _trial(record: Record, name: str, plane: Plane) -> str:
+    """The mark of a trial; at the edge where it lies outside, nothing if it was stopped there."""
+    (x, y), score = plane.at(record), record.metrics[plane.score.metric]
+    facts = ", ".join(f"{word(m)} {value(m, record.metrics[m])}" for m in (plane.score.metric, plane.cost.metric))
+    words = f"{name} trial {record.number}{f' ({record.baseline})' if record.baseline else ''}: {facts}"
+    outside = not plane.y.low <= score <= plane.y.high
+    if record.kind == "pruned":
+        return "" if outside else mark("cross", x, y, f"{words}, stopped early", name, 4)
+    if outside:
+        return mark("down", x, y - 4 if y == plane.y.start else y + 4, words, name, 4)
+    if record.baseline:
+        return mark("square", x, y, words, "baseline", 4)
+    return mark("dot" if name == "search" else "hollow", x, y, words, name, 4)
+
+
+def _named(run: Run) -> list[tuple[Record, str, str]]:
+    """The trials of finalists, control finalists and baselines with name and role; before the end also the leader."""
+    out = []
+    for row in run.rows("finalist", "control"):
+        ledger = run.search if row["role"] == "finalist" else run.control
+        if ledger is not None and row["key"] in ledger.by_key:
+            out.append((ledger.records[ledger.by_key[row["key"]]], row["name"], row["role"]))
+    seen = {r.baseline: r for r in run.search.records.values() if r.baseline and r.kind == "finished"}
+    out += [(r, str(name), "baseline") for name, r in seen.items()]
+    leader = run.leader()
+    return out if run.summary or leader is None else [*out, (leader, f"trial {leader.number}", "finalist")]
+
+
+def _front(run: Run, ledger: Ledger, cost: Objective) -> list[Record]:
+    """The front of a ledger in the plane of main objective and cost."""
+    done = [r for r in ledger.finished() if cost.metric in r.metrics]
+    return [done[i] for i in front([losses(r.metrics, [run.first, cost]) for r in done])]
+
+
+def _stairs(records: Sequence[Record], plane: Plane) -> list[tuple[float, float]]:
+    """The border of what a front dominates, from its cheapest network on."""
+    points = sorted((plane.at(r) for r in records), reverse=plane.cost.maximise)
+    if not points:
+        return []
+    out = [(points[0][0], plane.y.start if plane.score.maximise else plane.y.end), points[0]]
+    for x, y in points[1:]:
+        out += [(x, out[-1][1]), (x, y)]
+    return [*out, (plane.x.start if plane.cost.maximise else plane.x.end, out[-1][1])]
+
+
+def _in_focus(values: Sequence[float], focus: Sequence[float], maximise: bool) -> list[float]:
+    """Values to span an axis with: the focus and what is not much worse; a few failures shall not flatten the rest."""
+    low, high = min(focus), max(focus)
+    room = 0.8 * (high - low) or 0.1 * abs(high) or 1.0
+    return [v for v in values if (v >= low - room if maximise else v <= high + room)] + list(focus)
+
+
+def _logs(cost: str, score: str) -> tuple[bool, bool]:
+    return is_cost(cost), is_cost(score)
+
+
+def _around(x: float, y: float, r: float) -> Rect:
+    return x - r, y - r, x + r, y + r
+
+
+# ---------------------------------------------------------------- after the final trainings
+
+
+def final_plot(run: Run, cost: str, width: float) -> str:
+    """Test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
+    rows = [r for r in run.rows() if r["test_mean"] is not None and _cost(r, cost) is not None]
+    if not rows:
+        return ""
+    ends = [end for r in rows for end in _interval(r)]
+    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, rows[0]["metric"]), cap(rows[0]["metric"]))
+    plane = Plane(Objective(cost, False), Objective(rows[0]["metric"], True), *axes)
+    marks, places = [], []
+    for row in rows:
+        x, y = plane.x(_cost(row, cost) or 0.0), plane.y(row["test_mean"])
+        score = spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))
+        words = f"{row['name']}: test {score}, {word(cost)} {value(cost, _cost(row, cost))}"
+        marks.append(line([(x, plane.y(end)) for end in _interval(row)], f"whisker {row['role']}", words))
+        marks.append(mark(MARKS[row["role"]], x, y, words, row["role"], 5))
+        places.append((x, y, brief(row["name"]), row["role"]))
+    note = f" (test, mean ± standard deviation{' of seeds' if width > 500 else ''})"
+    named = labels(places, plane.bounds, [_around(x, y, 7) for x, y, _, _ in places])
+    label = f"test {word(rows[0]['metric'])} of finalists, control and baselines against {word(cost)}"
+    return picture(width, plot_height(width), label, plane.frame(note), *marks, named)
+
+
+def _interval(row: Row) -> tuple[float, float]:
+    return row["test_mean"] - (row["test_std"] or 0.0), row["test_mean"] + (row["test_std"] or 0.0)
+
+
+def _cost(row: Row, cost: str) -> float | None:
+    return 4.0 * row["params"] if cost == "weight_bytes" else row.get(cost)

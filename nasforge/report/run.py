@@ -1,0 +1,157 @@
+"""Everything that a run left in its folder and storage, also of one that goes on or was killed; nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from nasforge.errors import UserError
+from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
+from nasforge.search.plan import SPACE, read_manifest
+from nasforge.search.records import Ledger, Record
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.files import read
+from nasforge.spaces.space import Space
+from nasforge.storage.open import open_storage
+
+Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes it
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search as it was found.
+
+    running: trials that were being trained. summary: what the search wrote at its end, None before. finals: results of
+    the final trainings by key of the network and seed. seconds: of wall and workers, as far as they were written down.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    space: Space
+    search: Ledger
+    control: Ledger | None
+    running: int
+    summary: dict[str, Any] | None
+    finals: dict[str, dict[int, dict[str, Any]]]
+    seconds: dict[str, float]
+
+    @property
+    def objectives(self) -> list[Objective]:
+        """What was asked for, the main one first."""
+        return self.search.objectives
+
+    @property
+    def first(self) -> Objective:
+        """The main objective."""
+        return self.search.objectives[0]
+
+    @property
+    def ledgers(self) -> dict[str, Ledger]:
+        """The search and, where there is one, its control."""
+        return {"search": self.search, **({"control": self.control} if self.control else {})}
+
+    @property
+    def asked(self) -> int:
+        """The trials asked for."""
+        known = self.summary["asked"] if self.summary else self.manifest.get("trials", 0)
+        return max(int(known), self.trained(self.search))
+
+    def trained(self, ledger: Ledger) -> int:
+        """The trials that count against the asked number."""
+        return ledger.count("finished", "pruned", "failed")
+
+    def rows(self, *roles: str) -> list[Row]:
+        """The networks of the finals, of all roles where none is named; empty before the end."""
+        if self.summary is None:
+            return []
+        rows = [*self.summary["finalists"], *self.summary["control_finalists"], *self.summary["baselines"]]
+        return [r for r in rows if not roles or r["role"] in roles]
+
+    def best(self) -> Row | None:
+        """The winner among the finalists."""
+        return self.summary["best"] if self.summary else None
+
+    def best_control(self) -> Row | None:
+        """The control's best network, where a control was run and gave one."""
+        row = self.summary["control"] if self.summary else None
+        return row if row and row.get("test_mean") is not None else None
+
+    def leader(self) -> Record | None:
+        """The trial that the winner comes from; before the end the best so far on the main objective."""
+        best = self.best()
+        if best is not None and best["key"] in self.search.by_key:
+            return self.search.records[self.search.by_key[best["key"]]]
+        front = self.search.front()
+        pick = max if self.first.maximise else min
+        return pick(front, key=lambda r: r.metrics[self.first.metric], default=None)
+
+    def arch(self, record: Record) -> Arch:
+        """The architecture of a trial."""
+        return self.space.draw(replay(record.choices))[0]
+
+
+def collect(run: Path, storage: str | None = None) -> Run:
+    """The run in a folder; `storage` is the URL of its studies where they are not in the folder.
+
+    Raises UserError where the folder holds no search, or its storage cannot be read.
+    """
+    run = Path(run)
+    manifest = read_manifest(run)
+    if manifest.get("storage", "journal") != "journal" and storage is None:
+        raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
+    opened = open_storage(run, storage, write=False)
+    prefix = "" if storage is None else f"{run.resolve().name}-"
+    study = _study(opened, f"{prefix}search")
+    if study is None:
+        raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
+    control = _study(opened, f"{prefix}control")
+    objectives, limits = (
+        parse_objectives(",".join(manifest["objectives"])),
+        [parse_limit(text) for text in manifest["constraints"]],
+    )
+    attrs = study.user_attrs
+    return Run(
+        run,
+        manifest,
+        Space(read(run / SPACE)),
+        Ledger(study, objectives, limits),
+        Ledger(control, objectives, limits) if control else None,
+        sum(len(s.get_trials(deepcopy=False, states=(TrialState.RUNNING,))) for s in (study, control) if s),
+        attrs.get("summary"),
+        _finals(attrs),
+        _seconds(attrs, [s for s in (study, control) if s]),
+    )
+
+
+def _study(storage: Any, name: str) -> optuna.Study | None:
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return None
+    except ValueError as error:
+        raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
+
+
+def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, result in attrs.items():
+        if name.startswith("final/"):
+            _, key, seed = name.split("/")
+            found.setdefault(key, {})[int(seed)] = result
+    return found
+
+
+def _seconds(attrs: dict[str, Any], studies: list[optuna.Study]) -> dict[str, float]:
+    """The totals of the clock; a killed run has none, there what its trials wrote is added up."""
+    written = (attrs.get("summary") or {}).get("seconds") or attrs.get("seconds")
+    if written:
+        return dict(written)
+    records = [t.user_attrs.get("record", {}) for s in studies for t in s.get_trials(deepcopy=False)]
+    finals = [v for k, v in attrs.items() if k.startswith("final/")]
+    parts = [r.get("seconds", {}) for r in (*records, *finals)]
+    return {name: sum(p.get(name, 0.0) for p in parts) for name in ("training", "measuring")}

@@ -1,0 +1,107 @@
+"""Sections of the page with what came out: fronts, finals, the network, progress."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+
+from nasforge.report.format import percent, spread, value
+from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
+from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
+from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
+from nasforge.report.run import Row, Run
+from nasforge.report.sections_network import drawn
+from nasforge.report.svg import tag
+
+FINAL_LEGEND: Legend = (
+    ("dot", "finalist", "finalist of the search"),
+    ("diamond", "control", "best of the control (random search)"),
+    ("square", "baseline", "baseline"),
+)
+
+
+def fronts(run: Run) -> str:
+    """Trials and finals against each cost, side by side."""
+    figures = []
+    for cost in costs_shown(run):
+        said = "every trial by its score on validation after its short training"
+        figures.append(figure("During the search", said, partial(search_plot, run, cost), _search_legend(run)))
+        said = "finalists, control and baselines trained alike, scored on test"
+        figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
+    if not any(figures):
+        return ""
+    return section("The front" if len(run.objectives) > 1 else "Score against size", tag("div", *figures, cls="pair"))
+
+
+def _search_legend(run: Run) -> Legend:
+    return (
+        ("dot", "search", "trial of the search"),
+        ("hollow", "control", "trial of the control (random search)"),
+        ("cross", "search", "stopped early, at its last score"),
+        ("ring", "finalist", "goes into the final trainings" if run.summary else "best so far"),
+        ("square", "baseline", "baseline that is a point of the space"),
+        ("down", "search", "outside of the frame"),
+    )
+
+
+def finals(run: Run) -> str:
+    """The table of finalists, control and baselines; nothing before the end."""
+    rows, best = run.rows(), run.best()
+    if not rows:
+        return ""
+    tests = [v for r in rows for v in r["test_seeds"]]
+    low, high = (min(tests), max(tests)) if tests else (0.0, 1.0)
+    latency = any(r["latency_ms"] is not None for r in rows)
+    notes = ["; ".join([*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"])]) for r in rows]
+    head = ["network", "test", f"seeds, {percent(low)} to {percent(high)}", "val", "val in search", "parameters"]
+    head += ["multiply-adds", *["latency"] * latency, *["note"] * any(notes)]
+    body = [
+        [*_row(row, low, high), *[_number(row, "latency_ms")] * latency, *[note] * any(notes)]
+        for row, note in zip(rows, notes, strict=True)
+    ]
+    winner = next((i for i, r in enumerate(rows) if best is not None and r["name"] == best["name"]), None)
+    chosen = (
+        "The winner is the finalist with the best mean validation score after the final trainings (of equal ones the "
+        "smallest), not the one with the best test score."
+    )
+    return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"))
+
+
+def _row(row: Row, low: float, high: float) -> list[Cell | str]:
+    return [
+        Cell(tag("span", escape(row["name"]), cls=f"{row['role']}-name"), html=True),
+        Cell.number(spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))),
+        Cell(seed_strip(row, low, high), html=True),
+        Cell.number(value(row["metric"], row["val"])),
+        Cell.number(value(row["metric"], row["search_val"])),
+        _number(row, "params"),
+        _number(row, "macs"),
+    ]
+
+
+def _number(row: Row, metric: str) -> Cell:
+    return Cell.number(value(metric, row[metric]))
+
+
+def network(run: Run) -> str:
+    """Picture and layers of the winner, or of the best so far."""
+    leader, best = run.leader(), run.best()
+    if leader is None:
+        return ""
+    name = best["name"] if best else f"trial {leader.number}"
+    baseline = f", the baseline {leader.baseline}" if leader.baseline else ""
+    origin = f"{name} is trial {leader.number} of the search{baseline}." if best else "The best network so far."
+    return section(f"The network: {name}", paragraph(origin), drawn(run.arch(leader), name))
+
+
+def progress(run: Run) -> str:
+    """Best value, front and learning curves."""
+    said = "of networks that were trained to the end and keep all limits"
+    best = figure("Best so far", said, partial(best_plot, run))
+    said = "the box reaches from the worst to the best values seen; costs and errors count as powers of ten"
+    volume = figure("Front so far", said, partial(volume_plot, run))
+    said = "trials thin, dashed where stopped early; final trainings bold, the mean of their seeds"
+    curves = figure("Learning curves", said, partial(curve_plot, run))
+    if not best and not curves:
+        return ""
+    return section("Progress", tag("div", best, volume, curves, cls="trio" if volume else "pair"))

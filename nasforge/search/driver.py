@@ -1,0 +1,302 @@
+"""The trials of one study while a runner works on them: what to train next, when to stop or pause it, how it ended."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from nasforge.errors import UserError
+from nasforge.evaluation.base import Job, Recipe, Result, data_of, recipe_of
+from nasforge.latency import check_conditions, read_profile
+from nasforge.objectives.objective import epoch_losses, with_limits
+from nasforge.search.plan import Plan
+from nasforge.search.progress import Status
+from nasforge.search.records import COUNTED, Ledger, Record
+from nasforge.search.screening import HERE, Candidate, Predict, Screen
+from nasforge.search.timing import Clock
+from nasforge.spaces.space import Space
+from nasforge.storage.drivers import Crew
+from nasforge.strategies.optuna import ordinal
+from nasforge.strategies.schedulers import FIDELITIES, PRUNERS, pauses, promotable, share
+
+MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
+OTHERS_S = 0.5  # between two looks at what other drivers do
+MOST_LOST = 2  # times that a trial is taken again after its worker died
+Show = Callable[[Status], None]
+
+
+@dataclass
+class Work:
+    """One trial between its ask and its end."""
+
+    candidate: Candidate
+    recipe: Recipe  # in full fidelity
+    steps: Sequence[int]  # the epochs at its rungs
+    curve: list[dict[str, float]] = field(default_factory=list)
+    pausing: bool = False
+    lost: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def place(self) -> int:
+        """Its place in the order of asks, which it keeps, and with it its bracket, when it is asked again."""
+        return int(self.candidate.trial.user_attrs.get("first", self.candidate.trial.number))
+
+
+class Trials:
+    """Hands jobs to a runner and takes its results; everything that must survive is in the study at once."""
+
+    def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, crew: Crew) -> None:
+        self.plan, self.run, self.ledger, self.clock, self.phase, self.crew = plan, run, ledger, clock, phase, crew
+        self.screen = Screen(Space(plan.space), ledger, run, lambda trial, key: crew.claim(trial, key, plan.trials), predictors(plan))
+        self.pruner = PRUNERS[plan.pruner]
+        self.running: dict[int, Work] = {}
+        self.paused: dict[int, Work] = {}
+        self.again: dict[int, Work] = {}  # their worker died
+        waiting = ledger.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        self.left = sum("curve" in trial.user_attrs for trial in waiting)
+        self.exhausted = False
+        self.slow = 0  # networks in a row that were measured too slow
+        self.began = time.monotonic()
+        self.had = self._done()
+        self._show = show
+
+    # ------------------------------------------------------------ what is next
+
+    def next_job(self) -> tuple[int, Job] | None:
+        """The next job; None where there is none for now, and for good when nothing runs."""
+        self._take_up_paused()
+        number = next(iter(self.again), None)
+        if number is not None:
+            return self._start(number, self.again.pop(number))
+        number = self._promoted(drain=False)
+        if number is None and (new := self._new()) is not None:
+            return self._start(new.candidate.trial.number, new)
+        if number is None:
+            number = self._promoted(drain=True)
+        if number is not None:
+            return self._start(number, self.paused.pop(number))
+        if not self.running:
+            self._close_paused()
+        if self.slow >= MOST_SLOW and not self._done() and not self.running:
+            limits = ", ".join(str(limit) for limit in self.plan.limits if limit.metric == "latency_ms")
+            raise UserError(
+                f"constraints: {self.slow} networks in a row broke {limits}; "
+                f"the nearest seen: {self.screen.nearest_seen()}; relax the limit"
+            )
+        return None
+
+    def _take_up_paused(self) -> None:
+        """Ask again for the trials that were paused when a driver died: they wait for their promotion as before."""
+        for _ in range(self.left):
+            work = self._new()
+            if work is not None:
+                (self.paused if work.curve else self.again)[work.candidate.trial.number] = work
+        self.left = 0
+
+    def _new(self) -> Work | None:
+        """A new trial; None where there is no more to ask."""
+        self._look_around()
+        while not self.exhausted and self._open() < self.plan.trials:
+            candidate = None if self.slow >= MOST_SLOW else self.screen.next()
+            if candidate is None:
+                self.exhausted = not self.screen.enough
+                break
+            try:
+                recipe = recipe_of(self._job(candidate), data_of(self.plan.data))
+            except UserError as error:  # a recipe that the space opens may be wrong at some values
+                self.screen.running.pop(candidate.key, None)
+                record = Record(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
+                self.ledger.close(candidate.trial, record)
+                continue
+            if self.pruner.brackets is not None and "first" not in candidate.trial.user_attrs:
+                trials = self.ledger.study.get_trials(deepcopy=False)
+                candidate.trial.set_user_attr("first", ordinal(trials, candidate.trial.number))
+            steps = [] if candidate.baseline else FIDELITIES[self.plan.fidelity](recipe.epochs)
+            return Work(candidate, recipe, steps, list(candidate.trial.user_attrs.get("curve", [])))
+        return None
+
+    def _open(self) -> int:
+        """How many trials have ended or are on their way."""
+        return self._done() + len(self.running) + len(self.paused) + self.crew.others(self.ledger.study)
+
+    def _look_around(self) -> None:
+        """Take over the trials of drivers that died, and take in what others have ended."""
+        if self.crew.shared:
+            self.exhausted &= not self.crew.take_over(self.ledger.study, ask_again)  # there is something to ask again
+            self.ledger.refresh()
+
+    def waits(self) -> bool:
+        """Whether other drivers still work on trials: the study may need this one again."""
+        self._look_around()
+        if not self.crew.shared or (not self.crew.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
+            return False
+        time.sleep(OTHERS_S)
+        return True
+
+    def _promoted(self, drain: bool) -> int | None:
+        if not self.paused:
+            return None
+        works = {**self.running, **self.paused, **self.again}
+        curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
+        brackets = self._brackets(next(iter(self.paused.values())))
+        found = promotable(curves, {w.place: w.steps for w in self.paused.values()}, brackets, drain)
+        return next((n for n, w in self.paused.items() if w.place == found), None)
+
+    def _brackets(self, work: Work) -> int:
+        return 1 if self.pruner.brackets is None else self.pruner.brackets(len(work.steps))
+
+    def _start(self, number: int, work: Work) -> tuple[int, Job]:
+        self.running[number] = work
+        work.pausing = False
+        self.clock.started(number)
+        return number, self._job(work.candidate, self._fidelity(work))
+
+    def _fidelity(self, work: Work) -> dict[str, float]:
+        """What the recipe has less of below the last rung, besides epochs."""
+        part = share(len(work.curve), work.steps)
+        if self.plan.fidelity == "data":
+            return {"data_fraction": part * work.recipe.data_fraction}
+        return {"resolution": math.sqrt(part) * work.recipe.resolution} if self.plan.fidelity == "resolution" else {}
+
+    def _job(self, candidate: Candidate, fidelity: Mapping[str, float] | None = None) -> Job:
+        wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
+        latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
+        return Job(
+            candidate.arch, self.plan.data, self.plan.seed, recipe={**self.plan.recipe, **(fidelity or {})},
+            device=self.plan.device, latency=latency,
+            latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
+            choices=dict(candidate.trial.params), table=self.plan.table, **self._family(candidate),
+        )  # fmt: skip
+
+    def _family(self, candidate: Candidate) -> dict[str, Any]:
+        """Where the weights go, and those of the nearest network that was trained: the one with the most choices alike."""
+        if not self.plan.inherit:
+            return {}
+        own, best, parent = dict(candidate.trial.params), 0, None
+        for record in self.ledger.records.values():
+            alike = sum(record.choices.get(k) == v for k, v in own.items()) if record.kind in ("finished", "pruned") else 0
+            if alike > best:
+                best, parent = alike, record.key
+        out = {"weights": str(self._weights(candidate.key))}
+        return out if parent is None else {**out, "parent": str(self._weights(parent))}
+
+    def _weights(self, key: str) -> Path:
+        return self.run / "weights" / f"{self.phase}-{key}.safetensors"
+
+    def _checkpoint(self, candidate: Candidate) -> Path:
+        return self.run / "checkpoints" / f"{self.phase}-{candidate.key}.pt"
+
+    # ------------------------------------------------------------ what is told of it
+
+    def on_epoch(self, number: int, row: dict[str, float]) -> bool:
+        """Whether the training stops after this epoch, for good or for now."""
+        work = self.running[number]
+        if row["epoch"] <= len(work.curve):  # told again after a restart from a checkpoint
+            return False
+        work.curve.append(row)
+        if work.candidate.baseline:
+            return False
+        if self.pruner.brackets is not None:
+            work.pausing = pauses(work.place, len(work.curve), work.steps, self._brackets(work))
+            return work.pausing
+        return self.pruner.stop(list(self.ledger.curves().values()), self._losses(work), work.recipe.epochs)
+
+    def on_end(self, number: int, result: Result) -> None:
+        """Write down how a job ended."""
+        work = self.running.pop(number)
+        self._tell_clock(number, work, result)
+        if result.lost and work.lost < MOST_LOST:
+            work.lost += 1
+            self.again[number] = work
+        elif work.pausing and result.stopped == "pruned":
+            work.candidate.trial.set_user_attr("curve", work.curve)
+            work.candidate.metrics.update(result.metrics)
+            self.paused[number] = work
+        else:
+            self._end(number, work, result)
+        self.show()
+
+    def _tell_clock(self, number: int, work: Work, result: Result) -> None:
+        """The seconds of this part of the training: a result counts those before a pause too."""
+        spent = {k: v - (work.seconds.get(k, 0.0) if k == "training" else 0.0) for k, v in result.seconds.items()}
+        self.clock.ended(number, spent)
+        work.seconds |= result.seconds
+        self.ledger.study.set_user_attr("seconds", self.clock.totals())
+
+    def _end(self, number: int, work: Work, result: Result) -> None:
+        candidate = work.candidate
+        self.screen.running.pop(candidate.key, None)
+        self.slow = self.slow + 1 if result.stopped == "too slow" else 0
+        self.screen.note(result.metrics, candidate.arch)
+        if result.stopped == "out of memory":
+            result.metrics["out_of_memory"] = 1.0
+        record = Record(
+            number, _kind(result), candidate.key, {**candidate.metrics, **result.metrics}, result.curve or work.curve,
+            {**work.seconds, **result.seconds}, result.error or "", baseline=candidate.baseline, choices=dict(candidate.trial.params),
+            first=candidate.trial.user_attrs.get("first"),
+        )  # fmt: skip
+        self.ledger.close(candidate.trial, record)
+        self._checkpoint(candidate).unlink(missing_ok=True)
+
+    def _close_paused(self) -> None:
+        """End the trials that were never promoted."""
+        for number, work in sorted(self.paused.items()):
+            row = work.curve[-1]
+            metrics = {"loss" if k == "val_loss" else k: row[k] for k in ("accuracy", "val_loss", "miou") if k in row}
+            self._end(number, work, Result(metrics, curve=work.curve, stopped="pruned"))
+        self.paused.clear()
+
+    def interrupt(self) -> None:
+        """Write down that the open trials were cut off; they are asked again when the run goes on."""
+        for number, work in {**self.paused, **self.running, **self.again}.items():  # a running one is judged among the paused
+            ask_again(self.ledger.study, self.ledger.study.get_trials(deepcopy=False)[number])
+            self.ledger.close(work.candidate.trial, Record(number, "interrupted", work.candidate.key))
+
+    # ------------------------------------------------------------ the state in numbers
+
+    def _losses(self, work: Work) -> list[tuple[float, ...]]:
+        wanted = with_limits(self.plan.objectives, self.plan.limits)
+        return [epoch_losses(row, work.candidate.metrics, wanted) for row in work.curve]
+
+    def _done(self) -> int:
+        return self.ledger.count(*COUNTED)
+
+    def show(self, force: bool = False) -> None:
+        done = self._done()
+        spent = time.monotonic() - self.began
+        left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
+        self._show(Status.of(self.phase, self.ledger, self.plan, left, force))
+
+
+def predictors(plan: Plan) -> dict[str, Predict]:
+    """What predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
+    out: dict[str, Predict] = {}
+    for name, path in plan.profiles.items():
+        profile = read_profile(path)
+        if name == HERE:
+            check_conditions(profile, runtime="eager", device=plan.device, batch=1, precision="float32")
+        out[name] = profile.predictor
+    return out
+
+
+def ask_again(study: Any, trial: Any) -> None:
+    """Queue the choices of a trial again, with what it was and how far it came."""
+    choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    kept: Mapping[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first")}
+    if choices:
+        study.enqueue_trial(choices, user_attrs=dict(kept))
+
+
+def _kind(result: Result) -> str:
+    if result.stopped in ("too slow", "out of memory"):
+        return "infeasible"
+    if result.error:
+        return "failed"
+    return "pruned" if result.stopped == "pruned" else "finished"

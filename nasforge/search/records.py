@@ -1,0 +1,138 @@
+"""What a study has seen: its trials as records, by canonical key, rebuilt from the storage alone.
+
+Each trial carries one user attribute `record` with its key, kind, metrics, curve and seconds. Kinds: finished, pruned, failed (these
+three are the asked trials), duplicate, infeasible (these cost nothing), interrupted (its driver died; it is asked again).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from nasforge.errors import UserError
+from nasforge.objectives.objective import Limit, Losses, Objective, dominates, epoch_losses, losses, with_limits
+
+COUNTED = ("finished", "pruned", "failed")
+
+
+@dataclass
+class Record:
+    """One trial in plain data."""
+
+    number: int
+    kind: str
+    key: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    message: str = ""
+    duplicate_of: int | None = None
+    first: int | None = None  # its place in the order of asks, where trainings pause
+    baseline: str | None = None
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """The records of a study, and what follows from them."""
+
+    def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
+        self.study, self.objectives, self.limits = study, list(objectives), list(limits)
+        self.records: dict[int, Record] = {}
+        self.by_key: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
+        self._front: dict[int, Losses] = {}
+        self._curves: dict[int, list[Losses]] = {}
+        self._judged = with_limits(self.objectives, self.limits)
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._take(trial)
+
+    def refresh(self) -> None:
+        """Take in what other drivers have ended."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and trial.number not in self.records:
+                self._take(trial)
+
+    def _take(self, trial: FrozenTrial) -> None:
+        """Add what a storage holds of an ended trial. Raises UserError where that is no record."""
+        try:
+            self._add(_record(trial))
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"trial {trial.number}: its record in the storage is damaged ({type(error).__name__}: {error}); "
+                "restore the storage from a copy, or start anew with another --run"
+            ) from None
+
+    def _add(self, record: Record) -> None:
+        self.records[record.number] = record
+        self._counts[record.kind] += 1
+        if record.curve and record.kind in ("finished", "pruned"):
+            place = record.number if record.first is None else record.first
+            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+        if record.kind == "finished" and self.feasible(record.metrics):
+            self._join_front(record.number, losses(record.metrics, self.objectives))
+        if record.key and record.kind not in ("duplicate", "interrupted"):
+            self.by_key.setdefault(record.key, record.number)
+
+    def count(self, *kinds: str) -> int:
+        return sum(self._counts[kind] for kind in kinds)
+
+    def asked(self) -> int:
+        """How many trials have ended, those not counted that are asked again."""
+        return len(self.records) - self._counts["interrupted"]
+
+    def close(self, trial: optuna.Trial, record: Record) -> None:
+        """Tell the study how a trial ended, and remember it."""
+        record.metrics |= {o.metric: o.of(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
+        stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
+        for limit in self.limits:
+            if limit.metric in record.metrics:
+                trial.set_constraint(str(limit), limit.excess(record.metrics[limit.metric]))
+        trial.set_user_attr("record", stored)
+        original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
+        kind = original.kind if original else record.kind
+        try:
+            if kind == "finished":
+                values = [o.of((original or record).metrics) for o in self.objectives]
+                self.study.tell(trial, values)
+            else:
+                self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
+        except UpdateFinishedTrialError:  # another driver took it over while this one stood still
+            record.kind = "interrupted"
+        self._add(record)
+
+    def feasible(self, metrics: dict[str, float]) -> bool:
+        """Whether no limit on a known metric is broken."""
+        return all(limit.excess(metrics[limit.metric]) <= 0 for limit in self.limits if limit.metric in metrics)
+
+    def finished(self) -> list[Record]:
+        """Finished trials that keep all limits, in order."""
+        return [r for _, r in sorted(self.records.items()) if r.kind == "finished" and self.feasible(r.metrics)]
+
+    def front(self) -> list[Record]:
+        """The finished trials that no other dominates on val; of equal ones the first."""
+        return [self.records[number] for number in sorted(self._front)]
+
+    def _join_front(self, number: int, own: Losses) -> None:
+        """Keep the front as trials end: to compare all with all at each end costs the square of their number."""
+        for other, theirs in self._front.items():
+            if dominates(theirs, own) or (theirs == own and other < number):
+                return
+        self._front = {n: p for n, p in self._front.items() if not dominates(own, p) and p != own} | {number: own}
+
+    def curves(self) -> dict[int, list[Losses]]:
+        """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        return self._curves
+
+
+def _record(trial: FrozenTrial) -> Record:
+    stored = trial.user_attrs.get("record")
+    if stored is None:  # its driver died between two lines of the journal
+        return Record(trial.number, "interrupted", choices=dict(trial.params))
+    return Record(number=trial.number, choices=dict(trial.params), **stored)

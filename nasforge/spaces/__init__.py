@@ -1,0 +1,1 @@
+"""Spaces and architectures as plain data: read, checked, drawn, located. Knows no torch."""

@@ -1,0 +1,207 @@
+"""Search spaces: architecture data with some values left open (see `nasforge.spaces.domains` for how that is written).
+
+A *choice* is one drawn scalar; its name is the path of the opening in the file, so it never changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from nasforge.errors import UserError
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.domains import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
+
+DEEPEST = 2000  # repeats of a stage
+Choices = dict[str, Scalar]
+Chooser = Callable[[Opening], Scalar]
+Draw = Callable[[Chooser, dict[str, Any]], Any]
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
+    """A function (chooser, values of lets drawn so far) -> data; the tree is walked once, not at every draw."""
+    match node:
+        case Const(value):
+            return lambda ask, env: value
+        case Fork(opening, options):
+            draws = {label: _compile(option, lets) for label, option in options.items()}
+
+            def fork(ask: Chooser, env: dict[str, Any]) -> Any:
+                value = ask(opening)
+                if not opening.valid(value):
+                    raise UserError(f"{opening.name}: must be {opening}, got {value!r}")
+                return draws[value](ask, env) if draws else value
+
+            return fork
+        case Ref(name, times, where):
+            if name not in lets:
+                raise UserError(f"{where}: ${name} is not under `let`; it has {', '.join(map(str, lets)) or 'nothing'}")
+
+            def ref(ask: Chooser, env: dict[str, Any]) -> Any:
+                if name not in env:
+                    env[name] = lets[name](ask, env)
+                return env[name] if times is None else _multiply(env[name], times, where)
+
+            return ref
+        case Branch(parts) if isinstance(parts, Mapping):
+            items = [(k, _compile(p, lets)) for k, p in parts.items()]
+            return lambda ask, env: {k: draw(ask, env) for k, draw in items}
+        case Branch(parts):
+            elements = [_compile(p, lets) for p in parts]  # type: ignore[arg-type]
+            return lambda ask, env: [draw(ask, env) for draw in elements]
+        case Each(rest, depth, block, where):
+            draw_rest, draw_depth = _compile(Branch(rest), lets), _compile(depth, lets)
+            repeats = [_compile(block(0), lets)]  # here, so that a mistake in it is told at once
+
+            def each(ask: Chooser, env: dict[str, Any]) -> Any:
+                count = draw_depth(ask, env)
+                if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= DEEPEST:
+                    raise UserError(f"{where}.depth: must be a whole number from 0 to {DEEPEST}, got {count!r}")
+                while len(repeats) < count:
+                    repeats.append(_compile(block(len(repeats)), lets))
+                return {"stage": {**draw_rest(ask, env), "blocks": [repeats[i](ask, env) for i in range(count)]}}
+
+            return each
+    raise AssertionError(node)
+
+
+def _multiply(value: Any, times: float, where: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError(f"{where}: only a number can be multiplied, got {value!r}")
+    product = value * times
+    return int(product) if isinstance(value, int) and product == int(product) else product
+
+
+def drawer(node: Tree, lets: Mapping[str, Tree]) -> Draw:
+    """The function that draws a tree, given the lets of its space (a let may use the ones above it)."""
+    ready: dict[str, Draw] = {}
+    for name, let in lets.items():
+        ready[name] = _compile(let, dict(ready))
+    return _compile(node, ready)
+
+
+class Space:
+    """A search space: call `draw(chooser)` for an architecture and the choices that made it.
+
+    Raises UserError, with the path, for a malformed file.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self.data = dict(data)
+        if not isinstance(data.get("let") or {}, Mapping):
+            raise UserError(f"let: must be a mapping from names to values, got {data['let']!r}")
+        body = {k: v for k, v in data.items() if k not in ("let", "constraints", "search")}
+        self.lets = {k: tree(v, f"let.{k}") for k, v in (data.get("let") or {}).items()}
+        self.root = tree(body, "")
+        self._draw = drawer(self.root, self.lets)
+
+    def draw(self, ask: Chooser) -> tuple[Arch, Choices]:
+        """The architecture that `ask` chooses, and its choices (live ones only, in order of asking)."""
+        made: Choices = {}
+        return self._draw(recorder(ask, made), {}), made
+
+    def openings(self) -> Iterator[Opening]:
+        """Every opening of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
+        seen: set[str] = set()
+        for node in (*self.lets.values(), self.root):
+            for opening in _openings(node):
+                if opening.name not in seen:
+                    seen.add(opening.name)
+                    yield opening
+
+    def size(self) -> float:
+        """How many different sets of choices there are: exact, infinite where a float is open."""
+        lets = {name: _count(node) for name, node in self.lets.items()}
+        return sum(number * _lets_size(used, lets) for used, number in _count(self.root).items())
+
+
+def recorder(ask: Chooser, made: Choices) -> Chooser:
+    """The chooser, with each value written down in `made`."""
+
+    def record(opening: Opening) -> Scalar:
+        value = made[opening.name] = ask(opening)
+        return value
+
+    return record
+
+
+def _openings(node: Any) -> Iterator[Opening]:
+    if isinstance(node, Fork):
+        yield node.opening
+        for option in node.options.values():
+            yield from _openings(option)
+    elif isinstance(node, Branch):
+        for part in node.parts.values() if isinstance(node.parts, Mapping) else node.parts:
+            yield from _openings(part)
+    elif isinstance(node, Each):
+        yield from (o for part in (*node.rest.values(), node.depth, node.block(0)) for o in _openings(part))
+
+
+# ---------------------------------------------------------------- size
+
+Count = dict[frozenset[str], float]  # lets used -> number of choices besides them
+
+
+def _times(a: Count, b: Count) -> Count:
+    out: Count = {}
+    for used_a, n_a in a.items():
+        for used_b, n_b in b.items():
+            out[used_a | used_b] = out.get(used_a | used_b, 0) + (math.inf if math.inf in (n_a, n_b) else n_a * n_b)
+    return out
+
+
+def _plus(a: Count, b: Count) -> Count:
+    return {used: a.get(used, 0) + b.get(used, 0) for used in a.keys() | b.keys()}
+
+
+def _count(node: Tree) -> Count:
+    one: Count = {frozenset(): 1}
+    match node:
+        case Ref(name):
+            return {frozenset([name]): 1}
+        case Fork(opening, options):
+            total: Count = {} if options else {frozenset(): opening.size()}
+            for option in options.values():
+                total = _plus(total, _count(option))
+            return total
+        case Branch(parts):
+            for part in parts.values() if isinstance(parts, Mapping) else parts:
+                one = _times(one, _count(part))
+            return one
+        case Each(rest, depth, block, where):
+            total = {}
+            for count in _depths(depth, where):
+                product: Count = {frozenset(): 1}
+                for i in range(count):
+                    product = _times(product, _count(block(i)))
+                total = _plus(total, product)
+            return _times(total, _count(Branch(rest)))
+    return one
+
+
+def _depths(depth: Tree, where: str) -> list[int]:
+    """The values that the depth of a stage with draw: each may take, with repetition."""
+    found: list[Any] = []
+    if isinstance(depth, Const):
+        found = [depth.value]
+    elif isinstance(depth, Fork) and depth.opening.kind == "int" and depth.opening.high <= DEEPEST:
+        found = list(range(int(depth.opening.low), int(depth.opening.high) + 1, depth.opening.step))
+    elif isinstance(depth, Fork) and depth.options:
+        found = [value for option in depth.options.values() for value in _depths(option, where)]
+    if not found or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= DEEPEST for v in found):
+        raise UserError(
+            f"{where}.depth: with draw: each the size of a space needs numbers up to {DEEPEST}, {{int: ...}} or {{choose: ...}} of them"
+        )
+    return found
+
+
+def _lets_size(used: frozenset[str], lets: Mapping[str, Count]) -> float:
+    """The number of draws of the lets in `used` and of the lets these use in turn."""
+    if not used:
+        return 1
+    last = [name for name in lets if name in used][-1]  # a let uses only lets above it
+    return sum(n * _lets_size(used - {last} | inner, lets) for inner, n in lets[last].items())

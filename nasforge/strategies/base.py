@@ -1,0 +1,138 @@
+"""What a strategy is told: the search it serves (`Brief`) and what its study has seen so far (`History`), both plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nasforge.errors import UserError
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import COSTS, Limit, Losses, Objective, epoch_losses, losses
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.domains import Scalar
+from nasforge.spaces.space import Space
+
+KINDS = {  # of a trial without a record: a table tells no more, and a driver may have died between two lines of the journal
+    TrialState.RUNNING: "running", TrialState.WAITING: "running",
+    TrialState.COMPLETE: "finished", TrialState.PRUNED: "infeasible", TrialState.FAIL: "interrupted",
+}  # fmt: skip
+ON_PAPER = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
+Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network of some choices, by name
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One trial. kind: running, or as in `nasforge.search.records`; losses: of a finished one (smaller is better), else None.
+
+    metrics: what is known of it (costs at least, where a search counted them); curve: a row an epoch, of trainings that were stopped too.
+    """
+
+    number: int
+    kind: str
+    choices: Mapping[str, Scalar]
+    losses: Losses | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[Mapping[str, float]] = ()
+
+    def rungs(self, objectives: Sequence[Objective]) -> list[Losses]:
+        """The losses after each epoch."""
+        return [epoch_losses(dict(row), dict(self.metrics), objectives) for row in self.curve]
+
+
+@dataclass(frozen=True)
+class Brief:
+    """The search that a strategy serves.
+
+    trials: about how many networks will be evaluated. prior: finished and stopped trials of earlier runs on the same space.
+    scores: zero-cost scores that the predictor reads.
+    """
+
+    space: Space
+    seed: int
+    trials: int
+    objectives: Sequence[Objective]
+    limits: Sequence[Limit] = ()
+    prior: Sequence[Seen] = ()
+    scores: Scores | None = None
+
+    def keeps(self, choices: Mapping[str, Scalar]) -> bool:
+        """Whether the network of some choices can be built and keeps the limits on what is counted on paper."""
+        limits = [limit for limit in self.limits if limit.metric in ON_PAPER]
+        try:
+            cost = count(self.space.draw(replay(choices))[0]) if limits else None
+        except UserError:
+            return False
+        return all(limit.excess(float(getattr(cost, limit.metric))) <= 0 for limit in limits)
+
+    def rng(self, ordinal: int) -> Random:
+        """The random numbers of the ask with this place in the order: the same after a restart."""
+        return Random(f"{self.seed}/{ordinal}")
+
+
+@dataclass(frozen=True)
+class History:
+    """The trials of a study before an ask, in order of their numbers, without interrupted ones (they are asked again)."""
+
+    brief: Brief
+    trials: Sequence[Seen]
+
+    @property
+    def ordinal(self) -> int:
+        """The place of the ask in the order of asks."""
+        return len(self.trials)
+
+    @cached_property
+    def finished(self) -> list[Seen]:
+        """Evaluated to the end, within the limits, each network once."""
+        return [t for t in self.trials if t.kind == "finished" and self.feasible(t)]
+
+    @cached_property
+    def running(self) -> list[Seen]:
+        return [t for t in self.trials if t.kind == "running"]
+
+    def feasible(self, trial: Seen) -> bool:
+        """Whether no limit on a known metric is broken."""
+        return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.brief.limits if limit.metric in trial.metrics)
+
+
+class Reader:
+    """Reads histories off a study; an ended trial is read once."""
+
+    def __init__(self, brief: Brief) -> None:
+        self.brief = brief
+        self._ended: dict[int, Seen] = {}
+
+    def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
+        """What was known of the trials with numbers below `before`."""
+        return History(self.brief, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != "interrupted"])
+
+    def _seen(self, trial: FrozenTrial) -> Seen:
+        if not trial.state.is_finished():
+            return Seen(trial.number, "running", dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
+        if trial.number not in self._ended:
+            self._ended[trial.number] = seen_of(trial, self.brief.objectives)
+        return self._ended[trial.number]
+
+
+def kind_of(trial: FrozenTrial) -> str:
+    """The kind of a trial, from what the study stores of it."""
+    return str(trial.user_attrs.get("record", {}).get("kind", KINDS[trial.state]))
+
+
+def seen_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Seen:
+    """An ended trial, from what the study stores of it."""
+    record: dict[str, Any] = trial.user_attrs.get("record", {})
+    kind, metrics, values = kind_of(trial), record.get("metrics", {}), None
+    if kind == "finished":
+        values = losses(metrics, objectives) if metrics else signed(trial.values or [], objectives)
+    return Seen(trial.number, kind, dict(trial.params), values, metrics, tuple(record.get("curve", ())))
+
+
+def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
+    """Values of a study as losses: smaller is better."""
+    return tuple(-v if o.maximise else v for v, o in zip(values, objectives, strict=True))

@@ -1,0 +1,46 @@
+"""Enumeration: every set of choices of a small space once, in an order shuffled by the seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from random import Random
+
+from nasforge.errors import UserError
+from nasforge.spaces.choosers import every
+from nasforge.spaces.domains import Scalar
+from nasforge.spaces.space import Choices
+from nasforge.strategies.base import Brief, History
+from nasforge.strategies.moves import newcomer
+from nasforge.strategies.optuna import Propose
+
+MOST = 200_000  # sets of choices: they are kept in memory
+
+Row = frozenset[tuple[str, Scalar]]
+
+
+def enumerate_all(brief: Brief) -> Propose:
+    """All choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
+    size = brief.space.size()
+    if size > MOST:
+        endless = [o.name for o in brief.space.openings() if o.kind == "float"]
+        why = f"{endless[0]} is a float" if endless and math.isinf(size) else f"this one has {size:.3g}"
+        raise UserError(f"--strategy grid: a space must have at most {MOST:,} sets of choices, {why}; use local, or choose fewer values")
+    order: list[Choices] = []  # made at the first ask
+    place = 0  # all before it were asked for: it spares work only
+
+    def propose(history: History, rng: Random) -> Choices:
+        nonlocal place
+        if not order:
+            order.extend(every(lambda ask: brief.space.draw(ask)[1]))
+            Random(brief.seed).shuffle(order)
+        asked = {_row(t.choices) for t in history.trials}
+        while place < len(order) and _row(order[place]) in asked:
+            place += 1
+        return order[place] if place < len(order) else newcomer(history, rng)
+
+    return propose
+
+
+def _row(choices: Mapping[str, Scalar]) -> Row:
+    return frozenset(choices.items())

@@ -1,0 +1,85 @@
+"""Ways to new choices, and what a trial counts for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from heapq import nsmallest
+from random import Random
+
+from nasforge.spaces.choosers import mutate, random_chooser
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Choices, Space
+from nasforge.strategies.base import History, Seen
+
+TRIES = 30  # at choices that are new
+STARTED = ("finished", "pruned", "failed", "running")  # kinds of trials that cost a training
+
+
+def draw(space: Space, rng: Random) -> Choices:
+    """Random choices."""
+    return space.draw(random_chooser(rng))[1]
+
+
+def changed(space: Space, choices: Mapping[str, Scalar], rng: Random, count: int = 1) -> Choices:
+    """The choices with `count` of them drawn anew, and whatever opens with these."""
+    return space.draw(mutate(choices, rng, count))[1]
+
+
+def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Opening]:
+    """The openings that these choices answer, in the order of the file."""
+    found: list[Opening] = []
+
+    def ask(opening: Opening) -> Scalar:
+        found.append(opening)
+        return choices[opening.name]
+
+    space.draw(ask)
+    return found
+
+
+class Catalogue:
+    """The openings of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._known: dict[str, Opening] = {}
+
+    def of(self, choices: Mapping[str, Scalar]) -> list[Opening]:
+        """The openings that these choices answer."""
+        if any(name not in self._known for name in choices):
+            self._known |= {opening.name: opening for opening in asked(self.space, choices)}
+        return [self._known[name] for name in choices]
+
+
+def unseen(trials: Sequence[Seen], make: Callable[[int], Choices]) -> Choices:
+    """What `make(attempt)` gives first that no trial was asked for; its last where all were."""
+    for attempt in range(TRIES):
+        choices = make(attempt)
+        if all(t.choices != choices for t in trials):
+            break
+    return choices
+
+
+def mutant(history: History, parent: Seen, rng: Random) -> Choices:
+    """One change of a parent; more where its neighbours were asked for already."""
+    return unseen(history.trials, lambda attempt: changed(history.brief.space, parent.choices, rng, 1 + attempt // 10))
+
+
+def started(history: History) -> int:
+    """How many trials cost a training, those that run now included."""
+    return sum(t.kind in STARTED for t in history.trials)
+
+
+def newcomer(history: History, rng: Random) -> Choices:
+    """A random draw; where most of them break a limit, every other time a change of one that broke them least."""
+    space = history.brief.space
+    outside = [t for t in history.trials if t.kind == "infeasible" and t.metrics]
+    if len(outside) > max(10, len(history.trials) // 2) and rng.random() < 0.5:
+        nearest = nsmallest(5, outside, key=lambda t: excess(history, t))
+        return mutant(history, rng.choice(nearest), rng)
+    return unseen(history.trials, lambda attempt: draw(space, rng))
+
+
+def excess(history: History, trial: Seen) -> float:
+    """By how much a trial breaks the limits, relative to their bounds."""
+    return sum(max(0.0, limit.excess(trial.metrics[limit.metric])) for limit in history.brief.limits if limit.metric in trial.metrics)

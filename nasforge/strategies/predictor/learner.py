@@ -1,0 +1,168 @@
+"""Models of every objective and metric of a search, kept as long as they are right: each follows from the cases alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasforge.objectives.objective import COSTS, MEASURED
+from nasforge.strategies.base import Brief
+from nasforge.strategies.predictor.cases import Case
+from nasforge.strategies.predictor.encoder import REFERENCE, Columns, Encoder, Row
+from nasforge.strategies.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
+from nasforge.strategies.predictor.models import (
+    MOST_FITTED,
+    Belief,
+    Process,
+    Ridge,
+    Trees,
+    Weights,
+    distances,
+    fit_weights,
+    matern,
+)
+
+MOST_LEARNED = 300  # cases that a model learns from: the best, the latest, some others
+GROWTH = 1.25  # columns and weights are fitted anew when there are so many times more cases
+REFITS = 25  # trees are grown anew when there is a 25th more cases
+LEAST = 3  # cases trained to the end, before there are models
+FEWEST = 5  # cases that tell a metric
+KEPT = 12  # things remembered of each kind
+
+Model = Callable[[Sequence[Row]], Belief]
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What models of one stage of a search share: columns, and the weights of the kernel by objective."""
+
+    columns: Columns
+    weights: Sequence[Weights]
+
+
+class Learner:
+    """Fits models to cases. Asked with the same ones it says the same, whatever it was asked before."""
+
+    def __init__(self, brief: Brief, encoder: Encoder) -> None:
+        self.brief, self.encoder = brief, encoder
+        self._bases: dict[Any, Basis] = {}
+        self._trees: dict[Any, Trees] = {}
+
+    # ------------------------------------------------------------ stages
+
+    def basis(self, cases: Sequence[Case]) -> Basis:
+        """The basis that holds for these cases: fitted on the first of them."""
+        first = beginning(cases, stage(len(cases)))
+        return _remembered(self._bases, tuple(c.name for c in first), lambda: self._basis(first))
+
+    def _basis(self, cases: Sequence[Case]) -> Basis:
+        known = evidence(cases)
+        reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
+        columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
+        learnt = targets(known.points)
+        some = chosen(learnt, MOST_FITTED, 0)
+        groups = self.scaled(columns, [known.cases[i].row for i in some])
+        return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+
+    def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
+        """The columns of rows by group, scaled."""
+        return columns.scaled(self.encoder.dense(rows, columns.places))
+
+    # ------------------------------------------------------------ models
+
+    def process(self, known: Evidence, objective: int, running: Sequence[Row]) -> Model:
+        """A Gaussian process of a target; running trials count as what it believes of them.
+
+        Source: Ginsbourger et al. 2010 (kriging believer).
+        """
+        basis, learnt = self.basis(known.cases), targets(known.points)
+        some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
+        values, doubt = learnt[objective].values[some], known.doubt[some]
+        groups = self.scaled(basis.columns, [known.cases[i].row for i in some])
+        model = Process(groups, values, basis.weights[objective], doubt)
+        if running:
+            more = self.scaled(basis.columns, running)
+            values = np.concatenate([values, model.believe(more).mean])
+            groups = [np.concatenate(pair) for pair in zip(groups, more, strict=True)]
+            model = Process(groups, values, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
+        return lambda rows: model.believe(self.scaled(basis.columns, rows))
+
+    def trees(self, cases: Sequence[Case], objective: int) -> Model:
+        """Trees of a target, grown anew from time to time."""
+        step = max(1, len(cases) // REFITS)
+        first = beginning(cases, len(cases) // step * step)
+        columns = self.basis(cases).columns
+
+        def grow() -> Trees:
+            known = evidence(first)
+            learnt = targets(known.points)
+            some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
+            numbers = self.encoder.dense([known.cases[i].row for i in some], columns.places)
+            return Trees(numbers, learnt[objective].values[some], seed=1 + len(first))
+
+        name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
+        forest = _remembered(self._trees, name, grow)
+        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
+
+    def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
+        """How much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
+
+        Workers that ask at the same time would otherwise crowd about one network. Source: after González et al. 2016, section 3.
+        """
+        basis = self.basis(cases)
+        squares = distances(self.scaled(basis.columns, running), self.scaled(basis.columns, rows))
+        return matern(squares, basis.weights[0]).max(axis=0)
+
+    def metric(self, cases: Sequence[Case], metric: str, columns: Columns) -> Model | None:
+        """A linear model of a metric, of a cost's logarithm; None where too few cases have it."""
+        having = [c for c in cases if c.seen.metrics.get(metric, math.nan) > 0][-MOST_LEARNED:]
+        if len(having) < FEWEST:
+            return None
+        values = np.array([logarithm(metric, c.seen.metrics[metric]) for c in having])
+        model = Ridge(np.hstack(self.scaled(columns, [c.row for c in having])), values)
+        return lambda rows: model.believe(np.hstack(self.scaled(columns, rows)))
+
+
+def logarithm(metric: str, value: float) -> float:
+    """The value, a cost as a power of ten."""
+    return math.log10(max(value, 1e-9)) if metric in (*COSTS, *MEASURED) else value
+
+
+def chosen(learnt: Sequence[Target], most: int, latest: int) -> NDArray[np.int64]:
+    """The places of so many cases to learn from, in order: half the best, the latest, some of the others."""
+    worth: Vector = np.sum([t.values for t in learnt], axis=0)
+    count = len(worth)
+    if count <= most:
+        return np.arange(count)
+    kept = {*np.argsort(-worth, kind="stable")[: most // 2].tolist(), *range(count - latest, count)}
+    rest = [i for i in range(count) if i not in kept]
+    return np.array(sorted({*kept, *Random(count // 50).sample(rest, most - len(kept))}), dtype=np.int64)
+
+
+def beginning(cases: Sequence[Case], count: int) -> Sequence[Case]:
+    """So many of the first cases; more where fewer than LEAST of these were trained to the end."""
+    ends = [i for i, c in enumerate(cases) if c.final is not None]
+    return cases[: max(count, ends[min(LEAST, len(ends)) - 1] + 1)]
+
+
+def stage(count: int) -> int:
+    """The largest of some growing numbers that is not above `count`."""
+    size = 4
+    while (larger := max(size + 1, int(size * GROWTH))) <= count:
+        size = larger
+    return min(size, count)
+
+
+def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any]) -> Any:
+    """What is remembered under the name, or made now; the last few are kept."""
+    if name not in memory:
+        memory[name] = make()
+        if len(memory) > KEPT:
+            del memory[next(iter(memory))]
+    return memory[name]

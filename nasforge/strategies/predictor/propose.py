@@ -1,0 +1,150 @@
+"""The default strategy: what models of architectures expect to better the best, with regard to limits and to what is running.
+
+Two kinds of models take turns: a Gaussian process sees fine differences near what is known, trees are right in the large. Where one has
+settled on a wrong corner, the other still looks elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import numpy as np
+
+from nasforge.objectives.objective import COSTS, Objective
+from nasforge.spaces.space import Choices
+from nasforge.strategies.base import Brief, History
+from nasforge.strategies.moves import newcomer, started
+from nasforge.strategies.optuna import Propose
+from nasforge.strategies.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
+from nasforge.strategies.predictor.candidates import PARENTS, Candidate, Pool, best
+from nasforge.strategies.predictor.cases import Case, Cases
+from nasforge.strategies.predictor.encoder import Encoder, Row
+from nasforge.strategies.predictor.evidence import Evidence, evidence, targets
+from nasforge.strategies.predictor.learner import LEAST, Learner, Model, logarithm
+from nasforge.strategies.predictor.models import Belief
+from nasforge.strategies.ranking import fronts
+
+STARTS = 10  # random networks to begin with
+TRIES = 20  # at a random network of a new function
+TREES = 0.5  # share of asks that trees judge
+LOOKS = 6  # candidates whose costs are counted before one is taken
+
+Judge = Callable[[Sequence[Candidate]], Vector]
+
+
+def predict(brief: Brief) -> Propose:
+    """The strategy of a search."""
+    return Predictor(brief).propose
+
+
+class Predictor:
+    """Proposes by models. What it remembers spares work only: a proposal follows from the history and the random numbers."""
+
+    def __init__(self, brief: Brief) -> None:
+        self.brief = brief
+        self.encoder = Encoder(brief.space, brief.scores, brief.seed)
+        self.cases = Cases(brief, self.encoder)
+        self.learner = Learner(brief, self.encoder)
+        self.starts = max(LEAST, min(STARTS, brief.trials // 4))
+
+    def propose(self, history: History, rng: Random) -> Choices:
+        """The choices to ask next."""
+        cases = self.cases.of(history)
+        asked = {c.row.name for c in cases}
+        known = evidence([c for c in (*self.cases.prior, *cases) if c.teaches])
+        enough = sum(c.final is not None for c in known.cases) >= LEAST
+        if not enough or len(self.cases.prior) + started(history) < self.starts:
+            return self.drawn(history, asked, rng)
+        judge = self.judge(known, cases, rng)
+        pool = Pool(self.encoder, asked)
+        pool.draw(history)
+        pool.breed(best(history), rng)
+        found = pool.take()
+        worth = judge(found)
+        pool.breed([found[i].choices for i in np.argsort(-worth, kind="stable")[:PARENTS]], rng)
+        more = pool.take()
+        found, worth = [*found, *more], np.concatenate([worth, judge(more)])
+        return self.first_within(found, worth) if found else newcomer(history, rng)
+
+    def drawn(self, history: History, asked: set[str], rng: Random) -> Choices:
+        """A random network of a function that was not asked for."""
+        for _ in range(TRIES):
+            choices = newcomer(history, rng)
+            row = self.encoder.row(choices)
+            if row is not None and row.name not in asked:
+                break
+        return choices
+
+    # ------------------------------------------------------------ worth
+
+    def judge(self, known: Evidence, cases: Sequence[Case], rng: Random) -> Judge:
+        """How much candidates are worth trying, by models of one kind."""
+        by_trees, seed = rng.random() < TREES, rng.randrange(2**32)
+        columns = self.learner.basis(known.cases).columns
+        told = {c.name for c in known.cases}
+        running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
+        models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.brief.objectives))]
+        trained = [i for i, o in enumerate(self.brief.objectives) if not on_paper(o)]
+        limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.brief.limits]
+
+        def worth(found: Sequence[Candidate]) -> Vector:
+            if not found:
+                return np.zeros(0)
+            rows = [c.row for c in found]
+            out = gain([model(rows) for model in models], known, trained, np.random.default_rng(seed))
+            if running:
+                out = out * (1 - self.learner.alike(known.cases, running, rows))
+            for limit, model in limits:
+                if model is not None:
+                    out = out * feasibility(model(rows), logarithm(limit.metric, limit.bound), limit.upper)
+            return out
+
+        return worth
+
+    def model(self, i: int, known: Evidence, cases: Sequence[Case], running: Sequence[Row], by_trees: bool) -> Model:
+        """The model of an objective: of its target where it is the only one, else of its scaled loss."""
+        objective, single = self.brief.objectives[i], len(self.brief.objectives) == 1
+        counted = self.learner.metric(cases, objective.metric, self.learner.basis(known.cases).columns) if on_paper(objective) else None
+        if counted is not None and not single:
+            return counted
+        model = self.learner.trees(known.cases, i) if by_trees else self.learner.process(known, i, running)
+        if single:
+            return model
+        target = targets(known.points)[i]
+
+        def back(rows: Sequence[Row]) -> Belief:
+            belief = model(rows)
+            return Belief(target.middle - target.spread * belief.mean, target.spread * belief.spread)
+
+        return back
+
+    # ------------------------------------------------------------ limits
+
+    def first_within(self, found: Sequence[Candidate], worth: Vector) -> Choices:
+        """The choices of the worthiest candidate whose counted costs keep the limits; of the worthiest where the first few do not."""
+        order = np.argsort(-worth, kind="stable")
+        looked = order[: LOOKS if self.brief.limits else 0]
+        return next((found[i].choices for i in looked if self.brief.keeps(found[i].choices)), found[order[0]].choices)
+
+
+def on_paper(objective: Objective) -> bool:
+    """Whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
+    return objective.metric in COSTS and not objective.maximise
+
+
+def gain(beliefs: Sequence[Belief], known: Evidence, trained: Sequence[int], draws: np.random.Generator) -> Vector:
+    """The improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
+
+    Beyond what this search has reached: what earlier ones found is to be found again first.
+    """
+    reached, finished = known.reached, known.finished
+    if not len(reached) and any(c.own for c in known.cases):
+        return np.ones(len(beliefs[0].mean))  # nothing keeps the limits yet: what may keep them is as good as anything
+    start = reached if len(reached) else finished.max(axis=0, keepdims=True)
+    if len(beliefs) == 1:
+        return improvement(beliefs[0], float(targets(known.points)[0].at(start[:, 0]).max()))
+    pareto = finished[next(fronts(finished))]
+    ideal, reach = pareto.min(axis=0), np.maximum(np.ptp(pareto, axis=0), 1e-3)
+    scaled = [Belief((b.mean - ideal[i]) / reach[i], b.spread / reach[i]) for i, b in enumerate(beliefs)]
+    return scalar_improvement(scaled, (start - ideal) / reach, directions(len(beliefs), trained, draws), draws)

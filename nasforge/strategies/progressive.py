@@ -1,0 +1,184 @@
+"""Progressive search: networks grow from the smallest, a few changes a level; a small model says which to try of all that could grow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from random import Random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasforge.errors import UserError
+from nasforge.networks.cost import count
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Choices, Space
+from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.moves import STARTED, Catalogue, asked, changed, newcomer
+from nasforge.strategies.optuna import Propose
+from nasforge.strategies.ranking import crowding, fronts, ranked, scale
+from nasforge.strategies.surrogate import Surrogate
+
+LEVELS = 5  # of growth
+SHARE = 20  # a level gets one of so many parts of the trials
+DRAWN = 30  # candidates that the model ranks at an ask
+LEARNT = 500  # trials that the model is fitted to, the last ones
+FEWEST = 4  # finished trials before the model is asked
+PARENTS = 10  # networks that others grow from, at most
+PATIENCE = 2  # asks a trial that a level may take before the next begins
+
+
+def progress(brief: Brief) -> Propose:
+    """Progressive search. Source: Liu et al. 2018, algorithm 1 (5 levels); with several objectives Dong et al. 2018 (PPP-Net).
+
+    A network's complexity is the number of its choices that are not the smallest possible. Each level gets a
+    twentieth of the trials and grows from the best of the level below; the others go to changes of the best of all levels.
+    """
+    growth = Growth(brief.space)
+
+    def propose(history: History, rng: Random) -> Choices:
+        level = growth.level(history)
+        pool = [c for c in candidates(history, growth, level, rng) if all(t.choices != c for t in history.trials)]
+        return best_of(history, growth.catalogue, pool, rng) if pool else newcomer(history, rng)
+
+    return propose
+
+
+class Growth:
+    """How far choices are from the smallest ones; worked out at the first ask."""
+
+    def __init__(self, space: Space) -> None:
+        self.space, self.catalogue = space, Catalogue(space)
+        self._smallest: Choices = {}
+        self._levels: dict[int, int] = {}  # of trials that have ended
+
+    def smallest(self) -> Choices:
+        """The choices of the smallest network."""
+        if not self._smallest:
+            self._smallest = smallest_choices(self.space)
+        return self._smallest
+
+    def least(self, opening: Opening) -> Scalar:
+        """The value of an opening in the smallest network, or its first where that does not ask it."""
+        return self.smallest().get(opening.name, first(opening))
+
+    def complexity(self, choices: Mapping[str, Scalar]) -> int:
+        return sum(choices[o.name] != self.least(o) for o in self.catalogue.of(choices))
+
+    def target(self, level: int) -> int:
+        """The complexity of a level from 1 to LEVELS."""
+        return math.ceil(len(self.smallest()) * level / LEVELS)
+
+    def level_of(self, choices: Mapping[str, Scalar]) -> int:
+        """The level to which choices belong."""
+        return next((n for n in range(1, LEVELS) if self.complexity(choices) <= self.target(n)), LEVELS)
+
+    def level_of_trial(self, trial: Seen) -> int:
+        """The same of a trial, worked out once."""
+        if trial.kind == "running":
+            return self.level_of(trial.choices)
+        if trial.number not in self._levels:
+            self._levels[trial.number] = self.level_of(trial.choices)
+        return self._levels[trial.number]
+
+    def level(self, history: History) -> int:
+        """The level of the next ask; LEVELS + 1 when all have had their share."""
+        share = math.ceil(history.brief.trials / SHARE)
+        levels = [(self.level_of_trial(t), t.kind in STARTED) for t in history.trials]
+        for level in range(1, LEVELS + 1):
+            here = [cost for number, cost in levels if number == level]
+            if sum(here) < share and len(here) < PATIENCE * share:
+                return level
+        return LEVELS + 1
+
+
+def candidates(history: History, growth: Growth, level: int, rng: Random) -> list[Choices]:
+    """Networks of a level that grow from the best of the level below; after the last, changes of the best."""
+    space, share = growth.space, math.ceil(history.brief.trials / SHARE)
+    below = [t for t in history.finished if level > LEVELS or growth.level_of_trial(t) == level - 1]
+    parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(ranked(below, history.brief.objectives), min(share, PARENTS))]
+    if level > LEVELS:
+        return [changed(space, rng.choice(parents), rng, rng.choice((1, 1, 2))) for _ in range(DRAWN)] if parents else []
+    parents = parents or [growth.smallest()]
+    return [grown(growth, rng.choice(parents), level, rng) for _ in range(DRAWN)]
+
+
+def grown(growth: Growth, choices: Mapping[str, Scalar], level: int, rng: Random) -> Choices:
+    """The choices with as many of the smallest values replaced as the level allows; what opens with these is smallest."""
+    floor = growth.target(level - 1) if level > 1 else 0
+    wanted = rng.randint(floor + 1, max(floor + 1, growth.target(level)))
+    small = [o for o in growth.catalogue.of(choices) if choices[o.name] == growth.least(o) and o.size() > 1]
+    chosen = rng.sample(small, max(0, min(len(small), wanted - growth.complexity(choices))))
+    changes = {o.name: larger(o, choices[o.name], rng) for o in chosen}
+    return growth.space.draw(replay({**choices, **changes}, growth.least))[1]
+
+
+def larger(opening: Opening, value: Scalar, rng: Random) -> Scalar:
+    """Another value of an opening."""
+    if opening.kind == "choose":
+        return rng.choice([o for o in opening.options if o != value])
+    if opening.kind == "float":
+        return rng.uniform(opening.low, opening.high)
+    return int(opening.low) + opening.step * rng.randrange(1, int(opening.size()))
+
+
+def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng: Random) -> Choices:
+    """The candidate that the model likes best; of a front one of those with most room around them."""
+    done = history.finished[-LEARNT:]
+    if len(done) < FEWEST:
+        return pool[rng.randrange(len(pool))]
+    objectives = history.brief.objectives
+    targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(
+        done
+    )  # ranks: what failed to learn counts no more than the last
+    points = Surrogate(catalogue, [t.choices for t in done], targets).predict(pool)
+    over = np.maximum(excesses(history, catalogue, pool), 0).sum(axis=1)
+    inside = np.flatnonzero(over <= over.min())
+    if len(objectives) == 1:
+        return pool[int(inside[points[inside, 0].argmin()])]
+    front = inside[next(fronts(points[inside]))]
+    return pool[int(front[np.argmax(crowding(points[front]) + rng.random() * 1e-9)])]
+
+
+def excesses(history: History, catalogue: Catalogue, pool: Sequence[Choices]) -> NDArray[np.float64]:
+    """By how much candidates are expected to break each limit, from what is known of the costs of trials."""
+    columns = []
+    for limit in history.brief.limits:
+        known = [t for t in history.trials if limit.metric in t.metrics][-LEARNT:]
+        if known:
+            gaps = np.array([[limit.excess(t.metrics[limit.metric])] for t in known])
+            columns.append(Surrogate(catalogue, [t.choices for t in known], gaps).predict(pool))
+    return np.hstack(columns) if columns else np.zeros((len(pool), 1))
+
+
+# ---------------------------------------------------------------- the smallest network
+
+
+def first(opening: Opening) -> Scalar:
+    """The first option, or the least number."""
+    if opening.kind == "choose":
+        return opening.options[0]
+    return int(opening.low) if opening.kind == "int" else opening.low
+
+
+def smallest_choices(space: Space) -> Choices:
+    """The choices with fewest parameters, then multiply-adds: one opening after another, from the first option of all."""
+    choices = space.draw(first)[1]
+    done: set[str] = set()
+    while left := [o for o in asked(space, choices) if o.name not in done]:
+        opening = left[0]
+        done.add(opening.name)
+        values = opening.options if opening.kind == "choose" else (first(opening),)
+        tries = [space.draw(replay({**choices, opening.name: value}, first))[1] for value in values]
+        choices = min(tries, key=lambda c: _size(space, c)) if len(tries) > 1 else choices
+    return choices
+
+
+def _size(space: Space, choices: Mapping[str, Scalar]) -> tuple[float, float]:
+    try:
+        cost = count(space.draw(replay(choices))[0])
+    except UserError:  # shapes that do not fit
+        return math.inf, math.inf
+    return float(cost.params), float(cost.macs)

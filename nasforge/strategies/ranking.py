@@ -1,0 +1,68 @@
+"""Trials from best to worst: by their loss, or by fronts and the room around them where there are several objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasforge.objectives.objective import Objective, scaled
+from nasforge.strategies.base import Seen
+
+Points = NDArray[np.float64]  # (trials, objectives), smaller is better
+
+
+def ranked(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[Seen]:
+    """Finished trials, best first; front by front, and in a front those with most room around them first."""
+    return chain.from_iterable(ranks(trials, objectives))
+
+
+def ranks(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[list[Seen]]:
+    """The same by rank: with one objective each trial has its own, with several a front shares one."""
+    if len(objectives) == 1:
+        yield from ([t] for t in sorted(trials, key=lambda t: t.losses or ()))
+        return
+    points = np.array([t.losses for t in trials], dtype=float).reshape(len(trials), len(objectives))
+    for members in fronts(points):
+        some = [trials[i] for i in members]
+        yield [some[int(i)] for i in np.argsort(-crowding(scale(some, objectives)), kind="stable")]
+
+
+def fronts(points: Points) -> Iterator[list[int]]:
+    """The indices of points by non-dominated fronts, best first; of equal points one a front. Source: Deb et al. 2002, section III-A."""
+    order = np.lexsort(points.T[::-1])  # no point is dominated by a later one
+    left = points[order]
+    while len(left):
+        open_ = np.ones(len(left), dtype=bool)
+        chosen: list[int] = []
+        while open_.any():
+            first = int(open_.argmax())
+            chosen.append(first)
+            open_ &= ~(left >= left[first]).all(axis=1)
+        yield order[chosen].tolist()
+        left, order = np.delete(left, chosen, axis=0), np.delete(order, chosen)
+
+
+def crowding(points: Points) -> Points:
+    """How far apart the neighbours of each point of one front are, summed over objectives. Source: Deb et al. 2002, section III-B."""
+    out = np.zeros(len(points))
+    for column in points.T:
+        order = np.argsort(column, kind="stable")
+        values = column[order]
+        reach = values[-1] - values[0]
+        out[order[[0, -1]]] = np.inf
+        if reach > 0:
+            out[order[1:-1]] += (values[2:] - values[:-2]) / reach
+    return out
+
+
+def scale(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Points:
+    """The losses of finished trials, costs and errors as powers of ten."""
+    rows: list[Any] = []
+    for trial in trials:
+        values = {o.metric: -x if o.maximise else x for o, x in zip(objectives, trial.losses or (), strict=True)}
+        rows.append(scaled(values, objectives))
+    return np.array(rows, dtype=float).reshape(len(trials), len(objectives))

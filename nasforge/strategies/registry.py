@@ -1,0 +1,86 @@
+"""Strategies: Optuna samplers by name. A strategy sees parameters of a study and never knows what a block is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, TPESampler
+
+from nasforge.errors import UserError, nearest
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Chooser
+from nasforge.strategies.base import Brief
+from nasforge.strategies.evolution import evolve
+from nasforge.strategies.grid import enumerate_all
+from nasforge.strategies.local import climb
+from nasforge.strategies.nsga import nsga2, nsga3
+from nasforge.strategies.optuna import Fresh, Propose, Proposer
+from nasforge.strategies.progressive import progress
+from nasforge.strategies.reinforce import reinforce
+
+
+def random(brief: Brief) -> BaseSampler:
+    """Every opening drawn alike."""
+    return Proposer(brief, lambda history, rng: brief.space.draw(random_chooser(rng))[1])
+
+
+def tpe(brief: Brief) -> BaseSampler:
+    """Tree-structured Parzen estimator on groups of openings that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
+
+    def make(seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional openings are modelled together
+            return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, brief.trials // 3)))
+
+    return Fresh(brief, make)
+
+
+def proposing(make: Callable[[Brief], Propose]) -> Callable[[Brief], BaseSampler]:
+    """A strategy of our own as a sampler."""
+    return lambda brief: Proposer(brief, make(brief))
+
+
+def predictor(brief: Brief) -> BaseSampler:
+    """Models of architectures by the features of their live graphs: see `nasforge.strategies.predictor`."""
+    from nasforge.strategies.predictor.propose import predict  # scikit-learn takes a second to import, and the others do not need it
+
+    return Proposer(brief, predict(brief))
+
+
+STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
+    "predictor": predictor,
+    "random": random,
+    "tpe": tpe,
+    "evolution": proposing(evolve),
+    "local": proposing(climb),
+    "nsga2": proposing(nsga2),
+    "nsga3": proposing(nsga3),
+    "reinforce": proposing(reinforce),
+    "progressive": proposing(progress),
+    "grid": proposing(enumerate_all),
+}
+
+
+def strategy(name: str, brief: Brief) -> BaseSampler:
+    """The sampler of a strategy for a search."""
+    if name not in STRATEGIES:
+        raise UserError(f"--strategy {name}: no such strategy; {nearest(name, STRATEGIES)}")
+    return STRATEGIES[name](brief)
+
+
+def trial_chooser(trial: optuna.Trial) -> Chooser:
+    """The driver of a space that asks an Optuna trial."""
+
+    def ask(opening: Opening) -> Scalar:
+        if opening.kind == "choose":
+            return trial.suggest_categorical(opening.name, opening.options)
+        if opening.kind == "int":
+            step = {} if opening.log else {"step": opening.step}
+            return trial.suggest_int(opening.name, int(opening.low), int(opening.high), log=opening.log, **step)
+        return trial.suggest_float(opening.name, opening.low, opening.high, log=opening.log)
+
+    return ask

@@ -1,0 +1,104 @@
+"""Reinforcement: a policy of one softmax an opening, moved towards what did better than the trials before it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from copy import deepcopy
+from random import Random
+
+from nasforge.objectives.objective import Losses, dominates
+from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.space import Choices, Space
+from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.moves import Catalogue, unseen
+from nasforge.strategies.optuna import Propose
+from nasforge.strategies.slots import slot_of, slots, value_in
+
+STEP = 1.0  # of the logits, at a reward of 1
+WINDOW = 50  # trials that a reward compares with
+FAILED = -0.5  # reward of what failed, was stopped or broke a limit
+EXPLORED = 0.1  # share of draws that ignore the policy
+
+
+def reinforce(brief: Brief) -> Propose:
+    """Policy gradient with a baseline. Source: Williams 1992; Zoph & Le 2017, section 3.2.
+
+    In place of their recurrent controller each opening has its own softmax, learnt only where it is asked, as in TuNAS (Bender et
+    al. 2020). The reward is the share of the last trials that a network dominates less the share that dominate it: of mean 0, whatever
+    the scale and the number of objectives.
+    """
+    policy = Policy(brief.space)  # after the first `read` trials: it spares work only
+    read = 0
+
+    def propose(history: History, rng: Random) -> Choices:
+        nonlocal read
+        trials = history.trials
+        while read < len(trials) and trials[read].kind != "running":
+            policy.learn(trials[read], history.feasible(trials[read]))
+            read += 1
+        ahead = [t for t in trials[read:] if t.kind != "running"]
+        now = deepcopy(policy) if ahead else policy
+        for trial in ahead:
+            now.learn(trial, history.feasible(trial))
+        return unseen(trials, lambda attempt: now.draw(rng, 1 + attempt / 10))
+
+    return propose
+
+
+class Policy:
+    """Logits by opening."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.logits: dict[str, list[float]] = {}
+        self.past: deque[Losses] = deque(maxlen=WINDOW)
+        self._catalogue = Catalogue(space)
+
+    def __deepcopy__(self, memo: object) -> Policy:
+        other = Policy(self.space)
+        other.logits = {name: list(row) for name, row in self.logits.items()}
+        other.past, other._catalogue = self.past.copy(), self._catalogue
+        return other
+
+    def draw(self, rng: Random, temperature: float) -> Choices:
+        """Choices by the policy."""
+
+        def ask(opening: Opening) -> Scalar:
+            number = slots(opening)
+            if opening.name not in self.logits or rng.random() < EXPLORED:
+                return value_in(opening, rng.randrange(number), rng)
+            return value_in(opening, rng.choices(range(number), softmax(self.logits[opening.name], temperature))[0], rng)
+
+        return self.space.draw(ask)[1]
+
+    def learn(self, trial: Seen, feasible: bool) -> None:
+        """Move the logits of what a trial chose."""
+        reward = self._reward(trial, feasible)
+        if reward is None:
+            return
+        for opening in self._catalogue.of(trial.choices):
+            row = self.logits.setdefault(opening.name, [0.0] * slots(opening))
+            chosen, chances = slot_of(opening, trial.choices[opening.name]), softmax(row, 1.0)
+            for slot, chance in enumerate(chances):
+                row[slot] += STEP * reward * ((slot == chosen) - chance)
+
+    def _reward(self, trial: Seen, feasible: bool) -> float | None:
+        """None where there is nothing to learn from a trial."""
+        if trial.kind == "duplicate":
+            return None
+        if trial.kind != "finished" or trial.losses is None or not feasible:
+            return FAILED
+        losses = trial.losses
+        won = sum(dominates(losses, other) - dominates(other, losses) for other in self.past)
+        count = len(self.past)
+        self.past.append(losses)
+        return won / count if count else None
+
+
+def softmax(logits: list[float], temperature: float) -> list[float]:
+    """Chances that add up to 1."""
+    top = max(logits)
+    weights = [math.exp((x - top) / temperature) for x in logits]
+    total = sum(weights)
+    return [w / total for w in weights]

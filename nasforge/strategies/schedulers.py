@@ -1,0 +1,156 @@
+"""Who may go on training: rules that stop a training for good, and rules that pause it and take up the best again.
+
+Optuna's own pruners refuse studies with several objectives, so these work on the curves of a study: for each trial the losses (smaller
+is better, one number per objective) after each epoch. A trial is compared only with others at the same epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+
+from nasforge.objectives.objective import Losses, dominates
+
+Stop = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
+Curves = Mapping[int, Sequence[Losses]]  # by trial number
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """A rule of early stopping. stop: asked after each epoch. brackets: set where trainings pause at rungs instead (see `pauses`)."""
+
+    stop: Stop
+    brackets: Callable[[int], int] | None = None  # number of rungs -> how many brackets
+
+
+def rungs(last: int, factor: int = 3, first: int = 1) -> list[int]:
+    """The epochs at which successive halving decides: first, first*factor, ... below `last`."""
+    out = []
+    epoch = first
+    while epoch < last:
+        out.append(epoch)
+        epoch *= factor
+    return out
+
+
+def rank(losses: Losses, others: Sequence[Losses]) -> int:
+    """How many of `others` dominate `losses`: with one objective, the place in the order."""
+    return sum(dominates(other, losses) for other in others)
+
+
+def ranks(points: Sequence[Losses]) -> list[int]:
+    """The rank of each point among all."""
+    if not points or len(points[0]) <= 2:
+        return _planar(points)
+    values = np.asarray(points, dtype=float)
+    below = (values[:, None] <= values[None]).all(-1) & (values[:, None] < values[None]).any(-1)
+    return [int(n) for n in below.sum(0)]
+
+
+def _planar(points: Sequence[Losses]) -> list[int]:
+    """`ranks` in a plane: from left to right, a point is dominated by those before it that are no higher."""
+    found: dict[Losses, int] = {}
+    heights: list[float] = []
+    for point, times in sorted(Counter(points).items()):
+        found[point] = bisect_right(heights, point[-1])
+        for _ in range(times):
+            insort(heights, point[-1])
+    return [found[point] for point in points]
+
+
+# ---------------------------------------------------------------- stopping
+
+
+def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = 3, warm: int = 4) -> bool:
+    """Stop at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
+
+    Source: Li et al. 2020, algorithm 2, in its stopping form; with several objectives the order is by how many dominate.
+    """
+    epoch = len(own)
+    if epoch not in rungs(last, factor):
+        return False
+    seen = [curve[epoch - 1] for curve in others if len(curve) >= epoch]
+    if len(seen) < warm:
+        return False
+    return rank(own[-1], seen) > sorted(ranks(seen))[max(0, len(seen) // factor - 1)]
+
+
+def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = 4) -> bool:
+    """Stop when more than half of the others dominate the trial at this epoch. Source: Golovin et al. 2017, section 3.2.1."""
+    epoch = len(own)
+    seen = [curve[epoch - 1] for curve in others if len(curve) >= epoch]
+    return epoch < last and len(seen) >= warm and rank(own[-1], seen) > len(seen) / 2
+
+
+def never(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int) -> bool:
+    """No early stopping."""
+    return False
+
+
+# ---------------------------------------------------------------- pausing and promoting
+
+
+def even_rungs(last: int, factor: int = 3) -> list[int]:
+    """As many epochs as `rungs`, evenly spaced: where it is not the epochs that grow by `factor` from rung to rung."""
+    count = len(rungs(last, factor))
+    return sorted({math.ceil(last * (k + 1) / (count + 1)) for k in range(count)} - {last})
+
+
+def share(epoch: int, steps: Sequence[int], factor: int = 3) -> float:
+    """The share of the full fidelity with which a training goes on after this epoch: 1 above the last rung."""
+    return float(factor) ** -sum(step > epoch for step in steps)
+
+
+FIDELITIES: dict[str, Callable[[int], list[int]]] = {"epochs": rungs, "data": even_rungs, "resolution": even_rungs}
+
+
+def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -> int:
+    """The rung at which a trial pauses first: each bracket gets as many epochs in all as the others.
+
+    Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
+    """
+    count = max(1, min(brackets, len(steps)))
+    weights = [factor ** (count - 1 - b) / (count - b) for b in range(count)]
+    return Random(f"bracket {number}").choices(range(count), weights)[0]
+
+
+def pauses(number: int, epoch: int, steps: Sequence[int], brackets: int, factor: int = 3) -> bool:
+    """Whether a training pauses after this epoch."""
+    return epoch in steps[bracket(number, steps, brackets, factor) :]
+
+
+def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: int, drain: bool, factor: int = 3) -> int | None:
+    """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
+
+    A trial goes on when it is among the best 1/factor of its bracket that reached its rung, or as good as the last of these: with several
+    objectives all that nothing dominates go on. drain: no new trial will come, so that at least one of each rung goes on.
+
+    Args:
+        curves: losses by epoch, of all trials that were trained. paused: the epochs of its rungs, by paused trial.
+
+    Source: Li et al. 2020, algorithm 2 (asynchronous successive halving).
+    """
+    groups = {(len(curves[n]), bracket(n, steps, brackets, factor), tuple(steps)) for n, steps in paused.items()}
+    for epoch, own, steps in sorted(groups, reverse=True):
+        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, steps, brackets, factor) == own]
+        order = sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))
+        enough = max(len(peers) // factor, 1 if drain else 0)
+        for place, number in order:
+            if enough and place <= order[enough - 1][0] and number in paused and len(curves[number]) == epoch:
+                return number
+    return None
+
+
+PRUNERS: dict[str, Pruner] = {
+    "asha": Pruner(asha),
+    "median": Pruner(median),
+    "halving": Pruner(never, lambda count: 1),
+    "hyperband": Pruner(never, lambda count: count),
+    "none": Pruner(never),
+}

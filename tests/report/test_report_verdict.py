@@ -1,0 +1,98 @@
+"""The sentences of a report say what the test scores show, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+from support import changed, made_up_run, text_of
+
+from nasforge.report import Run, collect, words
+from nasforge.report.verdict import compare, verdict
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return collect(made_up_run(tmp_path_factory.mktemp("runs") / "ended"))
+
+
+@pytest.mark.parametrize(
+    ("best", "control", "said"),
+    [
+        (([0.990, 0.991, 0.992], 0.001), ([0.980, 0.981, 0.982], 0.001), "The search is ahead of random search"),
+        (
+            ([0.985, 0.990, 0.995], 0.005),
+            ([0.983, 0.988, 0.993], 0.005),
+            "random search with the same budget is as good",
+        ),
+        (
+            ([0.983, 0.988, 0.993], 0.005),
+            ([0.985, 0.990, 0.995], 0.005),
+            "random search with the same budget is as good",
+        ),
+        (([0.980, 0.981, 0.982], 0.001), ([0.990, 0.991, 0.992], 0.001), "found a better network"),
+        (([0.990], 0.0), ([0.980], 0.0), "nobody knows whether that is more than chance"),
+    ],
+)
+def test_verdict_against_the_control(ended: Run, best: Any, control: Any, said: str) -> None:
+    winner, other = ended.best(), ended.best_control()
+    assert winner is not None and other is not None
+    rows = {
+        row["name"]: {"test_seeds": seeds, "test_mean": sum(seeds) / len(seeds), "test_std": std, "key": row["name"]}
+        for row, (seeds, std) in ((winner, best), (other, control))
+    }
+    run = changed(ended, **rows)
+    told = verdict(run)
+    assert said in told[0]
+    assert ("is not shown by this run" in told[0]) == (said != "The search is ahead of random search")
+    assert told[0] in text_of(run) and told[0] in " ".join(words(run).replace("\n  ", " ").split("\n"))
+
+
+def test_verdict_without_a_control_or_with_the_same_network(ended: Run) -> None:
+    best = ended.best()
+    assert best is not None and ended.summary is not None and ended.control is not None
+    none = {"test_mean": None, "test_std": None}
+    bare = replace(ended, control=None, summary={**ended.summary, "control": none, "control_finalists": []})
+    assert "not known from this run" in verdict(bare)[0]
+    assert "has no control" in verdict(replace(bare, manifest={**ended.manifest, "strategy": "random"}))[0]
+    assert "gave no network" in verdict(replace(bare, control=ended.control))[0]
+    same = changed(ended, **{ended.summary["control"]["name"]: {"key": best["key"]}})
+    assert "found the same network" in verdict(same)[0]
+
+
+@pytest.mark.parametrize(
+    ("search", "control", "said"),
+    [
+        (0.8, 0.7, "(validation, one run of each, so without a spread)."),
+        (0.7, 0.8, "random search is better."),
+        (0.7, 0.7, "random search is as good."),
+    ],
+)
+def test_verdict_on_the_fronts(ended: Run, search: float, control: float, said: str) -> None:
+    assert ended.summary is not None
+    run = replace(ended, summary={**ended.summary, "hypervolume": {"search": search, "control": control}})
+    assert verdict(run)[1].startswith("Over all objectives together") and verdict(run)[1].endswith(said)
+
+
+def test_verdict_names_better_baselines_and_broken_limits(ended: Run) -> None:
+    best = ended.best()
+    assert best is not None
+    run = changed(ended, lenet={"test_seeds": [0.999, 1.0, 1.0], "test_mean": 0.9997, "test_std": 0.0005})
+    assert any(f"{best['name']} does not reach lenet" in s for s in verdict(run))
+    run = changed(ended, control1={"refused": ["latency_ms<=1: measured 1.4"]}, plain={"test_mean": None, "test_seeds": []})
+    assert "control1 does not keep latency_ms<=1: measured 1.4 on this machine." in verdict(run)
+    assert "The baseline plain could not be trained." in verdict(run)
+    assert "breaks latency_ms<=1: measured 1.4" in text_of(run) and "breaks latency_ms<=1" in words(run)
+
+
+def test_compare_is_by_the_spread_of_the_difference() -> None:
+    def row(mean: float, std: float, seeds: int = 3) -> dict[str, Any]:
+        return {"test_mean": mean, "test_std": std, "test_seeds": [mean] * seeds}
+
+    assert compare(row(0.95, 0.03), row(0.90, 0.04)) == "alike"  # sqrt(0.03^2 + 0.04^2) = 0.05
+    assert compare(row(0.951, 0.03), row(0.90, 0.04)) == "better"
+    assert compare(row(0.90, 0.04), row(0.951, 0.03)) == "worse"
+    assert compare(row(0.9, 0.0, 1), row(0.8, 0.1)) == "unknown"

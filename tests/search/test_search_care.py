@@ -1,0 +1,150 @@
+"""Searches in awkward circumstances: each of these was once wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+from test_search import DATA, SPACE, Inline, quick, records
+
+from nasforge.commands.search import _plain_names
+from nasforge.errors import UserError
+from nasforge.evaluation.base import Job, Result, data_of, fit_to_data
+from nasforge.networks.build import build
+from nasforge.networks.cost import count
+from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.runners.local import LocalRunner
+from nasforge.search.driver import MOST_SLOW
+from nasforge.search.plan import Plan
+from nasforge.search.session import search
+from nasforge.spaces.files import parse, read
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    space = fit_to_data(parse(SPACE), data_of(DATA))
+    return Plan(
+        space,
+        DATA,
+        tuple(parse_objectives("accuracy,-params")),
+        strategy="random",
+        pruner="none",
+        trials=6,
+        finalists=3,
+        final_seeds=1,
+        control=False,
+    )
+
+
+def with_weights(job: Job, on_epoch: Any) -> Result:
+    if job.weights:
+        Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
+        save_file(build(job.arch).state_dict(), job.weights)
+    return quick(job, on_epoch)
+
+
+def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any], Inline]:
+    runner = Inline(evaluate)
+    return search(plan, folder, lambda: runner, lambda status: None), runner
+
+
+def assert_weights_fit(summary: dict[str, Any]) -> None:
+    for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"]):
+        build(read(row["arch"])).load_state_dict(load_file(Path(row["arch"]).with_suffix(".safetensors")))
+
+
+def test_weights_stay_with_their_networks_when_a_run_grows(plan: Plan, tmp_path: Path) -> None:
+    for trials in (4, 8, 14):
+        summary, _ = run(replace(plan, trials=trials, control=True, strategy="tpe"), tmp_path, with_weights)
+        assert_weights_fit(summary)
+
+
+def test_one_network_in_two_forms_has_weights_that_fit(plan: Plan, tmp_path: Path) -> None:
+    few = {**plan.space, "body": [{"conv": {"out": {"choose": [8, 16]}}}]}
+    same = {**few, "body": ["identity", {"conv": {"out": 16}}]}
+    summary, _ = run(replace(plan, space=few, trials=2, baselines={"same": same}), tmp_path, with_weights)
+    assert_weights_fit(summary)
+
+
+def test_baselines_get_file_names_of_their_own() -> None:
+    assert _plain_names(["lenet5", "a/net.yaml", "b/net.yaml", "runs/x:finalist1", "runs/x:3"]) == {
+        "lenet5": "lenet5",
+        "net": "a/net.yaml",
+        "net_2": "b/net.yaml",
+        "baseline_finalist1": "runs/x:finalist1",
+        "baseline_3": "runs/x:3",
+    }
+
+
+def test_control_and_search_send_as_many_to_the_finals_and_draw_differently(plan: Plan, tmp_path: Path) -> None:
+    summary, _ = run(replace(plan, control=True, strategy="tpe", trials=8), tmp_path)
+    assert len(summary["finalists"]) == len(summary["control_finalists"]) == 3
+    assert [r.get("key") for r in records(tmp_path)] != [r.get("key") for r in records(tmp_path, "control")]
+
+
+def test_other_finals_are_done_anew(plan: Plan, tmp_path: Path) -> None:
+    run(plan, tmp_path)
+    longer, runner = run(replace(plan, final_recipe={"epochs": 9}), tmp_path)
+    assert {job.recipe["epochs"] for job in runner.jobs} == {9} and len(runner.jobs) == len(longer["finalists"])
+
+
+def test_failed_finals_are_tried_again(plan: Plan, tmp_path: Path) -> None:
+    def fails(job: Job, on_epoch: Any) -> Result:
+        return Result(error="killed") if job.test else quick(job, on_epoch)
+
+    summary, _ = run(plan, tmp_path, fails)
+    assert summary["best"] is None and summary["finalists"][0]["errors"] == ["killed"]
+    again, _ = run(replace(plan, trials=7), tmp_path)
+    assert again["best"]["test_mean"] > 0
+
+
+def test_two_folders_do_not_share_a_study_unawares(plan: Plan, tmp_path: Path) -> None:
+    stored = replace(plan, storage=f"sqlite:///{tmp_path / 'all.db'}", trials=2)
+    run(stored, tmp_path / "a" / "run")
+    with pytest.raises(UserError, match="holds a study 'run-search' of another run folder"):
+        run(replace(stored, seed=1), tmp_path / "b" / "run")
+    with pytest.raises(UserError, match="storage was 'sqlite', is 'journal'"):
+        run(replace(stored, storage=None), tmp_path / "a" / "run")
+
+
+def test_a_latency_limit_that_nothing_meets_ends_with_the_fastest_seen(plan: Plan, tmp_path: Path) -> None:
+    def slow(job: Job, on_epoch: Any) -> Result:
+        return Result({"latency_ms": 7.0}, stopped="too slow")
+
+    space = {**plan.space, "body": [{"conv": {"out": {"int": [1, 4 * MOST_SLOW]}}}]}
+    with pytest.raises(UserError, match=r"networks in a row broke latency_ms<=0\.001; the nearest seen: latency_ms 7 \(.*nearest_lat"):
+        run(replace(plan, space=space, limits=(parse_limit("latency_ms<=0.001"),)), tmp_path, slow)
+    assert count(read(tmp_path / "nearest_latency_ms.yaml")).params > 0
+
+
+def test_a_wrong_recipe_is_a_failed_trial(plan: Plan, tmp_path: Path) -> None:
+    space = {**plan.space, "body": [{"conv": {"out": 8}}], "recipe": {"lr": {"choose": [0.01, 0.0]}}}
+    summary, _ = run(replace(plan, space=space, trials=2), tmp_path)
+    assert summary["finished"] == summary["failed"] == 1
+
+
+def test_an_interrupted_baseline_comes_back_as_a_baseline(plan: Plan, tmp_path: Path) -> None:
+    def stop(job: Job, on_epoch: Any) -> Result:
+        raise KeyboardInterrupt
+
+    inside = {**plan.space, "body": [{"conv": {"out": 12, "kernel": 5}}], "head": ["gap_head"]}
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(plan, baselines={"mine": inside}), tmp_path, stop)
+    run(replace(plan, baselines={"mine": inside}), tmp_path)
+    assert [r.get("baseline") for r in records(tmp_path) if r.get("kind") == "finished"].count("mine") == 1
+
+
+def test_a_worker_that_dies_idle_is_replaced() -> None:
+    runner = LocalRunner(1)
+    try:
+        runner._workers[0].process.kill()
+        runner._workers[0].process.join()
+        jobs = iter([(0, Job({"input": [1, 8, 8], "classes": 10, "body": ["nonsense"]}, DATA))])
+        ended: list[Result] = []
+        runner.run(lambda: next(jobs, None), lambda number, row: False, lambda number, result: ended.append(result))
+        assert ended[0].error is not None
+    finally:
+        runner.close()

@@ -1,0 +1,187 @@
+"""Every strategy keeps the same promises; a new one is tested by being in the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from test_search import DATA, SPACE, Inline, quick, records
+
+from nasforge.errors import UserError
+from nasforge.evaluation.base import Job, Result, data_of, fit_to_data
+from nasforge.networks.build import key
+from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.search.plan import Plan
+from nasforge.search.screening import arch_key
+from nasforge.search.session import search
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.files import parse
+from nasforge.spaces.space import Space
+from nasforge.strategies.registry import STRATEGIES
+
+OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
+
+
+SCORES = {"predictor with scores": ("synflow", "naswot")}
+
+
+@pytest.fixture(params=[*sorted(STRATEGIES), *SCORES])
+def plan(request: pytest.FixtureRequest) -> Plan:
+    return Plan(
+        fit_to_data(parse(SPACE), data_of(DATA)),
+        DATA,
+        tuple(parse_objectives("accuracy,-params")),
+        strategy=request.param.split()[0],
+        scores=SCORES.get(request.param, ()),
+        trials=12,
+        finalists=1,
+        final_seeds=1,
+        control=False,
+        pruner="none",
+    )
+
+
+def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any], list[Job]]:
+    runner = Inline(evaluate)
+    return search(plan, folder, lambda: runner, lambda status: None), [job for job in runner.jobs if not job.test]
+
+
+@pytest.mark.parametrize("objectives", OBJECTIVES)
+def test_one_objective_or_several(plan: Plan, tmp_path: Path, objectives: str) -> None:
+    summary, jobs = run(replace(plan, objectives=tuple(parse_objectives(objectives))), tmp_path)
+    assert summary["finished"] == 12 == len({key(job.arch) for job in jobs})
+
+
+def test_trials_can_be_replayed(plan: Plan, tmp_path: Path) -> None:
+    run(plan, tmp_path)
+    space = Space(plan.space)
+    from nasforge.commands.common import arch_named
+
+    for number, record in enumerate(records(tmp_path)):
+        if record["kind"] == "finished":
+            assert key(arch_named(f"{tmp_path}:{number}")) == record["key"]
+    assert space.draw(replay({o.name: o.options[0] if o.kind == "choose" else int(o.low) for o in space.openings()}))
+
+
+def test_failed_trials_do_not_stop_it(plan: Plan, tmp_path: Path) -> None:
+    def fails(job: Job, on_epoch: Any) -> Result:
+        return quick(job, on_epoch) if job.test or job.arch["body"][0]["conv"]["kernel"] != 3 else Result(error="it broke")
+
+    summary, _ = run(plan, tmp_path, fails)
+    assert summary["failed"] > 0 and summary["failed"] + summary["finished"] == 12
+
+
+def test_it_goes_on_in_the_middle(plan: Plan, tmp_path: Path) -> None:
+    _, first = run(replace(plan, trials=5), tmp_path)
+    summary, second = run(plan, tmp_path)
+    assert summary["finished"] == 12
+    assert len({key(job.arch) for job in (*first, *second)}) == 12
+
+
+def test_limits_are_never_broken_by_what_is_trained(plan: Plan, tmp_path: Path) -> None:
+    _, jobs = run(replace(plan, trials=6, limits=(parse_limit("params<=1500"),)), tmp_path)
+    assert len(jobs) == 6
+    assert all(r["metrics"]["params"] <= 1500 for r in records(tmp_path) if r["kind"] == "finished")
+
+
+def test_a_database_serves_as_well_as_the_journal(plan: Plan, tmp_path: Path) -> None:
+    stored = replace(plan, storage=f"sqlite:///{tmp_path / 'studies.db'}", trials=4)
+    first, _ = run(stored, tmp_path / "run")
+    again, jobs = run(stored, tmp_path / "run")
+    assert again == first and not jobs
+    more, jobs = run(replace(stored, trials=6), tmp_path / "run")
+    assert more["finished"] == 6 and len(jobs) == 2
+
+
+def test_openings_of_the_recipe_are_searched_too(plan: Plan, tmp_path: Path) -> None:
+    space = {**plan.space, "body": [{"conv": {"out": 8}}], "recipe": {"lr": {"choose": [0.01, 0.02, 0.03, 0.04]}}}
+    summary, jobs = run(replace(plan, space=space, trials=4), tmp_path)
+    assert summary["finished"] == 4 and {job.arch["recipe"]["lr"] for job in jobs} == {0.01, 0.02, 0.03, 0.04}
+
+
+def test_a_run_that_was_cut_off_asks_what_an_uninterrupted_one_asks(plan: Plan, tmp_path: Path) -> None:
+    _, whole = run(plan, tmp_path / "whole")
+    jobs: list[Job] = []
+
+    def cut(job: Job, on_epoch: Any) -> Result:
+        if len(jobs) == 7:
+            raise KeyboardInterrupt
+        jobs.append(job)
+        return quick(job, on_epoch)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "cut", cut)
+    _, rest = run(plan, tmp_path / "cut")
+    assert [key(job.arch) for job in (*jobs, *rest)] == [key(job.arch) for job in whole]
+
+
+class Workers:
+    """Four workers that end in an order of the test's choosing."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+        rng, running = Random(0), list[tuple[int, Job]]()
+        while True:
+            while len(running) < 4 and (asked := next_job()) is not None:
+                running.append(asked)
+                self.jobs.append(asked[1])
+            if not running:
+                return
+            number, job = running.pop(rng.randrange(len(running)))
+            on_end(number, quick(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
+
+    def close(self) -> None:
+        pass
+
+
+def test_workers_may_end_in_any_order(plan: Plan, tmp_path: Path) -> None:
+    asked = []
+    for folder in ("a", "b"):
+        workers = Workers()
+        summary = search(replace(plan, trials=20), tmp_path / folder, lambda w=workers: w, lambda status: None)
+        trained = [key(job.arch) for job in workers.jobs if not job.test]
+        assert summary["finished"] == 20 == len(set(trained))
+        asked.append(trained)
+    assert asked[0] == asked[1]
+
+
+def test_few_feasible_networks_are_found(plan: Plan, tmp_path: Path) -> None:
+    summary, jobs = run(replace(plan, trials=4, limits=(parse_limit("params<=200"),)), tmp_path)  # six networks keep it
+    assert len(jobs) == summary["finished"] == 4
+
+
+AWKWARD = """
+input: [1, 8, 8]
+classes: 10
+let: {width: {int: [4, 12], step: 4}}
+body:
+  - stage:
+      draw: each
+      depth: {int: [1, 3]}
+      block: {choose: [{conv: {out: $width}}, {mbconv: {out: $width, expand: {choose: [2, 3]}}}]}
+  - {choose: {none: [], big: {conv: {out: 16, kernel: {choose: [1, 3]}}}, broken: [flatten, {conv: {out: 4}}]}}
+head: [gap_head]
+"""
+
+
+@pytest.mark.parametrize("recipe", [{}, {"lr": {"float": [1e-3, 1e-1], "log": True}}, {"epochs": {"int": [1, 100], "log": True}}])
+def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, Any]) -> None:
+    space = {**fit_to_data(parse(AWKWARD), data_of(DATA)), **({"recipe": recipe} if recipe else {})}
+    odd = replace(plan, space=space, trials=16)
+    if plan.strategy == "grid" and "lr" in recipe:
+        with pytest.raises(UserError, match=r"recipe\.lr is a float"):
+            run(odd, tmp_path, scored)
+        return
+    summary, jobs = run(odd, tmp_path, scored)
+    assert summary["finished"] == 16 == len({arch_key(job.arch) for job in jobs})
+
+
+def scored(job: Job, on_epoch: Any) -> Result:
+    """A score from the size of the description alone."""
+    score = len(str(job.arch)) / 10_000
+    return Result({"accuracy": score, "loss": 1 - score}, test={"accuracy": score})
