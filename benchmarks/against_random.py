@@ -29,7 +29,7 @@ from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.records import Ledger
 from nasforge.search.session import run_trials, sampler_of
 from nasforge.search.timing import Clock
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
@@ -81,11 +81,11 @@ def _search(args: argparse.Namespace, space: str, strategy: str, seed: int, runn
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder), None)
-        crew = Crew(storage, "against random")
-        study = crew.study(storage, "search", ["maximize", "minimize"], shared_identity(plan))
+        drivers = Drivers(storage, "against random")
+        study = drivers.study(storage, "search", ["maximize", "minimize"], shared_identity(plan))
         study.sampler = sampler_of(plan, strategy, 0)
-        ledger: Ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, crew)
-        crew.close()
+        ledger: Ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, drivers)
+        drivers.close()
     trained = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned", "failed")]
     metrics = [{m: r.metrics[m] for m in ("accuracy", "params")} for r in trained if r.kind == "finished"]
     return {"metrics": metrics, "seconds": sum(sum(r.seconds.values()) for r in trained), "failed": len(trained) - len(metrics)}

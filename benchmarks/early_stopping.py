@@ -34,7 +34,7 @@ from nasforge.networks.cost import count
 from nasforge.objectives.objective import Objective, hypervolume, parse_objectives, scaled
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
-from nasforge.search.records import Ledger, Record
+from nasforge.search.records import Ledger, TrialRecord
 from nasforge.search.session import search
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Space
@@ -181,7 +181,7 @@ def _metrics(row: dict[str, float]) -> dict[str, float]:
 def _course(of: Trainings, ledger: Ledger, best: list[float], worst: list[float]) -> list[tuple[float, float]]:
     """(hypervolume, epochs spent) after each finished network; trainings that pause count where they ended."""
     box = math.prod(w - b for w, b in zip(worst, best, strict=True))
-    ended: list[Record] = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned")]
+    ended: list[TrialRecord] = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned")]
     out, points, epochs = [], [], 0
     for record in ended:
         epochs += len(record.curve)

@@ -27,7 +27,7 @@ from nasforge.objectives.objective import parse_objectives
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
 from nasforge.search.timing import Clock
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
 
 EPOCHS = 5
@@ -96,11 +96,11 @@ def grow(plan: Plan, workers: int, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         storage = open_storage(run, None)
-        crew = Crew(storage, "growing")
-        study = crew.study(storage, "search", ["maximize" if o.maximise else "minimize" for o in plan.objectives], shared_identity(plan))
+        drivers = Drivers(storage, "growing")
+        study = drivers.study(storage, "search", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
         study.sampler = sampler_of(plan, plan.strategy, 0)
         runner = Simulated(workers, seconds)
-        ledger = run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, crew)
+        ledger = run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, drivers)
     late = runner.spent[-max(1, len(runner.spent) // 10) :]
     return {
         "workers": workers,

@@ -3,7 +3,7 @@
     python benchmarks/make_table.py                    # the one that comes with nasforge; about 25 minutes on one core
     python benchmarks/make_table.py my_space.yaml      # my_table.csv.gz goes beside the space: bench --table my_space.csv.gz
 
-One line per set of choices: a column for each opening of the space (empty where it is not asked), params, macs, and the accuracies in
+One line per set of choices: a column for each domain of the space (empty where it is not asked), params, macs, and the accuracies in
 percent on `val` and `test`, means over the seeds. Networks that compute the same function are trained once. The space's own `recipe`
 says how they are trained.
 """
@@ -75,7 +75,7 @@ def measure(arch: Arch, data: str, seeds: int) -> dict[str, float]:
 
 def write_table(space: Space, lines: list[dict[str, Any]], path: Path) -> None:
     """The rows as gzipped csv, without the time of day in it: equal tables are equal files."""
-    names = [o.name for o in space.openings()]
+    names = [o.name for o in space.domains()]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*names, *(k for k in lines[0] if k not in names)], lineterminator="\n")
     writer.writeheader()

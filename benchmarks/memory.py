@@ -22,7 +22,7 @@ import optuna
 from nasforge.commands.common import space_named, table
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.space import Space
-from nasforge.strategies.base import Brief
+from nasforge.strategies.base import Problem
 from nasforge.strategies.registry import strategy, trial_chooser
 
 
@@ -45,7 +45,7 @@ def held_mb(name: str, strategy_name: str, sizes: Sequence[int]) -> list[float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = Space(space_named(name))
     study = optuna.create_study(
-        direction="maximize", sampler=strategy(strategy_name, Brief(space, 0, max(sizes), (Objective("value", True),)))
+        direction="maximize", sampler=strategy(strategy_name, Problem(space, 0, max(sizes), (Objective("value", True),)))
     )
     out = []
     tracemalloc.start()

@@ -2,7 +2,7 @@
 
     python benchmarks/storage.py [--drivers 8] [--trials 800] [--storages journal,sqlite,postgresql] [--strategy random]
 
-A trial is asked, screened (key and costs, of a space of ten openings whose layers are soon all known), claimed, "trained" in no time
+A trial is asked, screened (key and costs, of a space of ten domains whose layers are soon all known), claimed, "trained" in no time
 and written down, by the code of a search. Every trial is counted afterwards from the storage: lost and repeated ones are told.
 PostgreSQL is started here from Debian's package.
 """
@@ -31,9 +31,9 @@ from nasforge.search.session import run_trials
 from nasforge.search.timing import Clock
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Space
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
-from nasforge.strategies.registry import Brief, strategy
+from nasforge.strategies.registry import Problem, strategy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "slow"))
 from servers import Postgres, binaries
@@ -55,13 +55,13 @@ class Instant:
 
 
 def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
-    """One driver: it works from the opening of the gate until the study has its trials, and tells how many were its own."""
+    """One driver: it works from the domain of the gate until the study has its trials, and tells how many were its own."""
     run = Path(folder) / name
     run.mkdir()
     storage = open_storage(run, plan.storage)
-    crew = Crew(storage, name)
-    study = crew.study(storage, "bench", ["maximize" if o.maximise else "minimize" for o in plan.objectives], shared_identity(plan))
-    study.sampler = strategy(plan.strategy, Brief(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
+    drivers = Drivers(storage, name)
+    study = drivers.study(storage, "bench", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
+    study.sampler = strategy(plan.strategy, Problem(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
     data_of(plan.data)
     for number in range(200):  # so that all layers are known: what is measured is the storage
         count(Space(plan.space).draw(random_chooser(Random(number)))[0])
@@ -71,8 +71,8 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     runner.evaluate = lambda job: (mine.append(1), evaluate(job))[1]  # type: ignore[method-assign, func-returns-value]
     gate.wait()
     before = time.process_time()
-    run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, crew)
-    crew.close()
+    run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, drivers)
+    drivers.close()
     done.put((len(mine), time.process_time() - before))
 
 

@@ -25,7 +25,7 @@ from nasforge.commands.common import table
 from nasforge.evaluation.tables import OURS, Table, read_table
 from nasforge.objectives.objective import hypervolume, parse_objectives, scaled
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief
+from nasforge.strategies.base import Problem
 from nasforge.strategies.registry import strategy, trial_chooser
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
@@ -93,8 +93,8 @@ def _front(points: Sequence[Point]) -> list[Point]:
 def _run(of: _Trained, name: str, seed: int, evals: int, proxies: Path | None) -> list[Point]:
     """What one run evaluated, in order; as in a search, a network that computes what an earlier one did costs nothing."""
     scores = scores_of(of.table, proxies, NAMES, {}) if proxies else None
-    brief = Brief(of.table.space, seed, evals, OBJECTIVES, scores=scores)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy(name, brief))
+    problem = Problem(of.table.space, seed, evals, OBJECTIVES, scores=scores)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy(name, problem))
     seen: dict[str, dict[str, float]] = {}
     misses = 0
     while len(seen) < evals and misses < MOST_MISSES:

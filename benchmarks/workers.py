@@ -24,7 +24,7 @@ from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
 from nasforge.search.timing import Clock
 from nasforge.spaces.files import find_space, read
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
 
 WAYS = {"1 worker, 1 thread": (1, 1), "2 workers, 1 thread each": (2, 1), "1 worker, 2 threads": (1, 2)}
@@ -34,11 +34,11 @@ def trials_an_hour(plan: Plan, runner: Any) -> float:
     """The rate of one search on workers that have already started."""
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder), None)
-        crew = Crew(storage, "workers")
-        study = crew.study(storage, "search", ["maximize" if o.maximise else "minimize" for o in plan.objectives], shared_identity(plan))
+        drivers = Drivers(storage, "workers")
+        study = drivers.study(storage, "search", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
         study.sampler = sampler_of(plan, plan.strategy, 0)
         began = time.perf_counter()
-        ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, crew)
+        ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, drivers)
         return 3600 * ledger.count("finished", "pruned", "failed") / (time.perf_counter() - began)
 
 

@@ -2,7 +2,7 @@
 
 The verbs of the command line are functions on the same data, each in its room:
 
-    nasforge.spaces.files       read, write                 nasforge.spaces.space     Space: draw, size, openings
+    nasforge.spaces.files       read, write                 nasforge.spaces.space     Space: draw, size, domains
     nasforge.networks.build       build, key                  nasforge.spaces.locate    locate
     nasforge.networks.cost        count, layer_table          nasforge.scaling   scale, fit
     nasforge.latency     measure, calibrate          nasforge.zoo       load, entries

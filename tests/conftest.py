@@ -13,5 +13,5 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def space() -> Space:
-    """A small space with conditional openings, a stage and a recipe."""
+    """A small space with conditional domains, a stage and a recipe."""
     return Space(CONDITIONAL)

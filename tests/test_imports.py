@@ -16,12 +16,12 @@ BELOW: dict[str, set[str]] = {
     "errors": set(),
     "arch": {"errors"},
     "files": {"errors"},
-    "openings": {"errors"},
-    "space": {"arch", "openings", "errors"},
-    "choosers": {"arch", "openings", "space", "errors"},
-    "forms": {"arch", "openings"},
-    "locate": {"arch", "forms", "openings", "space", "choosers", "errors"},
-    "check": {"arch", "openings", "errors"},
+    "domains": {"errors"},
+    "space": {"arch", "domains", "errors"},
+    "choosers": {"arch", "domains", "space", "errors"},
+    "forms": {"arch", "domains"},
+    "locate": {"arch", "forms", "domains", "space", "choosers", "errors"},
+    "check": {"arch", "domains", "errors"},
     "blocks": {"arch"},
     "meters": set(),
     "probed": {"blocks", "meters"},
@@ -34,8 +34,8 @@ BELOW: dict[str, set[str]] = {
     "data": {"errors"},
     "train": {"data", "errors"},
     "proxies": {"train"},
-    "tables": {"build", "choosers", "files", "openings", "space", "errors"},
-    "evaluate": {"arch", "blocks", "build", "data", "openings", "proxies", "tables", "train", "latency", "errors"},
+    "tables": {"build", "choosers", "files", "domains", "space", "errors"},
+    "evaluate": {"arch", "blocks", "build", "data", "domains", "proxies", "tables", "train", "latency", "errors"},
     "storage": {"errors"},
     "search": {
         "arch",
@@ -48,7 +48,7 @@ BELOW: dict[str, set[str]] = {
         "files",
         "latency",
         "locate",
-        "openings",
+        "domains",
         "space",
         "storage",
         "tables",
@@ -57,7 +57,7 @@ BELOW: dict[str, set[str]] = {
     "runners": {"cost", "evaluate", "train", "errors"},
     "report": {"arch", "blocks", "build", "choosers", "cost", "files", "search", "space", "storage", "errors"},
 }
-TORCH_FREE = ("errors", "arch", "files", "openings", "space", "choosers", "forms", "locate", "check", "cli", "commands/common")
+TORCH_FREE = ("errors", "arch", "files", "domains", "space", "choosers", "forms", "locate", "check", "cli", "commands/common")
 RAY = "runners/ray"
 
 

@@ -18,9 +18,9 @@ from optuna.trial import FrozenTrial, create_trial
 from nasforge.commands.common import print_json, table
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Chooser, Space
-from nasforge.strategies.base import Brief
+from nasforge.strategies.base import Problem
 from nasforge.strategies.registry import strategy, trial_chooser
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -47,7 +47,7 @@ def ask_and_tell_ms(space: Space, name: str, trials: Sequence[FrozenTrial]) -> f
     """The median over some asks, each told at once; the first, which reads the study, is not counted."""
     rng = Random(len(trials))
     objective = Objective("value", True)
-    study = optuna.create_study(direction="maximize", sampler=strategy(name, Brief(space, 0, len(trials) + MOST_ASKS, (objective,))))
+    study = optuna.create_study(direction="maximize", sampler=strategy(name, Problem(space, 0, len(trials) + MOST_ASKS, (objective,))))
     study.add_trials(trials)
     seconds: list[float] = []
     while len(seconds) < 2 or (len(seconds) < 1 + MOST_ASKS and sum(seconds[1:]) < MOST_SECONDS):
@@ -71,15 +71,15 @@ def drawn_trials(space: Space, count: int) -> list[FrozenTrial]:
 
 
 def _noting(choose: Chooser, ranges: dict[str, BaseDistribution]) -> Chooser:
-    """The chooser, with what Optuna calls the range of each opening written down."""
+    """The chooser, with what Optuna calls the range of each domain written down."""
 
-    def ask(opening: Opening) -> Scalar:
-        if opening.kind == "choose":
-            ranges[opening.name] = CategoricalDistribution(opening.options)
-        elif opening.kind == "int":
-            ranges[opening.name] = IntDistribution(int(opening.low), int(opening.high), opening.log, opening.step)
+    def ask(domain: Domain) -> Scalar:
+        if domain.kind == "choose":
+            ranges[domain.name] = CategoricalDistribution(domain.options)
+        elif domain.kind == "int":
+            ranges[domain.name] = IntDistribution(int(domain.low), int(domain.high), domain.log, domain.step)
         else:
-            ranges[opening.name] = FloatDistribution(opening.low, opening.high, opening.log)
-        return choose(opening)
+            ranges[domain.name] = FloatDistribution(domain.low, domain.high, domain.log)
+        return choose(domain)
 
     return ask

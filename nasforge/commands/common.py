@@ -39,8 +39,8 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
 
 
 def _nothing_open(name: str) -> Any:
-    def ask(opening: Any) -> Any:
-        raise UserError(f"{name}: {opening.name} is open ({opening}); an architecture has nothing open: search it, or choose a value")
+    def ask(domain: Any) -> Any:
+        raise UserError(f"{name}: {domain.name} is open ({domain}); an architecture has nothing open: search it, or choose a value")
 
     return ask
 

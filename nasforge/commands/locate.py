@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"located": True, "choices": choices})
     else:
-        print(table(("opening", "choice"), [(k, v) for k, v in choices.items()]))
+        print(table(("domain", "choice"), [(k, v) for k, v in choices.items()]))
     return 0

@@ -130,7 +130,7 @@ def _asked(args: argparse.Namespace, of_space: Mapping[str, Any]) -> dict[str, A
 def _table(args: argparse.Namespace) -> tuple[str, str, str]:
     """The table that is looked up, and its columns: selected, reported."""
     of = read_table(Path(args.table) if args.table else OURS)
-    if of.minimise:
+    if of.minimize:
         raise UserError(f"--table {args.table}: must hold accuracies, got losses of cells; `nasforge bench` compares strategies on them")
     select, report = args.select or of.usual[0], args.report or of.usual[1]
     of.column(select, "--select")

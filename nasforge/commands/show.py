@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_space(what: str) -> bool:
     if Path(what).is_file():
-        return bool(list(Space(space_named(what)).openings()))
+        return bool(list(Space(space_named(what)).domains()))
     return what in space_names() and what not in names()
 
 
@@ -146,7 +146,7 @@ def _show_space(args: argparse.Namespace) -> int:
     found = {
         "space": args.what,
         "size": _finite_size(space.size()),
-        "openings": {o.name: str(o) for o in space.openings()},
+        "domains": {o.name: str(o) for o in space.domains()},
         "samples": SAMPLES,
         "distinct": len(set(keys)),
         "not_buildable": len(broken),
@@ -155,7 +155,7 @@ def _show_space(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
         return 0
-    print(f"{args.what}: {_size(space.size())} choices in {len(found['openings'])} openings")
+    print(f"{args.what}: {_size(space.size())} choices in {len(found['domains'])} domains")
     print(
         f"of {SAMPLES} random draws {len(set(keys))} are different networks, {len(broken)} cannot be built"
         + (f" ({broken[0]})" if broken else "")
@@ -167,7 +167,7 @@ def _show_space(args: argparse.Namespace) -> int:
         )
     )
     print()
-    print(table(("opening", "values"), list(found["openings"].items())))
+    print(table(("domain", "values"), list(found["domains"].items())))
     return 0
 
 

@@ -91,7 +91,7 @@ def load(spec: str = "digits", *, seed: int = 0, limit: int | None = None, allow
     raw = read(spec, allow_code)
     classes = _count_classes(raw)
     parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, where=raw.name)
-    tensors, mean, std = _normalise({k: x for k, (x, _) in parts.items()}, raw.per_column)
+    tensors, mean, std = _normalize({k: x for k, (x, _) in parts.items()}, raw.per_column)
     made = {k: Part(tensors[k], torch.from_numpy(y)) for k, (_, y) in parts.items()}
     shape = tuple(made["train"].x.shape[1:])
     return Data(raw.name, made["train"], made["val"], made["test"], classes, shape, raw.vocab, _key(parts, seed), mean, std)
@@ -124,7 +124,7 @@ def _check_counts(raw: Raw, classes: int) -> None:
     )
 
 
-def _normalise(arrays: dict[str, np.ndarray], per_column: bool) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
+def _normalize(arrays: dict[str, np.ndarray], per_column: bool) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
     """Bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are."""
     tensors = {k: _as_tensor(x) for k, x in arrays.items()}
     train = tensors["train"]

@@ -41,7 +41,7 @@ class Objective:
     """
 
     metric: str
-    maximise: bool
+    maximize: bool
     factors: tuple[tuple[str, float, float], ...] = ()
 
     def of(self, metrics: Mapping[str, float]) -> float:
@@ -57,7 +57,7 @@ class Objective:
         return {self.metric.partition("*")[0], *(name for name, _, _ in self.factors)}
 
     def __str__(self) -> str:
-        return self.metric if self.maximise else f"-{self.metric}"
+        return self.metric if self.maximize else f"-{self.metric}"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def parse_objectives(text: str) -> list[Objective]:
     """The objectives of `accuracy,-params`: the larger the better, with `-` the smaller the better; products as in `Objective`."""
     out = []
     for word in text.split(","):
-        name, maximise = word.strip().lstrip("+-").replace(" ", ""), not word.strip().startswith("-")
+        name, maximize = word.strip().lstrip("+-").replace(" ", ""), not word.strip().startswith("-")
         product = _PRODUCT.fullmatch(name)
         factors = tuple((n, _finite(t, text), _finite(e, text)) for n, t, e in _FACTOR.findall(product[2])) if product else ()
-        out.append(Objective(name, maximise, factors))
+        out.append(Objective(name, maximize, factors))
         for metric in (*([product[1]] if product else [name]), *(n for n, _, _ in factors)):
             if not is_metric(metric):
                 raise UserError(
@@ -138,7 +138,7 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
 
 def losses(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:
     """The objective values with the sign turned so that smaller is better."""
-    return tuple(-o.of(metrics) if o.maximise else o.of(metrics) for o in objectives)
+    return tuple(-o.of(metrics) if o.maximize else o.of(metrics) for o in objectives)
 
 
 def with_limits(objectives: Sequence[Objective], limits: Sequence[Limit]) -> list[Objective]:
@@ -157,9 +157,9 @@ def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tup
     """Losses as powers of ten: halving a cost, or the error of an accuracy, counts alike everywhere."""
     out = []
     for objective, loss in zip(objectives, losses(metrics, objectives), strict=True):
-        if objective.metric in ("accuracy", "miou") and objective.maximise:
+        if objective.metric in ("accuracy", "miou") and objective.maximize:
             out.append(math.log10(max(1 + loss, LEAST_ERROR)))
-        elif is_cost(objective.metric) and not objective.maximise:
+        elif is_cost(objective.metric) and not objective.maximize:
             out.append(math.log10(max(loss, 1e-9)))
         else:
             out.append(loss)

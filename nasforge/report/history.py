@@ -6,19 +6,19 @@ import math
 
 from nasforge.objectives.objective import dominates, hypervolume, scaled
 from nasforge.report.run import Run
-from nasforge.search.records import COUNTED, Ledger, Record
+from nasforge.search.records import COUNTED, Ledger, TrialRecord
 
 Point = tuple[float, ...]
 
 
-def counted(ledger: Ledger) -> list[Record]:
+def counted(ledger: Ledger) -> list[TrialRecord]:
     """The trials that count against the asked number, in the order in which they were asked."""
     return [r for _, r in sorted(ledger.records.items()) if r.kind in COUNTED]
 
 
 def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
     """(trials done, best value of the main objective among networks that keep all limits), from the first on."""
-    better = max if run.first.maximise else min
+    better = max if run.first.maximize else min
     out: list[tuple[int, float]] = []
     for done, record in enumerate(counted(ledger), 1):
         if record.kind == "finished" and ledger.feasible(record.metrics):

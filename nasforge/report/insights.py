@@ -1,4 +1,4 @@
-"""What can be learnt from the trials: which openings mattered, and what good networks have in common."""
+"""What can be learnt from the trials: which domains mattered, and what good networks have in common."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from nasforge.blocks import BLOCKS
 from nasforge.networks.build import opened
 from nasforge.report.format import word
 from nasforge.report.run import Run
-from nasforge.search.records import Record
+from nasforge.search.records import TrialRecord
 from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain, split
 
-MOST_VALUES = 12  # of an opening; of more, each would be drawn too rarely to tell
+MOST_VALUES = 12  # of a domain; of more, each would be drawn too rarely to tell
 FEWEST = 10  # finished trials below which importances would be noise
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much the value of an opening mattered: its share of 1, and how many of the finished trials drew it."""
+    """How much the value of a domain mattered: its share of 1, and how many of the finished trials drew it."""
 
     name: str
     share: float
@@ -36,7 +36,7 @@ class Importance:
 
 
 def importances(run: Run) -> tuple[list[Importance], str]:
-    """The openings by importance for reaching the best values of the main objective, or the reason why there are none.
+    """The domains by importance for reaching the best values of the main objective, or the reason why there are none.
 
     Source: Watanabe et al. 2023 (PED-ANOVA), with its extension to conditional parameters, as in Optuna.
     """
@@ -45,7 +45,7 @@ def importances(run: Run) -> tuple[list[Importance], str]:
     trials = [t for t in complete if t.number in finished and t.params]
     if len(trials) < FEWEST:
         return [], f"needs at least {FEWEST} finished trials, there are {len(trials)}"
-    sign = -1.0 if run.first.maximise else 1.0
+    sign = -1.0 if run.first.maximize else 1.0
     if len({t.values[0] for t in trials}) < 2:
         return [], "all finished trials have the same score"
 
@@ -54,11 +54,11 @@ def importances(run: Run) -> tuple[list[Importance], str]:
 
     evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.4, max(0.1, 10 / len(trials))))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and openings drawn in one trial only
+        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and domains drawn in one trial only
         found = get_param_importances(run.search.study, evaluator=evaluator, target=loss, normalize=False)
     total = sum(found.values())
     if not total or not math.isfinite(total):
-        return [], "no opening stands out"
+        return [], "no domain stands out"
     drawn = Counter(name for t in trials for name in t.params)
     ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return [Importance(name, share / total, drawn[name], len(trials)) for name, share in ordered], ""
@@ -81,18 +81,18 @@ class Share:
         return self.good - self.all
 
 
-def trained(run: Run) -> list[Record]:
+def trained(run: Run) -> list[TrialRecord]:
     """The trials of the search that were trained, whole or in part."""
     return [r for r in run.search.records.values() if r.kind in ("finished", "pruned") and r.choices]
 
 
-def good(run: Run) -> tuple[list[Record], str]:
+def good(run: Run) -> tuple[list[TrialRecord], str]:
     """The networks to learn from, and what they are: the front, or, where it is small, the best quarter of all."""
     front = [r for r in run.search.front() if r.choices]
     if len(front) >= 4:
         return front, "on the front"
     done = [r for r in run.search.finished() if r.choices]
-    done.sort(key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximise)
+    done.sort(key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximize)
     best = done[: max(4, len(done) // 4)] if len(done) >= FEWEST else []
     return best, f"with the best {word(run.first.metric)}"
 
@@ -109,9 +109,9 @@ def operator_shares(run: Run) -> list[Share]:
 
 
 def choice_shares(run: Run) -> list[Share]:
-    """The values that good networks draw more often than all do, of openings that most of them are asked.
+    """The values that good networks draw more often than all do, of domains that most of them are asked.
 
-    Shares are of the networks where the opening was asked; the most telling first.
+    Shares are of the networks where the domain was asked; the most telling first.
     """
     best = {r.number for r in good(run)[0]}
     asked, drew = Counter[tuple[bool, str]](), Counter[tuple[bool, str, Any]]()

@@ -41,7 +41,7 @@ def page(run: Run) -> str:
 
 def _top(run: Run) -> str:
     told = run.manifest
-    asked = ", ".join(f"{'high' if o.maximise else 'low'} {word(o.metric)}" for o in run.objectives)
+    asked = ", ".join(f"{'high' if o.maximize else 'low'} {word(o.metric)}" for o in run.objectives)
     limits = f", with {' and '.join(told['constraints'])}" if told["constraints"] else ""
     how = f"{asked}{limits}; {told['strategy']}, {many(run.asked, 'trial')}"
     over = f"Search {run.folder.resolve().name} on {told['data']['spec']}: {how}"

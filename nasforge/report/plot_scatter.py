@@ -13,7 +13,7 @@ from nasforge.objectives.objective import Objective, front, losses
 from nasforge.report.format import brief, cap, is_cost, spread, tick, value, word
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
-from nasforge.search.records import Ledger, Record
+from nasforge.search.records import Ledger, TrialRecord
 
 MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
@@ -32,11 +32,11 @@ class Plane:
     x: Axis
     y: Axis
 
-    def has(self, record: Record) -> bool:
+    def has(self, record: TrialRecord) -> bool:
         """Whether both metrics of a trial are known."""
         return self.cost.metric in record.metrics and self.score.metric in record.metrics
 
-    def at(self, record: Record) -> tuple[float, float]:
+    def at(self, record: TrialRecord) -> tuple[float, float]:
         """The place of a trial."""
         return self.x(record.metrics[self.cost.metric]), self.y(record.metrics[self.score.metric])
 
@@ -68,7 +68,7 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     named = [(r, name, role) for r, name, role in _named(run) if cost in r.metrics]
     scores = [r.metrics[run.first.metric] for r in done]
     focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
-    ys = _in_focus(scores, focus or scores, run.first.maximise)
+    ys = _in_focus(scores, focus or scores, run.first.maximize)
     axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
     plane = Plane(objective, run.first, *axes)
     lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
@@ -81,7 +81,7 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     return picture(width, plot_height(width), label, *parts)
 
 
-def _trial(record: Record, name: str, plane: Plane) -> str:
+def _trial(record: TrialRecord, name: str, plane: Plane) -> str:
     """The mark of a trial; at the edge where it lies outside, nothing if it was stopped there."""
     (x, y), score = plane.at(record), record.metrics[plane.score.metric]
     facts = ", ".join(f"{word(m)} {value(m, record.metrics[m])}" for m in (plane.score.metric, plane.cost.metric))
@@ -96,7 +96,7 @@ def _trial(record: Record, name: str, plane: Plane) -> str:
     return mark("dot" if name == "search" else "hollow", x, y, words, name, 4)
 
 
-def _named(run: Run) -> list[tuple[Record, str, str]]:
+def _named(run: Run) -> list[tuple[TrialRecord, str, str]]:
     """The trials of finalists, control finalists and baselines with name and role; before the end also the leader."""
     out = []
     for row in run.rows("finalist", "control"):
@@ -109,28 +109,28 @@ def _named(run: Run) -> list[tuple[Record, str, str]]:
     return out if run.summary or leader is None else [*out, (leader, f"trial {leader.number}", "finalist")]
 
 
-def _front(run: Run, ledger: Ledger, cost: Objective) -> list[Record]:
+def _front(run: Run, ledger: Ledger, cost: Objective) -> list[TrialRecord]:
     """The front of a ledger in the plane of main objective and cost."""
     done = [r for r in ledger.finished() if cost.metric in r.metrics]
     return [done[i] for i in front([losses(r.metrics, [run.first, cost]) for r in done])]
 
 
-def _stairs(records: Sequence[Record], plane: Plane) -> list[tuple[float, float]]:
+def _stairs(records: Sequence[TrialRecord], plane: Plane) -> list[tuple[float, float]]:
     """The border of what a front dominates, from its cheapest network on."""
-    points = sorted((plane.at(r) for r in records), reverse=plane.cost.maximise)
+    points = sorted((plane.at(r) for r in records), reverse=plane.cost.maximize)
     if not points:
         return []
-    out = [(points[0][0], plane.y.start if plane.score.maximise else plane.y.end), points[0]]
+    out = [(points[0][0], plane.y.start if plane.score.maximize else plane.y.end), points[0]]
     for x, y in points[1:]:
         out += [(x, out[-1][1]), (x, y)]
-    return [*out, (plane.x.start if plane.cost.maximise else plane.x.end, out[-1][1])]
+    return [*out, (plane.x.start if plane.cost.maximize else plane.x.end, out[-1][1])]
 
 
-def _in_focus(values: Sequence[float], focus: Sequence[float], maximise: bool) -> list[float]:
+def _in_focus(values: Sequence[float], focus: Sequence[float], maximize: bool) -> list[float]:
     """Values to span an axis with: the focus and what is not much worse; a few failures shall not flatten the rest."""
     low, high = min(focus), max(focus)
     room = 0.8 * (high - low) or 0.1 * abs(high) or 1.0
-    return [v for v in values if (v >= low - room if maximise else v <= high + room)] + list(focus)
+    return [v for v in values if (v >= low - room if maximize else v <= high + room)] + list(focus)
 
 
 def _logs(cost: str, score: str) -> tuple[bool, bool]:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
 from nasforge.search.plan import SPACE, read_manifest
-from nasforge.search.records import Ledger, Record
+from nasforge.search.records import Ledger, TrialRecord
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
@@ -81,16 +81,16 @@ class Run:
         row = self.summary["control"] if self.summary else None
         return row if row and row.get("test_mean") is not None else None
 
-    def leader(self) -> Record | None:
+    def leader(self) -> TrialRecord | None:
         """The trial that the winner comes from; before the end the best so far on the main objective."""
         best = self.best()
         if best is not None and best["key"] in self.search.by_key:
             return self.search.records[self.search.by_key[best["key"]]]
         front = self.search.front()
-        pick = max if self.first.maximise else min
+        pick = max if self.first.maximize else min
         return pick(front, key=lambda r: r.metrics[self.first.metric], default=None)
 
-    def arch(self, record: Record) -> Arch:
+    def arch(self, record: TrialRecord) -> Arch:
         """The architecture of a trial."""
         return self.space.draw(replay(record.choices))[0]
 

@@ -21,11 +21,11 @@ KINDS = {
     "infeasible": "over a limit or impossible, not trained",
     "interrupted": "cut off with the search, asked again",
 }
-MOST = 12  # rows of a table of openings
+MOST = 12  # rows of a table of domains
 
 
 def insights(run: Run) -> str:
-    """Which openings mattered, and what good networks have in common."""
+    """Which domains mattered, and what good networks have in common."""
     common = _common(run)
     mattered = tag("div", tag("h3", "What mattered"), _mattered(run))
     return section("What the search learnt", tag("div", mattered, common, cls="pair") if common else mattered)
@@ -36,7 +36,7 @@ def _mattered(run: Run) -> str:
     if not found:
         return paragraph(f"Not computed: {why_not}.", "note")
     note = (
-        f"How differently the best trials (by {word(run.first.metric)}) draw an opening from all finished ones, as a "
+        f"How differently the best trials (by {word(run.first.metric)}) draw a domain from all finished ones, as a "
         f"share of 1 (PED-ANOVA). From {found[0].of} trials: a hint, no proof."
     )
     rows = [
@@ -44,7 +44,7 @@ def _mattered(run: Run) -> str:
         for i in found
         if i.share >= 0.005
     ]
-    return paragraph(note, "note") + table(["opening", "", "share", "drawn in"], rows[:MOST], cls="bars")
+    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST], cls="bars")
 
 
 def _common(run: Run) -> str:

@@ -30,7 +30,7 @@ def _said(run: Run) -> str:
 def _networks(run: Run) -> str:
     rows, best = run.rows(), run.best()
     if not rows:
-        front = sorted(run.search.front(), key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximise)[:6]
+        front = sorted(run.search.front(), key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximize)[:6]
         cells = [[f"trial {r.number}", *(value(o.metric, r.metrics[o.metric]) for o in run.objectives)] for r in front]
         return _table(["front so far", *(word(o.metric) for o in run.objectives)], cells) if cells else ""
     latency = ["latency_ms"] * any(r["latency_ms"] is not None for r in rows)

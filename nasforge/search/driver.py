@@ -17,11 +17,11 @@ from nasforge.latency import check_conditions, read_profile
 from nasforge.objectives.objective import epoch_losses, with_limits
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
-from nasforge.search.records import COUNTED, Ledger, Record
+from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import HERE, Candidate, Predict, Screen
 from nasforge.search.timing import Clock
 from nasforge.spaces.space import Space
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.strategies.optuna import ordinal
 from nasforge.strategies.schedulers import FIDELITIES, PRUNERS, pauses, promotable, share
 
@@ -52,9 +52,9 @@ class Work:
 class Trials:
     """Hands jobs to a runner and takes its results; everything that must survive is in the study at once."""
 
-    def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, crew: Crew) -> None:
-        self.plan, self.run, self.ledger, self.clock, self.phase, self.crew = plan, run, ledger, clock, phase, crew
-        self.screen = Screen(Space(plan.space), ledger, run, lambda trial, key: crew.claim(trial, key, plan.trials), predictors(plan))
+    def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, drivers: Drivers) -> None:
+        self.plan, self.run, self.ledger, self.clock, self.phase, self.drivers = plan, run, ledger, clock, phase, drivers
+        self.screen = Screen(Space(plan.space), ledger, run, lambda trial, key: drivers.claim(trial, key, plan.trials), predictors(plan))
         self.pruner = PRUNERS[plan.pruner]
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
@@ -112,7 +112,7 @@ class Trials:
                 recipe = recipe_of(self._job(candidate), data_of(self.plan.data))
             except UserError as error:  # a recipe that the space opens may be wrong at some values
                 self.screen.running.pop(candidate.key, None)
-                record = Record(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
+                record = TrialRecord(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
                 self.ledger.close(candidate.trial, record)
                 continue
             if self.pruner.brackets is not None and "first" not in candidate.trial.user_attrs:
@@ -124,18 +124,18 @@ class Trials:
 
     def _open(self) -> int:
         """How many trials have ended or are on their way."""
-        return self._done() + len(self.running) + len(self.paused) + self.crew.others(self.ledger.study)
+        return self._done() + len(self.running) + len(self.paused) + self.drivers.others(self.ledger.study)
 
     def _look_around(self) -> None:
         """Take over the trials of drivers that died, and take in what others have ended."""
-        if self.crew.shared:
-            self.exhausted &= not self.crew.take_over(self.ledger.study, ask_again)  # there is something to ask again
+        if self.drivers.shared:
+            self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again)  # there is something to ask again
             self.ledger.refresh()
 
     def waits(self) -> bool:
         """Whether other drivers still work on trials: the study may need this one again."""
         self._look_around()
-        if not self.crew.shared or (not self.crew.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
+        if not self.drivers.shared or (not self.drivers.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
             return False
         time.sleep(OTHERS_S)
         return True
@@ -237,7 +237,7 @@ class Trials:
         self.screen.note(result.metrics, candidate.arch)
         if result.stopped == "out of memory":
             result.metrics["out_of_memory"] = 1.0
-        record = Record(
+        record = TrialRecord(
             number, _kind(result), candidate.key, {**candidate.metrics, **result.metrics}, result.curve or work.curve,
             {**work.seconds, **result.seconds}, result.error or "", baseline=candidate.baseline, choices=dict(candidate.trial.params),
             first=candidate.trial.user_attrs.get("first"),
@@ -257,7 +257,7 @@ class Trials:
         """Write down that the open trials were cut off; they are asked again when the run goes on."""
         for number, work in {**self.paused, **self.running, **self.again}.items():  # a running one is judged among the paused
             ask_again(self.ledger.study, self.ledger.study.get_trials(deepcopy=False)[number])
-            self.ledger.close(work.candidate.trial, Record(number, "interrupted", work.candidate.key))
+            self.ledger.close(work.candidate.trial, TrialRecord(number, "interrupted", work.candidate.key))
 
     # ------------------------------------------------------------ the state in numbers
 

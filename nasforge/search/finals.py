@@ -16,7 +16,7 @@ from nasforge.objectives.objective import front as layer_of
 from nasforge.objectives.objective import hypervolume, losses, scaled
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
-from nasforge.search.records import COUNTED, Ledger, Record
+from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
 from nasforge.search.timing import Clock
 from nasforge.spaces.arch import Arch
@@ -65,11 +65,11 @@ class Finals:
             )
         return out
 
-    def _entrant(self, name: str, role: str, record: Record) -> Entrant:
+    def _entrant(self, name: str, role: str, record: TrialRecord) -> Entrant:
         arch, _ = self.space.draw(replay(record.choices))
         return Entrant(name, role, arch, arch_key(arch), costs(count(arch)), record.choices, record.metrics)
 
-    def _chosen(self, ledger: Ledger, most: int) -> list[Record]:
+    def _chosen(self, ledger: Ledger, most: int) -> list[TrialRecord]:
         """The front's members that together cover most volume, the best on the first objective among them.
 
         A front with fewer members is filled up with the front of the others, and so on.

@@ -13,15 +13,15 @@ from nasforge.objectives.objective import Objective
 from nasforge.search.plan import read_manifest
 from nasforge.spaces.arch import digest
 from nasforge.storage.open import open_storage
-from nasforge.strategies.base import Seen, seen_of
+from nasforge.strategies.base import Trial, trial_of
 
 
-def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Seen]:
+def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Trial]:
     """The finished and stopped trials of earlier runs, in order, judged by these objectives.
 
     Raises UserError for a run on another space, or one that did not measure what is wanted now.
     """
-    out: list[Seen] = []
+    out: list[Trial] = []
     for run in runs:
         manifest = read_manifest(Path(run))
         if manifest.get("space") != digest(space):
@@ -32,5 +32,5 @@ def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Seque
             missing = {name for o in objectives for name in o.reads} - trial.user_attrs["record"]["metrics"].keys()
             if missing:
                 raise UserError(f"--prior {run}: did not measure {', '.join(sorted(missing))}; give a run that did, or another --objective")
-            out.append(seen_of(trial, objectives))
+            out.append(trial_of(trial, objectives))
     return out

@@ -28,7 +28,7 @@ class Status:
         """The status of a study."""
         front = ledger.front()
         first = plan.objectives[0]
-        best = (max if first.maximise else min)(front, key=lambda r: r.metrics[first.metric], default=None)
+        best = (max if first.maximize else min)(front, key=lambda r: r.metrics[first.metric], default=None)
         words = "" if best is None else " ".join(f"{o.metric} {best.metrics[o.metric]:.4g}" for o in plan.objectives)
         kinds = {k: ledger.count(k) for k in ("finished", "pruned", "failed", "infeasible")}
         done = kinds["finished"] + kinds["pruned"] + kinds["failed"]

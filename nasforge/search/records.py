@@ -22,7 +22,7 @@ COUNTED = ("finished", "pruned", "failed")
 
 
 @dataclass
-class Record:
+class TrialRecord:
     """One trial in plain data."""
 
     number: int
@@ -43,7 +43,7 @@ class Ledger:
 
     def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
         self.study, self.objectives, self.limits = study, list(objectives), list(limits)
-        self.records: dict[int, Record] = {}
+        self.records: dict[int, TrialRecord] = {}
         self.by_key: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._front: dict[int, Losses] = {}
@@ -69,7 +69,7 @@ class Ledger:
                 "restore the storage from a copy, or start anew with another --run"
             ) from None
 
-    def _add(self, record: Record) -> None:
+    def _add(self, record: TrialRecord) -> None:
         self.records[record.number] = record
         self._counts[record.kind] += 1
         if record.curve and record.kind in ("finished", "pruned"):
@@ -87,7 +87,7 @@ class Ledger:
         """How many trials have ended, those not counted that are asked again."""
         return len(self.records) - self._counts["interrupted"]
 
-    def close(self, trial: optuna.Trial, record: Record) -> None:
+    def close(self, trial: optuna.Trial, record: TrialRecord) -> None:
         """Tell the study how a trial ended, and remember it."""
         record.metrics |= {o.metric: o.of(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
         stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
@@ -111,11 +111,11 @@ class Ledger:
         """Whether no limit on a known metric is broken."""
         return all(limit.excess(metrics[limit.metric]) <= 0 for limit in self.limits if limit.metric in metrics)
 
-    def finished(self) -> list[Record]:
+    def finished(self) -> list[TrialRecord]:
         """Finished trials that keep all limits, in order."""
         return [r for _, r in sorted(self.records.items()) if r.kind == "finished" and self.feasible(r.metrics)]
 
-    def front(self) -> list[Record]:
+    def front(self) -> list[TrialRecord]:
         """The finished trials that no other dominates on val; of equal ones the first."""
         return [self.records[number] for number in sorted(self._front)]
 
@@ -131,8 +131,8 @@ class Ledger:
         return self._curves
 
 
-def _record(trial: FrozenTrial) -> Record:
+def _record(trial: FrozenTrial) -> TrialRecord:
     stored = trial.user_attrs.get("record")
     if stored is None:  # its driver died between two lines of the journal
-        return Record(trial.number, "interrupted", choices=dict(trial.params))
-    return Record(number=trial.number, choices=dict(trial.params), **stored)
+        return TrialRecord(trial.number, "interrupted", choices=dict(trial.params))
+    return TrialRecord(number=trial.number, choices=dict(trial.params), **stored)

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nasforge.errors import UserError
 from nasforge.search.screening import arch_key
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.storage.open import JOURNAL, open_storage
 
@@ -32,7 +32,7 @@ class Parting:
     """Where a decision came out otherwise."""
 
     number: int
-    what: str  # an opening, or `key`
+    what: str  # a domain, or `key`
     recorded: Any
     decided: Any
 
@@ -125,26 +125,26 @@ def _decide(study: optuna.Study, trial: FrozenTrial, space: Space) -> dict[str, 
     fixed: Choices = trial.system_attrs.get("fixed_params", {})
     decided: dict[str, Any] = {}
 
-    def ask(opening: Opening) -> Scalar:
-        if opening.name in fixed:
-            return fixed[opening.name]
-        if opening.name in values:
-            decided[opening.name] = values[opening.name]
+    def ask(domain: Domain) -> Scalar:
+        if domain.name in fixed:
+            return fixed[domain.name]
+        if domain.name in values:
+            decided[domain.name] = values[domain.name]
         else:
-            decided[opening.name] = study.sampler.sample_independent(study, trial, opening.name, _distribution(opening))
-        return decided[opening.name]
+            decided[domain.name] = study.sampler.sample_independent(study, trial, domain.name, _distribution(domain))
+        return decided[domain.name]
 
     space.draw(ask)
     return decided
 
 
-def _distribution(opening: Opening) -> BaseDistribution:
-    """The distribution that a study has for an opening, as `trial_chooser` asks for it."""
-    if opening.kind == "choose":
-        return CategoricalDistribution(opening.options)
-    if opening.kind == "int":
-        return IntDistribution(int(opening.low), int(opening.high), log=opening.log, step=1 if opening.log else int(opening.step))
-    return FloatDistribution(opening.low, opening.high, log=opening.log)
+def _distribution(domain: Domain) -> BaseDistribution:
+    """The distribution that a study has for a domain, as `trial_chooser` asks for it."""
+    if domain.kind == "choose":
+        return CategoricalDistribution(domain.options)
+    if domain.kind == "int":
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=1 if domain.log else int(domain.step))
+    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def _compare(found: Replay, trial: FrozenTrial, recorded: dict[str, Any], decided: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from nasforge.latency import Prediction
 from nasforge.networks.build import key
 from nasforge.networks.cost import Cost, count
 from nasforge.objectives.objective import ELSEWHERE
-from nasforge.search.records import Ledger, Record
+from nasforge.search.records import Ledger, TrialRecord
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
@@ -101,10 +101,10 @@ class Screen:
         kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != "interrupted"]
         return next((i for i, kind in enumerate(reversed(kinds)) if kind != "duplicate"), len(kinds))
 
-    def _ask(self) -> tuple[Candidate | None, Record | None]:
+    def _ask(self) -> tuple[Candidate | None, TrialRecord | None]:
         trial = self.ledger.study.ask()
         arch, _ = self.space.draw(trial_chooser(trial))
-        record = Record(trial.number, "infeasible", baseline=trial.user_attrs.get("baseline"))
+        record = TrialRecord(trial.number, "infeasible", baseline=trial.user_attrs.get("baseline"))
         try:
             check_arch(arch, BLOCKS)
             record.metrics, record.key = self._costs(arch), arch_key(arch)
@@ -131,7 +131,7 @@ class Screen:
         self.ledger.close(trial, record)
         return None, record
 
-    def _too_large(self, record: Record) -> bool:
+    def _too_large(self, record: TrialRecord) -> bool:
         """Whether a network that is nowhere larger has run out of memory: its size is the limit from then on."""
         for other in self.ledger.records.values():
             if "out_of_memory" in other.metrics and all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
@@ -139,7 +139,7 @@ class Screen:
                 return True
         return False
 
-    def _too_slow(self, record: Record, arch: Arch) -> bool:
+    def _too_slow(self, record: TrialRecord, arch: Arch) -> bool:
         """Whether this machine's profile is sure that a limit on latency is broken: its whole interval lies above."""
         if HERE not in self.predict:
             return False

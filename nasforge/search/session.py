@@ -29,9 +29,9 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.locate import Misfit, locate
 from nasforge.spaces.space import Space
-from nasforge.storage.drivers import Crew
+from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import DriverLock, open_storage
-from nasforge.strategies.base import Brief, Scores
+from nasforge.strategies.base import Problem, Scores
 from nasforge.strategies.registry import strategy
 
 MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
@@ -54,10 +54,10 @@ def search(plan: Plan, run: Path, start_runner: Callable[[], Runner], show: Show
     lock = DriverLock(run)
     try:
         storage = open_storage(run, plan.storage)
-        crew = Crew(storage, write_manifest(plan, run, data_of(plan.data).key))
+        drivers = Drivers(storage, write_manifest(plan, run, data_of(plan.data).key))
         prefix = "" if plan.storage is None else f"{run.resolve().name}-"
         clock = Clock()
-        study = _study(storage, f"{prefix}search", plan, plan.strategy, crew)
+        study = _study(storage, f"{prefix}search", plan, plan.strategy, drivers)
         done = study.user_attrs.get("summary")
         if done and done["asked"] >= plan.trials and done["settings"] == plan.final_settings():
             return done
@@ -65,26 +65,33 @@ def search(plan: Plan, run: Path, start_runner: Callable[[], Runner], show: Show
         runner = start_runner()
         try:
             return _run(
-                plan, run, study, lambda: _study(storage, f"{prefix}control", plan, "random", crew, CONTROL_SEED), runner, clock, show, crew
+                plan,
+                run,
+                study,
+                lambda: _study(storage, f"{prefix}control", plan, "random", drivers, CONTROL_SEED),
+                runner,
+                clock,
+                show,
+                drivers,
             )
         finally:
             runner.close()
-            if crew.owns:
+            if drivers.owns:
                 study.set_user_attr("seconds", clock.totals())
-            crew.close()
+            drivers.close()
     finally:
         lock.close()
 
 
 def _run(
     plan: Plan, run: Path, study: optuna.Study, make_control: Callable[[], optuna.Study], runner: Runner, clock: Clock, show: Show,
-    crew: Crew,
+    drivers: Drivers,
 ) -> dict[str, Any]:  # fmt: skip
-    ledger = run_trials(plan, run, study, runner, clock, show, "search", _inside(plan) if crew.owns else {}, crew)
+    ledger = run_trials(plan, run, study, runner, clock, show, "search", _inside(plan) if drivers.owns else {}, drivers)
     control = None
     if plan.control and plan.strategy != "random":
-        control = run_trials(plan, run, make_control(), runner, clock, show, "control", {}, crew)
-    if not crew.owns:  # the driver that made the study trains the finalists
+        control = run_trials(plan, run, make_control(), runner, clock, show, "control", {}, drivers)
+    if not drivers.owns:  # the driver that made the study trains the finalists
         return {"run": str(run), "joined": study.study_name, **{kind: ledger.count(kind) for kind in COUNTED}}
     finals = Finals(plan, run, ledger, control, runner, clock, show)
     summary = finals.summary()
@@ -94,11 +101,11 @@ def _run(
     return summary
 
 
-def _study(storage: Any, name: str, plan: Plan, strategy_name: str, crew: Crew, other: int = 0) -> optuna.Study:
+def _study(storage: Any, name: str, plan: Plan, strategy_name: str, drivers: Drivers, other: int = 0) -> optuna.Study:
     """The study by its name, with its sampler. other: sets the random numbers of a second study of the run apart."""
-    directions = [StudyDirection.MAXIMIZE if o.maximise else StudyDirection.MINIMIZE for o in plan.objectives]
+    directions = [StudyDirection.MAXIMIZE if o.maximize else StudyDirection.MINIMIZE for o in plan.objectives]
     try:
-        study = crew.study(storage, name, directions, {**shared_identity(plan), "data_key": data_of(plan.data).key})
+        study = drivers.study(storage, name, directions, {**shared_identity(plan), "data_key": data_of(plan.data).key})
     except UserError:
         raise
     except (ValueError, KeyError) as error:
@@ -110,13 +117,13 @@ def _study(storage: Any, name: str, plan: Plan, strategy_name: str, crew: Crew, 
 def sampler_of(plan: Plan, strategy_name: str, other: int) -> Any:
     """The sampler of a strategy for a plan; `other` as in `_study`."""
     prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
-    brief = Brief(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior)
+    problem = Problem(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior)
     if plan.scores and not other:
-        brief = replace(brief, scores=_zero_cost(plan, brief))
-    return strategy(strategy_name, brief)
+        problem = replace(problem, scores=_zero_cost(plan, problem))
+    return strategy(strategy_name, problem)
 
 
-def _zero_cost(plan: Plan, brief: Brief) -> Scores:
+def _zero_cost(plan: Plan, problem: Problem) -> Scores:
     """The zero-cost scores that a plan asks for, worked out once for networks that compute the same.
 
     None of a network that breaks a limit on paper: it may be too large to be built.
@@ -124,12 +131,12 @@ def _zero_cost(plan: Plan, brief: Brief) -> Scores:
     known: dict[str, Mapping[str, float]] = {}
 
     def scores(choices: Mapping[str, Scalar]) -> Mapping[str, float]:
-        arch, _ = brief.space.draw(replay(choices))
+        arch, _ = problem.space.draw(replay(choices))
         name = key(arch)
         if name not in known:
             if len(known) >= MOST_SCORED:
                 del known[next(iter(known))]
-            known[name] = zero_cost(arch, plan.data, plan.seed, plan.scores) if brief.keeps(choices) else {}
+            known[name] = zero_cost(arch, plan.data, plan.seed, plan.scores) if problem.keeps(choices) else {}
         return known[name]
 
     return scores
@@ -148,15 +155,15 @@ def _inside(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def run_trials(
     plan: Plan, run: Path, study: optuna.Study, runner: Runner, clock: Clock, show: Show, phase: str, seeds: Mapping[str, dict[str, Any]],
-    crew: Crew,
+    drivers: Drivers,
 ) -> Ledger:  # fmt: skip
     """The ledger of a study after the asked number of trials."""
-    crew.take_over(study, ask_again, first=True)
+    drivers.take_over(study, ask_again, first=True)
     if seeds and not study.user_attrs.get("seeded"):
         for name, choices in seeds.items():
             study.enqueue_trial(choices, user_attrs={"baseline": name}, skip_if_exists=True)
         study.set_user_attr("seeded", sorted(seeds))
-    trials = Trials(plan, run, Ledger(study, plan.objectives, plan.limits), clock, show, phase, crew)
+    trials = Trials(plan, run, Ledger(study, plan.objectives, plan.limits), clock, show, phase, drivers)
     try:
         runner.run(trials.next_job, trials.on_epoch, trials.on_end)
         while trials.waits():

@@ -20,7 +20,7 @@ from nasforge.objectives.objective import Objective
 from nasforge.search.screening import MOST_MISSES, SAME_AGAIN, STUCK
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief, Scores
+from nasforge.strategies.base import Problem, Scores
 from nasforge.strategies.registry import strategy, trial_chooser
 
 SPREAD = 0.5  # of the logarithm of a simulated duration: two of three lie within a factor of 1.65
@@ -65,8 +65,8 @@ class _Race:
 
     def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str, scores: Scores | None) -> None:
         self.of, self.seed, self.evals, self.select, self.report = of, seed, evals, select, report
-        brief = Brief(of.space, seed, evals, (Objective("value", not of.minimise),), scores=scores)
-        self.study = optuna.create_study(direction="minimize" if of.minimise else "maximize", sampler=strategy(name, brief))
+        problem = Problem(of.space, seed, evals, (Objective("value", not of.minimize),), scores=scores)
+        self.study = optuna.create_study(direction="minimize" if of.minimize else "maximize", sampler=strategy(name, problem))
         self.durations = Random(f"durations/{seed}")
         self.trace = Trace()
         self.seen: dict[str, float] = {}  # by key: NaN while it runs, and where it failed
@@ -134,7 +134,7 @@ class _Race:
         else:
             self.study.tell(ended.number, ended.value)
             self.seen[ended.key] = ended.value
-            if not best or (ended.value < found[0] if self.of.minimise else ended.value > found[0]):
+            if not best or (ended.value < found[0] if self.of.minimize else ended.value > found[0]):
                 found = (ended.value, self.of.evaluate(ended.choices, self.report))
         best.append(found[0])
         reported.append(found[1])

@@ -1,6 +1,6 @@
 """Architectures as plain data: their blocks, their canonical form and their key.
 
-An architecture is nested dictionaries, lists and scalars without openings. A *block* inside it is one of
+An architecture is nested dictionaries, lists and scalars without domains. A *block* inside it is one of
 
     conv                                a name (all defaults)
     conv: {out: 32, kernel: 3}          a name with its arguments

@@ -1,4 +1,4 @@
-"""Checks of space and architecture data against the block table: names, arguments, types. Openings are checked option by option."""
+"""Checks of space and architecture data against the block table: names, arguments, types. Domains are checked option by option."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def _open(value: Any) -> bool:
     return (isinstance(value, Mapping) and any(k in value for k in KINDS)) or (isinstance(value, str) and value.startswith("$"))
 
 
-def _check_options(opening: Mapping[str, Any], where: str, check: Any, hint: Any) -> None:
-    if "choose" in opening:
-        options = opening["choose"]
+def _check_options(domain: Mapping[str, Any], where: str, check: Any, hint: Any) -> None:
+    if "choose" in domain:
+        options = domain["choose"]
         if not isinstance(options, list | Mapping):
             raise UserError(f"{where}: choose takes a list of options or {{label: option}}, got {options!r}")
         for label, option in options.items() if isinstance(options, Mapping) else enumerate(options):
@@ -136,8 +136,8 @@ def _check_options(opening: Mapping[str, Any], where: str, check: Any, hint: Any
     elif hint == "block":
         raise UserError(f"{where}: a number stands where a block must; use choose with blocks")
     else:
-        kind = next(k for k in KINDS if k in opening)
-        bounds = opening[kind] if isinstance(opening[kind], list) else []
+        kind = next(k for k in KINDS if k in domain)
+        bounds = domain[kind] if isinstance(domain[kind], list) else []
         for bound in bounds[:2]:
             check(bound, where)
 

@@ -1,4 +1,4 @@
-"""Drivers of `Space.draw`: each is a function from an opening to a value. None of them knows what a block is."""
+"""Drivers of `Space.draw`: each is a function from a domain to a value. None of them knows what a block is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from nasforge.errors import UserError
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Chooser, Space
 
 T = TypeVar("T")
@@ -18,28 +18,28 @@ T = TypeVar("T")
 def random_chooser(rng: random.Random) -> Chooser:
     """Each option, whole number or (log) interval alike."""
 
-    def ask(opening: Opening) -> Scalar:
-        if opening.kind == "choose":
-            return opening.options[int(rng.random() * len(opening.options))]
-        if opening.log:
-            value = math.exp(rng.uniform(math.log(opening.low), math.log(opening.high)))
-            return value if opening.kind == "float" else max(int(opening.low), min(int(opening.high), round(value)))
-        if opening.kind == "float":
-            return rng.uniform(opening.low, opening.high)
-        return int(opening.low) + opening.step * rng.randrange(int(opening.size()))
+    def ask(domain: Domain) -> Scalar:
+        if domain.kind == "choose":
+            return domain.options[int(rng.random() * len(domain.options))]
+        if domain.log:
+            value = math.exp(rng.uniform(math.log(domain.low), math.log(domain.high)))
+            return value if domain.kind == "float" else max(int(domain.low), min(int(domain.high), round(value)))
+        if domain.kind == "float":
+            return rng.uniform(domain.low, domain.high)
+        return int(domain.low) + domain.step * rng.randrange(int(domain.size()))
 
     return ask
 
 
 def replay(choices: Mapping[str, Scalar], otherwise: Chooser | None = None) -> Chooser:
-    """The recorded choices; openings they lack are asked of `otherwise`, or are a UserError."""
+    """The recorded choices; domains they lack are asked of `otherwise`, or are a UserError."""
 
-    def ask(opening: Opening) -> Scalar:
-        if opening.name in choices and (otherwise is None or opening.valid(choices[opening.name])):
-            return choices[opening.name]
+    def ask(domain: Domain) -> Scalar:
+        if domain.name in choices and (otherwise is None or domain.valid(choices[domain.name])):
+            return choices[domain.name]
         if otherwise is None:
-            raise UserError(f"{opening.name}: the recorded choices lack this opening ({opening}); were they made in another space?")
-        return otherwise(opening)
+            raise UserError(f"{domain.name}: the recorded choices lack this domain ({domain}); were they made in another space?")
+        return otherwise(domain)
 
     return ask
 
@@ -49,15 +49,15 @@ def mutate(choices: Mapping[str, Scalar], rng: random.Random, count: int = 1) ->
     forgotten = set(rng.sample(sorted(choices), min(count, len(choices))))
     fresh = random_chooser(rng)
 
-    def other(opening: Opening) -> Scalar:
-        if opening.name not in forgotten:
-            return fresh(opening)
-        if opening.kind == "choose":
-            rest = [o for o in opening.options if not (type(o) is type(choices[opening.name]) and o == choices[opening.name])]
-            return rng.choice(rest) if rest else opening.options[0]
+    def other(domain: Domain) -> Scalar:
+        if domain.name not in forgotten:
+            return fresh(domain)
+        if domain.kind == "choose":
+            rest = [o for o in domain.options if not (type(o) is type(choices[domain.name]) and o == choices[domain.name])]
+            return rng.choice(rest) if rest else domain.options[0]
         for _ in range(20):  # a wide range soon gives another value; a range of one never does
-            value = fresh(opening)
-            if value != choices[opening.name]:
+            value = fresh(domain)
+            if value != choices[domain.name]:
                 break
         return value
 
@@ -77,14 +77,14 @@ def enumerate_space(space: Space) -> Iterator[tuple[Arch, Choices]]:
 
 
 def every(draw: Callable[[Chooser], T]) -> Iterator[T]:
-    """`draw(chooser)` for every sequence of values that the openings it asks allow."""
-    digits: list[list[Scalar]] = []  # values still to come at each opening asked, current one first
+    """`draw(chooser)` for every sequence of values that the domains it asks allow."""
+    digits: list[list[Scalar]] = []  # values still to come at each domain asked, current one first
     position = 0
 
-    def ask(opening: Opening) -> Scalar:
+    def ask(domain: Domain) -> Scalar:
         nonlocal position
         if position == len(digits):
-            digits.append(list(_values(opening)))
+            digits.append(list(_values(domain)))
         position += 1
         return digits[position - 1][0]
 
@@ -99,10 +99,10 @@ def every(draw: Callable[[Chooser], T]) -> Iterator[T]:
         digits[-1].pop(0)
 
 
-def _values(opening: Opening) -> Iterator[Scalar]:
-    if opening.kind == "float":
-        raise UserError(f"{opening.name}: a float has no last value to enumerate; use choose with some numbers")
-    if opening.kind == "choose":
-        yield from opening.options
+def _values(domain: Domain) -> Iterator[Scalar]:
+    if domain.kind == "float":
+        raise UserError(f"{domain.name}: a float has no last value to enumerate; use choose with some numbers")
+    if domain.kind == "choose":
+        yield from domain.options
     else:
-        yield from range(int(opening.low), int(opening.high) + 1, opening.step)
+        yield from range(int(domain.low), int(domain.high) + 1, domain.step)

@@ -1,14 +1,14 @@
-"""Openings: values that a space leaves open, and the tree of a file that has some.
+"""Domains: values that a space leaves open, and the tree of a file that has some.
 
-Openings, anywhere in the file:
+Domains, anywhere in the file:
 
-    {choose: [a, b, ...]}  or  {choose: {label: a, ...}}      one of the options (anything, with openings inside)
+    {choose: [a, b, ...]}  or  {choose: {label: a, ...}}      one of the options (anything, with domains inside)
     {int: [low, high], step: 1, log: false}                   a whole number, both ends included
     {float: [low, high], log: false}                          a number
     $name  or  $name*2                                        the value of `let: {name: ...}`: one draw used in many places
-    stage: {block: ..., depth: ..., draw: each}               the openings of the block are drawn anew for each repeat
+    stage: {block: ..., depth: ..., draw: each}               the domains of the block are drawn anew for each repeat
 
-A *choice* is one drawn scalar; its name is the path of the opening in the file, so it never changes.
+A *choice* is one drawn scalar; its name is the path of the domain in the file, so it never changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REF = re.compile(r"^\$(\w+)(?:\s*\*\s*(\d+(?:\.\d*)?|\.\d+))?$")
 
 
 @dataclass(frozen=True)
-class Opening:
+class Domain:
     """One value left open: its path, and what may be drawn."""
 
     name: str
@@ -64,7 +64,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Const:
-    """Data without openings."""
+    """Data without domains."""
 
     value: Any
 
@@ -73,7 +73,7 @@ class Const:
 class Fork:
     """A `choose`, `int` or `float`; `options` are the trees of the labels of a choose."""
 
-    opening: Opening
+    domain: Domain
     options: Mapping[Any, Tree]
 
 
@@ -88,7 +88,7 @@ class Ref:
 
 @dataclass(frozen=True)
 class Branch:
-    """A mapping or list with openings somewhere inside."""
+    """A mapping or list with domains somewhere inside."""
 
     parts: Mapping[str, Tree] | tuple[Tree, ...]
 
@@ -107,7 +107,7 @@ Tree = Const | Fork | Ref | Branch | Each
 
 
 def tree(data: Any, path: str) -> Tree:
-    """The tree of `data`. Raises UserError with the path of a malformed opening."""
+    """The tree of `data`. Raises UserError with the path of a malformed domain."""
     if isinstance(data, str) and data.startswith("$"):
         match = _REF.match(data)
         if not match:
@@ -130,11 +130,11 @@ def tree(data: Any, path: str) -> Tree:
 def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     allowed = {"choose": {kind}, "int": {kind, "step", "log"}, "float": {kind, "log"}}[kind]
     if set(data) - allowed:
-        raise UserError(f"{path}: an opening `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
+        raise UserError(f"{path}: a domain `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
     if kind == "choose":
         options = _labelled(data["choose"], path)
         trees = {label: tree(value, f"{path}.{label}" if not _own_name(label, value) else path) for label, value in options.items()}
-        return Fork(Opening(path, "choose", tuple(options)), trees)
+        return Fork(Domain(path, "choose", tuple(options)), trees)
     bounds = data[kind]
     if isinstance(bounds, list) and len(bounds) == 3 and kind == "int" and "step" not in data:
         bounds, data = bounds[:2], {**data, "step": bounds[2]}
@@ -150,7 +150,7 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     if not isinstance(step, int) or step < 1 or (log and bounds[0] <= 0) or (log and step != 1):
         raise UserError(f"{path}: step is a whole number >= 1 (without log), and log needs low > 0; got step={step!r}, low={bounds[0]!r}")
     high = bounds[1] - (bounds[1] - bounds[0]) % step if kind == "int" else bounds[1]
-    return Fork(Opening(path, kind, (), bounds[0], high, step, log), {})
+    return Fork(Domain(path, kind, (), bounds[0], high, step, log), {})
 
 
 def _labelled(options: Any, path: str) -> dict[Any, Any]:

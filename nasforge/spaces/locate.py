@@ -14,12 +14,12 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Blocks, Node, canonical_blocks, chain, key
 from nasforge.spaces.choosers import every, replay
-from nasforge.spaces.domains import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
+from nasforge.spaces.domains import Branch, Const, Domain, Each, Fork, Ref, Scalar, Tree, tree
 from nasforge.spaces.rewrite import draws, motif_opened, repeats, stages_opened, written_plainly
 from nasforge.spaces.space import Choices, Chooser, Space, drawer, recorder
 
 DATA = ("input", "classes")  # where they are not open, they are those of the data
-MOST_FORMS = 200  # a block written in another form is found by drawing its openings, up to so many
+MOST_FORMS = 200  # a block written in another form is found by drawing its domains, up to so many
 ANY_WIDTH = 256
 Found = tuple[Choices, dict[str, Any]]  # choices and lets bound so far
 
@@ -67,8 +67,8 @@ def locate(arch: Arch, space: Space, blocks: Blocks) -> Choices:
     raise Misfit(search.reason)
 
 
-def _first(opening: Opening) -> Scalar:
-    return opening.options[0] if opening.kind == "choose" else opening.low if opening.kind == "float" else int(opening.low)
+def _first(domain: Domain) -> Scalar:
+    return domain.options[0] if domain.kind == "choose" else domain.low if domain.kind == "float" else int(domain.low)
 
 
 def _match_arch(space: Space, arch: Arch, search: _Search) -> Iterator[Found]:
@@ -161,8 +161,8 @@ def _structural(node: Tree, wanted: Any, path: str, found: Found, search: _Searc
                 search.fail(path, f"the space has {_short(value)}, the architecture {_short(wanted)}")
         case Ref(name, times, _):
             yield from _match_ref(name, times, wanted, path, found, search)
-        case Fork(opening, options):
-            yield from _match_fork(opening, options, wanted, path, found, search)
+        case Fork(domain, options):
+            yield from _match_fork(domain, options, wanted, path, found, search)
         case Each(rest, depth, block, _):
             yield from _match_each(rest, depth, block, wanted, path, found, search)
         case Branch(parts) if isinstance(parts, Mapping):
@@ -185,12 +185,12 @@ def _match_ref(name: str, times: float | None, wanted: Any, path: str, found: Fo
         yield choices, {**lets, name: value}
 
 
-def _match_fork(opening: Opening, options: Mapping[Any, Tree], wanted: Any, path: str, found: Found, search: _Search) -> Iterator[Found]:
+def _match_fork(domain: Domain, options: Mapping[Any, Tree], wanted: Any, path: str, found: Found, search: _Search) -> Iterator[Found]:
     if not options:
-        if opening.valid(wanted):
-            yield {**found[0], opening.name: wanted}, found[1]
+        if domain.valid(wanted):
+            yield {**found[0], domain.name: wanted}, found[1]
         else:
-            search.fail(path, f"must be {opening}, the architecture has {_short(wanted)}")
+            search.fail(path, f"must be {domain}, the architecture has {_short(wanted)}")
         return
     fits = False
     for label, option in options.items():
@@ -198,11 +198,11 @@ def _match_fork(opening: Opening, options: Mapping[Any, Tree], wanted: Any, path
             continue  # the sentence below names all options at once
         own = isinstance(option, Branch) and isinstance(option.parts, Mapping) and label in option.parts
         where = path if own else f"{path}.{label}"
-        for more in _match(option, wanted, where, ({**found[0], opening.name: label}, found[1]), search):
+        for more in _match(option, wanted, where, ({**found[0], domain.name: label}, found[1]), search):
             fits = True
             yield more
     if not fits:
-        search.fail(path, f"must be {opening}, the architecture has {_short(wanted)}")
+        search.fail(path, f"must be {domain}, the architecture has {_short(wanted)}")
 
 
 def _match_each(

@@ -103,8 +103,8 @@ def draws(node: Tree, lets: Mapping[str, Tree], seen: set[str]) -> float:
                 return 1
             seen.add(name)
             return draws(lets[name], lets, seen)
-        case Fork(opening, options):
-            return sum(draws(option, lets, seen) for option in options.values()) if options else opening.size()
+        case Fork(domain, options):
+            return sum(draws(option, lets, seen) for option in options.values()) if options else domain.size()
         case Branch(parts):
             total = 1.0
             for part in parts.values() if isinstance(parts, Mapping) else parts:

@@ -1,6 +1,6 @@
 """Search spaces: architecture data with some values left open (see `nasforge.spaces.domains` for how that is written).
 
-A *choice* is one drawn scalar; its name is the path of the opening in the file, so it never changes.
+A *choice* is one drawn scalar; its name is the path of the domain in the file, so it never changes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from nasforge.errors import UserError
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.domains import Branch, Const, Each, Fork, Opening, Ref, Scalar, Tree, tree
+from nasforge.spaces.domains import Branch, Const, Domain, Each, Fork, Ref, Scalar, Tree, tree
 
 DEEPEST = 2000  # repeats of a stage
 Choices = dict[str, Scalar]
-Chooser = Callable[[Opening], Scalar]
+Chooser = Callable[[Domain], Scalar]
 Draw = Callable[[Chooser, dict[str, Any]], Any]
 
 
@@ -27,13 +27,13 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
     match node:
         case Const(value):
             return lambda ask, env: value
-        case Fork(opening, options):
+        case Fork(domain, options):
             draws = {label: _compile(option, lets) for label, option in options.items()}
 
             def fork(ask: Chooser, env: dict[str, Any]) -> Any:
-                value = ask(opening)
-                if not opening.valid(value):
-                    raise UserError(f"{opening.name}: must be {opening}, got {value!r}")
+                value = ask(domain)
+                if not domain.valid(value):
+                    raise UserError(f"{domain.name}: must be {domain}, got {value!r}")
                 return draws[value](ask, env) if draws else value
 
             return fork
@@ -104,14 +104,14 @@ class Space:
         made: Choices = {}
         return self._draw(recorder(ask, made), {}), made
 
-    def openings(self) -> Iterator[Opening]:
-        """Every opening of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
+    def domains(self) -> Iterator[Domain]:
+        """Every domain of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
         seen: set[str] = set()
         for node in (*self.lets.values(), self.root):
-            for opening in _openings(node):
-                if opening.name not in seen:
-                    seen.add(opening.name)
-                    yield opening
+            for domain in _openings(node):
+                if domain.name not in seen:
+                    seen.add(domain.name)
+                    yield domain
 
     def size(self) -> float:
         """How many different sets of choices there are: exact, infinite where a float is open."""
@@ -122,16 +122,16 @@ class Space:
 def recorder(ask: Chooser, made: Choices) -> Chooser:
     """The chooser, with each value written down in `made`."""
 
-    def record(opening: Opening) -> Scalar:
-        value = made[opening.name] = ask(opening)
+    def record(domain: Domain) -> Scalar:
+        value = made[domain.name] = ask(domain)
         return value
 
     return record
 
 
-def _openings(node: Any) -> Iterator[Opening]:
+def _openings(node: Any) -> Iterator[Domain]:
     if isinstance(node, Fork):
-        yield node.opening
+        yield node.domain
         for option in node.options.values():
             yield from _openings(option)
     elif isinstance(node, Branch):
@@ -163,8 +163,8 @@ def _count(node: Tree) -> Count:
     match node:
         case Ref(name):
             return {frozenset([name]): 1}
-        case Fork(opening, options):
-            total: Count = {} if options else {frozenset(): opening.size()}
+        case Fork(domain, options):
+            total: Count = {} if options else {frozenset(): domain.size()}
             for option in options.values():
                 total = _plus(total, _count(option))
             return total
@@ -188,8 +188,8 @@ def _depths(depth: Tree, where: str) -> list[int]:
     found: list[Any] = []
     if isinstance(depth, Const):
         found = [depth.value]
-    elif isinstance(depth, Fork) and depth.opening.kind == "int" and depth.opening.high <= DEEPEST:
-        found = list(range(int(depth.opening.low), int(depth.opening.high) + 1, depth.opening.step))
+    elif isinstance(depth, Fork) and depth.domain.kind == "int" and depth.domain.high <= DEEPEST:
+        found = list(range(int(depth.domain.low), int(depth.domain.high) + 1, depth.domain.step))
     elif isinstance(depth, Fork) and depth.options:
         found = [value for option in depth.options.values() for value in _depths(option, where)]
     if not found or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= DEEPEST for v in found):

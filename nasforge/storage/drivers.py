@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nasforge.errors import UserError
 from nasforge.storage.database import DRIVER, ENOUGH, Database
 
-__all__ = ["ENOUGH", "Crew"]
+__all__ = ["ENOUGH", "Drivers"]
 
 BEAT_S = 10.0  # between two heartbeats
 SILENT_S = 35.0  # without one, a driver is taken for dead
@@ -29,7 +29,7 @@ SIGNED_S = 20.0  # that the maker of a study may take to sign it
 AskAgain = Callable[[optuna.Study, FrozenTrial], None]
 
 
-class Crew:
+class Drivers:
     """This driver among those of a storage. me: the id of its run; owner: that of the run that made the study."""
 
     def __init__(self, storage: Any, me: str) -> None:

@@ -1,4 +1,4 @@
-"""What a strategy is told: the search it serves (`Brief`) and what its study has seen so far (`History`), both plain data."""
+"""What a strategy is told: the search it serves (`Problem`) and what its study has seen so far (`History`), both plain data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network
 
 
 @dataclass(frozen=True)
-class Seen:
+class Trial:
     """One trial. kind: running, or as in `nasforge.search.records`; losses: of a finished one (smaller is better), else None.
 
     metrics: what is known of it (costs at least, where a search counted them); curve: a row an epoch, of trainings that were stopped too.
@@ -45,7 +45,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Brief:
+class Problem:
     """The search that a strategy serves.
 
     trials: about how many networks will be evaluated. prior: finished and stopped trials of earlier runs on the same space.
@@ -57,7 +57,7 @@ class Brief:
     trials: int
     objectives: Sequence[Objective]
     limits: Sequence[Limit] = ()
-    prior: Sequence[Seen] = ()
+    prior: Sequence[Trial] = ()
     scores: Scores | None = None
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
@@ -78,8 +78,8 @@ class Brief:
 class History:
     """The trials of a study before an ask, in order of their numbers, without interrupted ones (they are asked again)."""
 
-    brief: Brief
-    trials: Sequence[Seen]
+    problem: Problem
+    trials: Sequence[Trial]
 
     @property
     def ordinal(self) -> int:
@@ -87,35 +87,35 @@ class History:
         return len(self.trials)
 
     @cached_property
-    def finished(self) -> list[Seen]:
+    def finished(self) -> list[Trial]:
         """Evaluated to the end, within the limits, each network once."""
         return [t for t in self.trials if t.kind == "finished" and self.feasible(t)]
 
     @cached_property
-    def running(self) -> list[Seen]:
+    def running(self) -> list[Trial]:
         return [t for t in self.trials if t.kind == "running"]
 
-    def feasible(self, trial: Seen) -> bool:
+    def feasible(self, trial: Trial) -> bool:
         """Whether no limit on a known metric is broken."""
-        return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.brief.limits if limit.metric in trial.metrics)
+        return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.problem.limits if limit.metric in trial.metrics)
 
 
 class Reader:
     """Reads histories off a study; an ended trial is read once."""
 
-    def __init__(self, brief: Brief) -> None:
-        self.brief = brief
-        self._ended: dict[int, Seen] = {}
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._ended: dict[int, Trial] = {}
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
         """What was known of the trials with numbers below `before`."""
-        return History(self.brief, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != "interrupted"])
+        return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != "interrupted"])
 
-    def _seen(self, trial: FrozenTrial) -> Seen:
+    def _seen(self, trial: FrozenTrial) -> Trial:
         if not trial.state.is_finished():
-            return Seen(trial.number, "running", dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
+            return Trial(trial.number, "running", dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
         if trial.number not in self._ended:
-            self._ended[trial.number] = seen_of(trial, self.brief.objectives)
+            self._ended[trial.number] = trial_of(trial, self.problem.objectives)
         return self._ended[trial.number]
 
 
@@ -124,15 +124,15 @@ def kind_of(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("record", {}).get("kind", KINDS[trial.state]))
 
 
-def seen_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Seen:
+def trial_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Trial:
     """An ended trial, from what the study stores of it."""
     record: dict[str, Any] = trial.user_attrs.get("record", {})
     kind, metrics, values = kind_of(trial), record.get("metrics", {}), None
     if kind == "finished":
         values = losses(metrics, objectives) if metrics else signed(trial.values or [], objectives)
-    return Seen(trial.number, kind, dict(trial.params), values, metrics, tuple(record.get("curve", ())))
+    return Trial(trial.number, kind, dict(trial.params), values, metrics, tuple(record.get("curve", ())))
 
 
 def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
     """Values of a study as losses: smaller is better."""
-    return tuple(-v if o.maximise else v for v, o in zip(values, objectives, strict=True))
+    return tuple(-v if o.maximize else v for v, o in zip(values, objectives, strict=True))

@@ -7,7 +7,7 @@ from itertools import islice
 from random import Random
 
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.moves import mutant, newcomer, started
 from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import ranked
@@ -16,13 +16,13 @@ POPULATION = 50
 SAMPLE = 10
 
 
-def evolve(brief: Brief) -> Propose:
+def evolve(problem: Problem) -> Propose:
     """Regularised evolution. Source: Real et al. 2019, algorithm 1 (population 50, sample 10; smaller for a short search).
 
     With several objectives the population is what survives in NSGA-II, and a tournament goes to the better front and the emptier place
     in it. Source: Deb et al. 2002, section III.
     """
-    size = max(4, min(POPULATION, brief.trials // 8))  # a short search cannot afford so many at random
+    size = max(4, min(POPULATION, problem.trials // 8))  # a short search cannot afford so many at random
     fighters = max(2, min(SAMPLE, size * 2 // 5))
 
     def propose(history: History, rng: Random) -> Choices:
@@ -34,9 +34,9 @@ def evolve(brief: Brief) -> Propose:
     return propose
 
 
-def alive(history: History, size: int) -> Sequence[Seen]:
+def alive(history: History, size: int) -> Sequence[Trial]:
     """The population, best first: the youngest trials, or with several objectives the best of all."""
-    objectives = history.brief.objectives
+    objectives = history.problem.objectives
     if len(objectives) == 1:
         return list(ranked(history.finished[-size:], objectives))
     return list(islice(ranked(history.finished, objectives), size))

@@ -10,7 +10,7 @@ from nasforge.errors import UserError
 from nasforge.spaces.choosers import every
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief, History
+from nasforge.strategies.base import History, Problem
 from nasforge.strategies.moves import newcomer
 from nasforge.strategies.optuna import Propose
 
@@ -19,11 +19,11 @@ MOST = 200_000  # sets of choices: they are kept in memory
 Row = frozenset[tuple[str, Scalar]]
 
 
-def enumerate_all(brief: Brief) -> Propose:
+def enumerate_all(problem: Problem) -> Propose:
     """All choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
-    size = brief.space.size()
+    size = problem.space.size()
     if size > MOST:
-        endless = [o.name for o in brief.space.openings() if o.kind == "float"]
+        endless = [o.name for o in problem.space.domains() if o.kind == "float"]
         why = f"{endless[0]} is a float" if endless and math.isinf(size) else f"this one has {size:.3g}"
         raise UserError(f"--strategy grid: a space must have at most {MOST:,} sets of choices, {why}; use local, or choose fewer values")
     order: list[Choices] = []  # made at the first ask
@@ -32,8 +32,8 @@ def enumerate_all(brief: Brief) -> Propose:
     def propose(history: History, rng: Random) -> Choices:
         nonlocal place
         if not order:
-            order.extend(every(lambda ask: brief.space.draw(ask)[1]))
-            Random(brief.seed).shuffle(order)
+            order.extend(every(lambda ask: problem.space.draw(ask)[1]))
+            Random(problem.seed).shuffle(order)
         asked = {_row(t.choices) for t in history.trials}
         while place < len(order) and _row(order[place]) in asked:
             place += 1

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 from nasforge.spaces.choosers import random_chooser, replay
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.moves import asked, changed, newcomer, started, unseen
 from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import ranks
@@ -18,29 +18,29 @@ STARTS = 10  # random networks to begin with
 ALL_VALUES = 9  # a whole number with no more values than this has all others as neighbours
 REACHES = (1 / 16, 1 / 4)  # of the range of a number, how far its neighbours lie otherwise
 
-Move = tuple[str, Scalar]  # an opening and its new value
+Move = tuple[str, Scalar]  # a domain and its new value
 
 
-def climb(brief: Brief) -> Propose:
+def climb(problem: Problem) -> Propose:
     """Local search from the best of some random starts. Source: White et al. 2021 (Exploring the loss landscape in NAS).
 
     The centre is always the best network known with neighbours left, so that a better neighbour is followed at once. At a local optimum
     every other ask is a kick, two changes at once (Lourenco et al. 2003), the others go on with the next best. With several objectives
     the centre is a member of the front (Paquete et al. 2004).
     """
-    starts = max(2, min(STARTS, brief.trials // 5))
+    starts = max(2, min(STARTS, problem.trials // 5))
     spent: set[int] = set()  # trials whose neighbours have all been asked for: it stays so, and spares work only
 
     def propose(history: History, rng: Random) -> Choices:
         if started(history) < starts:
             return newcomer(history, rng)
-        best: list[Seen] = []
-        for peers in ranks(history.finished, brief.objectives):
+        best: list[Trial] = []
+        for peers in ranks(history.finished, problem.objectives):
             best = best or peers
             for centre in peers:
-                left = [] if centre.number in spent else open_moves(brief.space, centre.choices, history.trials)
+                left = [] if centre.number in spent else open_moves(problem.space, centre.choices, history.trials)
                 if left and (peers is best or rng.random() < 0.5):
-                    return moved(brief.space, centre.choices, rng.choice(left), rng)
+                    return moved(problem.space, centre.choices, rng.choice(left), rng)
                 if left:
                     return kicked(history, rng.choice(best), rng)
                 spent.add(centre.number)
@@ -49,13 +49,13 @@ def climb(brief: Brief) -> Propose:
     return propose
 
 
-def kicked(history: History, centre: Seen, rng: Random) -> Choices:
+def kicked(history: History, centre: Trial, rng: Random) -> Choices:
     """Two changes of a network at once."""
-    return unseen(history.trials, lambda attempt: changed(history.brief.space, centre.choices, rng, 2 + attempt // 10))
+    return unseen(history.trials, lambda attempt: changed(history.problem.space, centre.choices, rng, 2 + attempt // 10))
 
 
-def open_moves(space: Space, centre: Mapping[str, Scalar], trials: Sequence[Seen]) -> list[Move]:
-    """The changes of one choice that no trial has made yet; the openings inside a new option do not count."""
+def open_moves(space: Space, centre: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:
+    """The changes of one choice that no trial has made yet; the domains inside a new option do not count."""
     tried = {move for t in trials if (move := _only_change(centre, t.choices)) is not None}
     return [move for move in moves(space, centre) if move not in tried]
 
@@ -73,9 +73,9 @@ def _only_change(centre: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> M
 
 def moves(space: Space, centre: Mapping[str, Scalar]) -> Iterator[Move]:
     """Every other value of every choice; of wide ranges only some values near and far."""
-    for opening in asked(space, centre):
-        for value in others(opening, centre[opening.name]):
-            yield opening.name, value
+    for domain in asked(space, centre):
+        for value in others(domain, centre[domain.name]):
+            yield domain.name, value
 
 
 def moved(space: Space, centre: Mapping[str, Scalar], move: Move, rng: Random) -> Choices:
@@ -83,27 +83,27 @@ def moved(space: Space, centre: Mapping[str, Scalar], move: Move, rng: Random) -
     return space.draw(replay({**centre, move[0]: move[1]}, random_chooser(rng)))[1]
 
 
-def others(opening: Opening, value: Scalar) -> Sequence[Scalar]:
+def others(domain: Domain, value: Scalar) -> Sequence[Scalar]:
     """The neighbours of a value."""
-    if opening.kind == "choose":
-        return [o for o in opening.options if not (type(o) is type(value) and o == value)]
-    if opening.kind == "int" and opening.size() <= ALL_VALUES:
-        return [v for v in range(int(opening.low), int(opening.high) + 1, opening.step) if v != value]
+    if domain.kind == "choose":
+        return [o for o in domain.options if not (type(o) is type(value) and o == value)]
+    if domain.kind == "int" and domain.size() <= ALL_VALUES:
+        return [v for v in range(int(domain.low), int(domain.high) + 1, domain.step) if v != value]
     assert isinstance(value, int | float)
-    near = {_shifted(opening, value, sign * reach) for reach in REACHES for sign in (-1, 1)}
-    if opening.kind == "int":
-        near |= {v for v in (value - opening.step, value + opening.step) if opening.low <= v <= opening.high}
+    near = {_shifted(domain, value, sign * reach) for reach in REACHES for sign in (-1, 1)}
+    if domain.kind == "int":
+        near |= {v for v in (value - domain.step, value + domain.step) if domain.low <= v <= domain.high}
     return sorted(near - {value})
 
 
-def _shifted(opening: Opening, value: float, share: float) -> float:
+def _shifted(domain: Domain, value: float, share: float) -> float:
     """A number this share of its (log) range away, inside the range and on the grid of its steps."""
-    low, high = opening.low, opening.high
-    if opening.log:
+    low, high = domain.low, domain.high
+    if domain.log:
         moved_ = math.exp(math.log(value) + share * math.log(high / low))
     else:
         moved_ = value + share * (high - low)
-    if opening.kind == "float":
+    if domain.kind == "float":
         return min(max(moved_, low), high)
-    steps = round((min(max(moved_, low), high) - low) / opening.step)
-    return int(low) + opening.step * steps
+    steps = round((min(max(moved_, low), high) - low) / domain.step)
+    return int(low) + domain.step * steps

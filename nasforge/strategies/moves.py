@@ -7,9 +7,9 @@ from heapq import nsmallest
 from random import Random
 
 from nasforge.spaces.choosers import mutate, random_chooser
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Seen
+from nasforge.strategies.base import History, Trial
 
 TRIES = 30  # at choices that are new
 STARTED = ("finished", "pruned", "failed", "running")  # kinds of trials that cost a training
@@ -25,33 +25,33 @@ def changed(space: Space, choices: Mapping[str, Scalar], rng: Random, count: int
     return space.draw(mutate(choices, rng, count))[1]
 
 
-def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Opening]:
-    """The openings that these choices answer, in the order of the file."""
-    found: list[Opening] = []
+def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Domain]:
+    """The domains that these choices answer, in the order of the file."""
+    found: list[Domain] = []
 
-    def ask(opening: Opening) -> Scalar:
-        found.append(opening)
-        return choices[opening.name]
+    def ask(domain: Domain) -> Scalar:
+        found.append(domain)
+        return choices[domain.name]
 
     space.draw(ask)
     return found
 
 
 class Catalogue:
-    """The openings of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
+    """The domains of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._known: dict[str, Opening] = {}
+        self._known: dict[str, Domain] = {}
 
-    def of(self, choices: Mapping[str, Scalar]) -> list[Opening]:
-        """The openings that these choices answer."""
+    def of(self, choices: Mapping[str, Scalar]) -> list[Domain]:
+        """The domains that these choices answer."""
         if any(name not in self._known for name in choices):
-            self._known |= {opening.name: opening for opening in asked(self.space, choices)}
+            self._known |= {domain.name: domain for domain in asked(self.space, choices)}
         return [self._known[name] for name in choices]
 
 
-def unseen(trials: Sequence[Seen], make: Callable[[int], Choices]) -> Choices:
+def unseen(trials: Sequence[Trial], make: Callable[[int], Choices]) -> Choices:
     """What `make(attempt)` gives first that no trial was asked for; its last where all were."""
     for attempt in range(TRIES):
         choices = make(attempt)
@@ -60,9 +60,9 @@ def unseen(trials: Sequence[Seen], make: Callable[[int], Choices]) -> Choices:
     return choices
 
 
-def mutant(history: History, parent: Seen, rng: Random) -> Choices:
+def mutant(history: History, parent: Trial, rng: Random) -> Choices:
     """One change of a parent; more where its neighbours were asked for already."""
-    return unseen(history.trials, lambda attempt: changed(history.brief.space, parent.choices, rng, 1 + attempt // 10))
+    return unseen(history.trials, lambda attempt: changed(history.problem.space, parent.choices, rng, 1 + attempt // 10))
 
 
 def started(history: History) -> int:
@@ -72,7 +72,7 @@ def started(history: History) -> int:
 
 def newcomer(history: History, rng: Random) -> Choices:
     """A random draw; where most of them break a limit, every other time a change of one that broke them least."""
-    space = history.brief.space
+    space = history.problem.space
     outside = [t for t in history.trials if t.kind == "infeasible" and t.metrics]
     if len(outside) > max(10, len(history.trials) // 2) and rng.random() < 0.5:
         nearest = nsmallest(5, outside, key=lambda t: excess(history, t))
@@ -80,6 +80,6 @@ def newcomer(history: History, rng: Random) -> Choices:
     return unseen(history.trials, lambda attempt: draw(space, rng))
 
 
-def excess(history: History, trial: Seen) -> float:
+def excess(history: History, trial: Trial) -> float:
     """By how much a trial breaks the limits, relative to their bounds."""
-    return sum(max(0.0, limit.excess(trial.metrics[limit.metric])) for limit in history.brief.limits if limit.metric in trial.metrics)
+    return sum(max(0.0, limit.excess(trial.metrics[limit.metric])) for limit in history.problem.limits if limit.metric in trial.metrics)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nasforge.spaces.choosers import crossover, mutate, replay
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.evolution import tournament
 from nasforge.strategies.moves import newcomer, started, unseen
 from nasforge.strategies.optuna import Propose
@@ -24,44 +24,44 @@ POPULATION = 50
 CROSSED = 0.9  # share of children with two parents
 
 
-def nsga2(brief: Brief) -> Propose:
+def nsga2(problem: Problem) -> Propose:
     """NSGA-II: tournaments of two by front and crowding. Source: Deb et al. 2002, section III (crossover 0.9, mutation 1 / length)."""
-    size = population_size(brief)
+    size = population_size(problem)
 
     def propose(history: History, rng: Random) -> Choices:
-        population = list(islice(ranked(history.finished, brief.objectives), size))
+        population = list(islice(ranked(history.finished, problem.objectives), size))
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = (population[tournament(len(population), 2, rng)] for _ in range(2))
-        return unseen(history.trials, lambda attempt: child(brief.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 
 
-def nsga3(brief: Brief) -> Propose:
+def nsga3(problem: Problem) -> Propose:
     """NSGA-III: parents alike, survivors spread over reference directions. Source: Deb & Jain 2014, algorithms 1 to 4.
 
     With one objective there is one direction, and the best survive.
     """
-    size = population_size(brief)
-    directions = reference_directions(len(brief.objectives), size)
+    size = population_size(problem)
+    directions = reference_directions(len(problem.objectives), size)
 
     def propose(history: History, rng: Random) -> Choices:
         population = spread(history, size, directions)
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = rng.sample(population, 2)
-        return unseen(history.trials, lambda attempt: child(brief.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 
 
-def population_size(brief: Brief) -> int:
+def population_size(problem: Problem) -> int:
     """As many as leave room for several generations."""
-    return max(4, min(POPULATION, brief.trials // 8))
+    return max(4, min(POPULATION, problem.trials // 8))
 
 
-def child(space: Space, mother: Seen, father: Seen, rng: Random, changes: int) -> Choices:
+def child(space: Space, mother: Trial, father: Trial, rng: Random, changes: int) -> Choices:
     """Choices of both parents, of which about so many are drawn anew."""
     choices = space.draw(crossover(mother.choices, father.choices, rng))[1] if rng.random() < CROSSED else dict(mother.choices)
     count = sum(rng.random() < changes / len(choices) for _ in choices)
@@ -83,10 +83,10 @@ def reference_directions(objectives: int, size: int) -> Points:
     return np.array(rows)
 
 
-def spread(history: History, size: int, directions: Points) -> list[Seen]:
+def spread(history: History, size: int, directions: Points) -> list[Trial]:
     """The best fronts; of the one that does not fit whole, those in the directions with fewest members."""
-    objectives = history.brief.objectives
-    kept: list[Seen] = []
+    objectives = history.problem.objectives
+    kept: list[Trial] = []
     for peers in ranks(history.finished, objectives):
         if len(kept) + len(peers) > size:
             members = [*kept, *peers]

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief, History, Reader, kind_of
+from nasforge.strategies.base import History, Problem, Reader, kind_of
 
 Propose = Callable[[History, Random], Choices]
 
@@ -25,9 +25,9 @@ Propose = Callable[[History, Random], Choices]
 class Proposer(BaseSampler):
     """A sampler that asks `propose` once a trial for all choices; those it leaves out are drawn at random."""
 
-    def __init__(self, brief: Brief, propose: Propose) -> None:
-        self.brief, self.propose = brief, propose
-        self._reader = Reader(brief)
+    def __init__(self, problem: Problem, propose: Propose) -> None:
+        self.problem, self.propose = problem, propose
+        self._reader = Reader(problem)
         self._asked: tuple[int, Choices] = (-1, {})
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -39,23 +39,23 @@ class Proposer(BaseSampler):
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
         if self._asked[0] != trial.number:  # only here: choices that were queued ask for nothing
             history = self._reader.read(study.get_trials(deepcopy=False), trial.number)
-            rng = self.brief.rng(history.ordinal)
+            rng = self.problem.rng(history.ordinal)
             proposed = self.propose(history, rng)
-            self._asked = (trial.number, {**self.brief.space.draw(random_chooser(rng))[1], **proposed})
+            self._asked = (trial.number, {**self.problem.space.draw(random_chooser(rng))[1], **proposed})
         return self._asked[1][param_name]
 
 
 class Fresh(BaseSampler):
     """An Optuna sampler that is made anew for each trial, seeded by the place of the trial in the order."""
 
-    def __init__(self, brief: Brief, make: Callable[[int], BaseSampler]) -> None:
-        self.brief, self.make = brief, make
-        self._made: tuple[int, BaseSampler] = (-1, make(brief.seed))
+    def __init__(self, problem: Problem, make: Callable[[int], BaseSampler]) -> None:
+        self.problem, self.make = problem, make
+        self._made: tuple[int, BaseSampler] = (-1, make(problem.seed))
 
     def _of(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         if self._made[0] != trial.number:
             place = ordinal(study.get_trials(deepcopy=False), trial.number)
-            self._made = (trial.number, self.make(self.brief.rng(place).randrange(2**31)))
+            self._made = (trial.number, self.make(self.problem.rng(place).randrange(2**31)))
         return self._made[1]
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:

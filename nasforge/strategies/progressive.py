@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from nasforge.errors import UserError
 from nasforge.networks.cost import count
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.moves import STARTED, Catalogue, asked, changed, newcomer
 from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import crowding, fronts, ranked, scale
@@ -30,13 +30,13 @@ PARENTS = 10  # networks that others grow from, at most
 PATIENCE = 2  # asks a trial that a level may take before the next begins
 
 
-def progress(brief: Brief) -> Propose:
+def progress(problem: Problem) -> Propose:
     """Progressive search. Source: Liu et al. 2018, algorithm 1 (5 levels); with several objectives Dong et al. 2018 (PPP-Net).
 
     A network's complexity is the number of its choices that are not the smallest possible. Each level gets a
     twentieth of the trials and grows from the best of the level below; the others go to changes of the best of all levels.
     """
-    growth = Growth(brief.space)
+    growth = Growth(problem.space)
 
     def propose(history: History, rng: Random) -> Choices:
         level = growth.level(history)
@@ -60,9 +60,9 @@ class Growth:
             self._smallest = smallest_choices(self.space)
         return self._smallest
 
-    def least(self, opening: Opening) -> Scalar:
-        """The value of an opening in the smallest network, or its first where that does not ask it."""
-        return self.smallest().get(opening.name, first(opening))
+    def least(self, domain: Domain) -> Scalar:
+        """The value of a domain in the smallest network, or its first where that does not ask it."""
+        return self.smallest().get(domain.name, first(domain))
 
     def complexity(self, choices: Mapping[str, Scalar]) -> int:
         return sum(choices[o.name] != self.least(o) for o in self.catalogue.of(choices))
@@ -75,7 +75,7 @@ class Growth:
         """The level to which choices belong."""
         return next((n for n in range(1, LEVELS) if self.complexity(choices) <= self.target(n)), LEVELS)
 
-    def level_of_trial(self, trial: Seen) -> int:
+    def level_of_trial(self, trial: Trial) -> int:
         """The same of a trial, worked out once."""
         if trial.kind == "running":
             return self.level_of(trial.choices)
@@ -85,7 +85,7 @@ class Growth:
 
     def level(self, history: History) -> int:
         """The level of the next ask; LEVELS + 1 when all have had their share."""
-        share = math.ceil(history.brief.trials / SHARE)
+        share = math.ceil(history.problem.trials / SHARE)
         levels = [(self.level_of_trial(t), t.kind in STARTED) for t in history.trials]
         for level in range(1, LEVELS + 1):
             here = [cost for number, cost in levels if number == level]
@@ -96,9 +96,9 @@ class Growth:
 
 def candidates(history: History, growth: Growth, level: int, rng: Random) -> list[Choices]:
     """Networks of a level that grow from the best of the level below; after the last, changes of the best."""
-    space, share = growth.space, math.ceil(history.brief.trials / SHARE)
+    space, share = growth.space, math.ceil(history.problem.trials / SHARE)
     below = [t for t in history.finished if level > LEVELS or growth.level_of_trial(t) == level - 1]
-    parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(ranked(below, history.brief.objectives), min(share, PARENTS))]
+    parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(ranked(below, history.problem.objectives), min(share, PARENTS))]
     if level > LEVELS:
         return [changed(space, rng.choice(parents), rng, rng.choice((1, 1, 2))) for _ in range(DRAWN)] if parents else []
     parents = parents or [growth.smallest()]
@@ -115,13 +115,13 @@ def grown(growth: Growth, choices: Mapping[str, Scalar], level: int, rng: Random
     return growth.space.draw(replay({**choices, **changes}, growth.least))[1]
 
 
-def larger(opening: Opening, value: Scalar, rng: Random) -> Scalar:
-    """Another value of an opening."""
-    if opening.kind == "choose":
-        return rng.choice([o for o in opening.options if o != value])
-    if opening.kind == "float":
-        return rng.uniform(opening.low, opening.high)
-    return int(opening.low) + opening.step * rng.randrange(1, int(opening.size()))
+def larger(domain: Domain, value: Scalar, rng: Random) -> Scalar:
+    """Another value of a domain."""
+    if domain.kind == "choose":
+        return rng.choice([o for o in domain.options if o != value])
+    if domain.kind == "float":
+        return rng.uniform(domain.low, domain.high)
+    return int(domain.low) + domain.step * rng.randrange(1, int(domain.size()))
 
 
 def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng: Random) -> Choices:
@@ -129,7 +129,7 @@ def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng
     done = history.finished[-LEARNT:]
     if len(done) < FEWEST:
         return pool[rng.randrange(len(pool))]
-    objectives = history.brief.objectives
+    objectives = history.problem.objectives
     targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(
         done
     )  # ranks: what failed to learn counts no more than the last
@@ -145,7 +145,7 @@ def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng
 def excesses(history: History, catalogue: Catalogue, pool: Sequence[Choices]) -> NDArray[np.float64]:
     """By how much candidates are expected to break each limit, from what is known of the costs of trials."""
     columns = []
-    for limit in history.brief.limits:
+    for limit in history.problem.limits:
         known = [t for t in history.trials if limit.metric in t.metrics][-LEARNT:]
         if known:
             gaps = np.array([[limit.excess(t.metrics[limit.metric])] for t in known])
@@ -156,22 +156,22 @@ def excesses(history: History, catalogue: Catalogue, pool: Sequence[Choices]) ->
 # ---------------------------------------------------------------- the smallest network
 
 
-def first(opening: Opening) -> Scalar:
+def first(domain: Domain) -> Scalar:
     """The first option, or the least number."""
-    if opening.kind == "choose":
-        return opening.options[0]
-    return int(opening.low) if opening.kind == "int" else opening.low
+    if domain.kind == "choose":
+        return domain.options[0]
+    return int(domain.low) if domain.kind == "int" else domain.low
 
 
 def smallest_choices(space: Space) -> Choices:
-    """The choices with fewest parameters, then multiply-adds: one opening after another, from the first option of all."""
+    """The choices with fewest parameters, then multiply-adds: one domain after another, from the first option of all."""
     choices = space.draw(first)[1]
     done: set[str] = set()
     while left := [o for o in asked(space, choices) if o.name not in done]:
-        opening = left[0]
-        done.add(opening.name)
-        values = opening.options if opening.kind == "choose" else (first(opening),)
-        tries = [space.draw(replay({**choices, opening.name: value}, first))[1] for value in values]
+        domain = left[0]
+        done.add(domain.name)
+        values = domain.options if domain.kind == "choose" else (first(domain),)
+        tries = [space.draw(replay({**choices, domain.name: value}, first))[1] for value in values]
         choices = min(tries, key=lambda c: _size(space, c)) if len(tries) > 1 else choices
     return choices
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasforge.objectives.objective import Objective, scaled
-from nasforge.strategies.base import Seen
+from nasforge.strategies.base import Trial
 
 Points = NDArray[np.float64]  # (trials, objectives), smaller is better
 
 
-def ranked(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[Seen]:
+def ranked(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[Trial]:
     """Finished trials, best first; front by front, and in a front those with most room around them first."""
     return chain.from_iterable(ranks(trials, objectives))
 
 
-def ranks(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Iterator[list[Seen]]:
+def ranks(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[list[Trial]]:
     """The same by rank: with one objective each trial has its own, with several a front shares one."""
     if len(objectives) == 1:
         yield from ([t] for t in sorted(trials, key=lambda t: t.losses or ()))
@@ -59,10 +59,10 @@ def crowding(points: Points) -> Points:
     return out
 
 
-def scale(trials: Sequence[Seen], objectives: Sequence[Objective]) -> Points:
+def scale(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Points:
     """The losses of finished trials, costs and errors as powers of ten."""
     rows: list[Any] = []
     for trial in trials:
-        values = {o.metric: -x if o.maximise else x for o, x in zip(objectives, trial.losses or (), strict=True)}
+        values = {o.metric: -x if o.maximize else x for o, x in zip(objectives, trial.losses or (), strict=True)}
         rows.append(scaled(values, objectives))
     return np.array(rows, dtype=float).reshape(len(trials), len(objectives))

@@ -11,9 +11,9 @@ from optuna.samplers import BaseSampler, TPESampler
 
 from nasforge.errors import UserError, nearest
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Chooser
-from nasforge.strategies.base import Brief
+from nasforge.strategies.base import Problem
 from nasforge.strategies.evolution import evolve
 from nasforge.strategies.grid import enumerate_all
 from nasforge.strategies.local import climb
@@ -23,35 +23,35 @@ from nasforge.strategies.progressive import progress
 from nasforge.strategies.reinforce import reinforce
 
 
-def random(brief: Brief) -> BaseSampler:
-    """Every opening drawn alike."""
-    return Proposer(brief, lambda history, rng: brief.space.draw(random_chooser(rng))[1])
+def random(problem: Problem) -> BaseSampler:
+    """Every domain drawn alike."""
+    return Proposer(problem, lambda history, rng: problem.space.draw(random_chooser(rng))[1])
 
 
-def tpe(brief: Brief) -> BaseSampler:
-    """Tree-structured Parzen estimator on groups of openings that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
+def tpe(problem: Problem) -> BaseSampler:
+    """Tree-structured Parzen estimator on groups of domains that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
 
     def make(seed: int) -> BaseSampler:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional openings are modelled together
-            return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, brief.trials // 3)))
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional domains are modelled together
+            return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, problem.trials // 3)))
 
-    return Fresh(brief, make)
+    return Fresh(problem, make)
 
 
-def proposing(make: Callable[[Brief], Propose]) -> Callable[[Brief], BaseSampler]:
+def proposing(make: Callable[[Problem], Propose]) -> Callable[[Problem], BaseSampler]:
     """A strategy of our own as a sampler."""
-    return lambda brief: Proposer(brief, make(brief))
+    return lambda problem: Proposer(problem, make(problem))
 
 
-def predictor(brief: Brief) -> BaseSampler:
+def predictor(problem: Problem) -> BaseSampler:
     """Models of architectures by the features of their live graphs: see `nasforge.strategies.predictor`."""
     from nasforge.strategies.predictor.propose import predict  # scikit-learn takes a second to import, and the others do not need it
 
-    return Proposer(brief, predict(brief))
+    return Proposer(problem, predict(problem))
 
 
-STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
+STRATEGIES: dict[str, Callable[[Problem], BaseSampler]] = {
     "predictor": predictor,
     "random": random,
     "tpe": tpe,
@@ -65,22 +65,22 @@ STRATEGIES: dict[str, Callable[[Brief], BaseSampler]] = {
 }
 
 
-def strategy(name: str, brief: Brief) -> BaseSampler:
+def strategy(name: str, problem: Problem) -> BaseSampler:
     """The sampler of a strategy for a search."""
     if name not in STRATEGIES:
         raise UserError(f"--strategy {name}: no such strategy; {nearest(name, STRATEGIES)}")
-    return STRATEGIES[name](brief)
+    return STRATEGIES[name](problem)
 
 
 def trial_chooser(trial: optuna.Trial) -> Chooser:
     """The driver of a space that asks an Optuna trial."""
 
-    def ask(opening: Opening) -> Scalar:
-        if opening.kind == "choose":
-            return trial.suggest_categorical(opening.name, opening.options)
-        if opening.kind == "int":
-            step = {} if opening.log else {"step": opening.step}
-            return trial.suggest_int(opening.name, int(opening.low), int(opening.high), log=opening.log, **step)
-        return trial.suggest_float(opening.name, opening.low, opening.high, log=opening.log)
+    def ask(domain: Domain) -> Scalar:
+        if domain.kind == "choose":
+            return trial.suggest_categorical(domain.name, domain.options)
+        if domain.kind == "int":
+            step = {} if domain.log else {"step": domain.step}
+            return trial.suggest_int(domain.name, int(domain.low), int(domain.high), log=domain.log, **step)
+        return trial.suggest_float(domain.name, domain.low, domain.high, log=domain.log)
 
     return ask

@@ -1,4 +1,4 @@
-"""Reinforcement: a policy of one softmax an opening, moved towards what did better than the trials before it."""
+"""Reinforcement: a policy of one softmax a domain, moved towards what did better than the trials before it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from copy import deepcopy
 from random import Random
 
 from nasforge.objectives.objective import Losses, dominates
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.moves import Catalogue, unseen
 from nasforge.strategies.optuna import Propose
 from nasforge.strategies.slots import slot_of, slots, value_in
@@ -21,14 +21,14 @@ FAILED = -0.5  # reward of what failed, was stopped or broke a limit
 EXPLORED = 0.1  # share of draws that ignore the policy
 
 
-def reinforce(brief: Brief) -> Propose:
+def reinforce(problem: Problem) -> Propose:
     """Policy gradient with a baseline. Source: Williams 1992; Zoph & Le 2017, section 3.2.
 
-    In place of their recurrent controller each opening has its own softmax, learnt only where it is asked, as in TuNAS (Bender et
+    In place of their recurrent controller each domain has its own softmax, learnt only where it is asked, as in TuNAS (Bender et
     al. 2020). The reward is the share of the last trials that a network dominates less the share that dominate it: of mean 0, whatever
     the scale and the number of objectives.
     """
-    policy = Policy(brief.space)  # after the first `read` trials: it spares work only
+    policy = Policy(problem.space)  # after the first `read` trials: it spares work only
     read = 0
 
     def propose(history: History, rng: Random) -> Choices:
@@ -47,7 +47,7 @@ def reinforce(brief: Brief) -> Propose:
 
 
 class Policy:
-    """Logits by opening."""
+    """Logits by domain."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -64,26 +64,26 @@ class Policy:
     def draw(self, rng: Random, temperature: float) -> Choices:
         """Choices by the policy."""
 
-        def ask(opening: Opening) -> Scalar:
-            number = slots(opening)
-            if opening.name not in self.logits or rng.random() < EXPLORED:
-                return value_in(opening, rng.randrange(number), rng)
-            return value_in(opening, rng.choices(range(number), softmax(self.logits[opening.name], temperature))[0], rng)
+        def ask(domain: Domain) -> Scalar:
+            number = slots(domain)
+            if domain.name not in self.logits or rng.random() < EXPLORED:
+                return value_in(domain, rng.randrange(number), rng)
+            return value_in(domain, rng.choices(range(number), softmax(self.logits[domain.name], temperature))[0], rng)
 
         return self.space.draw(ask)[1]
 
-    def learn(self, trial: Seen, feasible: bool) -> None:
+    def learn(self, trial: Trial, feasible: bool) -> None:
         """Move the logits of what a trial chose."""
         reward = self._reward(trial, feasible)
         if reward is None:
             return
-        for opening in self._catalogue.of(trial.choices):
-            row = self.logits.setdefault(opening.name, [0.0] * slots(opening))
-            chosen, chances = slot_of(opening, trial.choices[opening.name]), softmax(row, 1.0)
+        for domain in self._catalogue.of(trial.choices):
+            row = self.logits.setdefault(domain.name, [0.0] * slots(domain))
+            chosen, chances = slot_of(domain, trial.choices[domain.name]), softmax(row, 1.0)
             for slot, chance in enumerate(chances):
                 row[slot] += STEP * reward * ((slot == chosen) - chance)
 
-    def _reward(self, trial: Seen, feasible: bool) -> float | None:
+    def _reward(self, trial: Trial, feasible: bool) -> float | None:
         """None where there is nothing to learn from a trial."""
         if trial.kind == "duplicate":
             return None

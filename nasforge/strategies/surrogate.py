@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Surrogate:
-    """Predicts rows of targets of choices. An effect for every value of every opening; those never seen have none."""
+    """Predicts rows of targets of choices. An effect for every value of every domain; those never seen have none."""
 
     def __init__(self, catalogue: Catalogue, choices: Sequence[Mapping[str, Scalar]], targets: Array) -> None:
         self.catalogue = catalogue

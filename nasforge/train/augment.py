@@ -65,7 +65,7 @@ class Augment:
             degrees, size = (_uniform(len(x), s.get(name, 0.0), generator).to(x.device) for name in ("rotate", "zoom"))
             x, y = turn(x, y, degrees, 1 + size)
         if self.axes is not None:
-            x = x + colour_shift(self.axes, torch.randn(len(x), x.shape[1], generator=generator) * s["fancy_pca"])
+            x = x + color_shift(self.axes, torch.randn(len(x), x.shape[1], generator=generator) * s["fancy_pca"])
         if "cutout" in s:
             x = cutout(x, s["cutout"], generator)
         if "mixup" in s:
@@ -157,7 +157,7 @@ def principal_axes(x: Tensor) -> Tensor:
     return vectors * values.clamp_min(0)
 
 
-def colour_shift(axes: Tensor, alpha: Tensor) -> Tensor:
+def color_shift(axes: Tensor, alpha: Tensor) -> Tensor:
     """[p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T for each of (B, C) `alpha`: one shift of all pixels of an image, (B, C, 1, 1).
 
     Source: fancy PCA, Krizhevsky et al. 2012, section 4.1.

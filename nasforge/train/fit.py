@@ -21,7 +21,7 @@ from nasforge.data.splits import stratified_order
 from nasforge.errors import UserError
 from nasforge.train.augment import make_augment
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
-from nasforge.train.init import initialise
+from nasforge.train.init import initialize
 from nasforge.train.loop import Training, TrainingFailed, has_batch_norm, is_stuck, resume, run_epoch, state_of
 from nasforge.train.optim import Average, make_optimizer
 from nasforge.train.precision import Setting, choose
@@ -104,7 +104,7 @@ def _start(model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torc
     model.to(device)
     parts = _share(data.train, recipe.data_fraction, device), _share(data.val, 1.0, device)
     train, val = (_shrink(part, recipe.resolution) for part in parts)
-    initialise(model, recipe.init, train.x[:256], seed)
+    initialize(model, recipe.init, train.x[:256], seed)
     _check_fit(model, train, recipe.batch_size, data.classes)
     x, y = train.x[: recipe.batch_size], train.y[: recipe.batch_size]
 

@@ -15,7 +15,7 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Fill = Callable[[Tensor, int, int, Generator], None]
 
 
-def initialise(model: nn.Module, kind: str, batch: Tensor | None = None, seed: int = 0) -> None:
+def initialize(model: nn.Module, kind: str, batch: Tensor | None = None, seed: int = 0) -> None:
     """Fills the weights of convolutions, linear, recurrent and attention layers in place, and sets their biases to 0.
 
     Norms, embeddings and parameters of other modules stay as they are. Stacked weights (the gates of an LSTM, the

@@ -131,5 +131,5 @@ def _member(name: str, family: Mapping[str, Any]) -> Arch:
     return {**about, **{key: value for key, value in arch.items() if key not in about}}
 
 
-def _closed(opening: Any) -> Any:
-    raise UserError(f"{opening.name}: a member of the zoo must give every value, this one is open ({opening})")
+def _closed(domain: Any) -> Any:
+    raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")

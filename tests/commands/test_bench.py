@@ -122,7 +122,7 @@ def nlp() -> Table:
 
 def test_nas_bench_nlp_is_read_as_cells_of_our_grammar(nlp: Table) -> None:
     """Their first three are the simple network, an LSTM and a GRU. Losses as they stand in the file, after the same epoch."""
-    assert len(nlp.rows) == nlp.space.size() == 345 and nlp.minimise
+    assert len(nlp.rows) == nlp.space.size() == 345 and nlp.minimize
     first = {"let.cell": "1000000"}
     arch, _ = nlp.space.draw(replay(first))
     assert [line["recurrent_cell"]["hidden"] for line in arch["body"]] == [600, 600, 400]

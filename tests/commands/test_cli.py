@@ -63,7 +63,7 @@ def test_show_an_architecture(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_a_space(capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, "show", "cell")
     assert found["size"] == 15625 and found["not_buildable"] == 0
-    assert "let.op01" in found["openings"]
+    assert "let.op01" in found["domains"]
 
 
 def test_zoo_lists_and_filters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -262,9 +262,9 @@ def test_an_earlier_run_on_the_space_is_what_a_strategy_begins_with(plan: Plan, 
     run_quick(plan, tmp_path / "a")
     told: list[Any] = []
 
-    def listen(brief: Any) -> Any:
-        told.append(brief)
-        return random(brief)
+    def listen(problem: Any) -> Any:
+        told.append(problem)
+        return random(problem)
 
     random = STRATEGIES["random"]
     monkeypatch.setitem(STRATEGIES, "random", listen)

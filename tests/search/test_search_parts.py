@@ -20,7 +20,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, m
 
 
 def test_objectives_and_limits_read_as_written() -> None:
-    assert [(o.metric, o.maximise) for o in parse_objectives("accuracy,-params")] == [("accuracy", True), ("params", False)]
+    assert [(o.metric, o.maximize) for o in parse_objectives("accuracy,-params")] == [("accuracy", True), ("params", False)]
     limit = parse_limit("latency_ms <= 5")
     assert str(limit) == "latency_ms<=5" and limit.excess(6) == pytest.approx(0.2) and limit.excess(4) < 0
     assert parse_limit("accuracy>=0.9").excess(0.8) > 0
@@ -122,7 +122,7 @@ def test_the_clock_adds_up() -> None:
 def test_a_weighted_product_is_an_objective() -> None:
     (product,) = parse_objectives("accuracy*(macs/100)^-0.07*(params/10)^-1")
     assert product.of({"accuracy": 0.5, "macs": 100, "params": 20}) == pytest.approx(0.25)
-    assert product.reads == {"accuracy", "macs", "params"} and product.maximise
+    assert product.reads == {"accuracy", "macs", "params"} and product.maximize
     assert parse_objectives(str(product)) == [product]
     assert losses({"accuracy": 0.5, "macs": 200.0, "params": 10}, [product])[0] == pytest.approx(-0.5 * 2**-0.07)
 

@@ -152,7 +152,7 @@ def test_spaces_and_architectures_with_wrong_values(rng: Random) -> None:
         check_arch(data, BLOCKS)
         space = Space(data)
         space.size()
-        list(space.openings())
+        list(space.domains())
         arch, _ = space.draw(random_chooser(Random(rng.randrange(10**6))))
         key(arch)
         count(arch)

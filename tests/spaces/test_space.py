@@ -87,7 +87,7 @@ def test_a_float_is_infinite_and_cannot_be_enumerated() -> None:
 
 
 def test_names_are_paths_in_the_file(small: Space) -> None:
-    names = {o.name for o in small.openings()}
+    names = {o.name for o in small.domains()}
     assert {"let.w", "body.0.stage.depth", "body.0.stage.block.0", "body.0.stage.block.0.residual.body.0.conv.kernel"} <= names
     assert {"body.1", "body.2.stage.block.conv.out", "body.2.stage.depth", "head.0.gap_head.dropout"} <= names
 

@@ -70,7 +70,7 @@ def test_draws_compute_learn_and_are_found_again(name: str) -> None:
     data = read(find_space(name))
     check_arch(data, BLOCKS)
     space, rng = Space(data), random.Random(0)
-    assert list(space.openings())
+    assert list(space.domains())
     for arch in light(space, rng):
         network = build(arch)
         total(network(*batch(arch))).backward()

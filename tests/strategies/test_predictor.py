@@ -21,7 +21,7 @@ from nasforge.search.screening import arch_key
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.predictor.acquire import improvement, scalar, scalar_improvement
 from nasforge.strategies.predictor.cases import Cases
 from nasforge.strategies.predictor.encoder import Encoder
@@ -46,10 +46,10 @@ def draws(space: Space, number: int, seed: int = 1) -> list[dict[str, Any]]:
     return [space.draw(random_chooser(rng))[1] for _ in range(number)]
 
 
-def judged(number: int, choices: Mapping[str, Any], brief: Brief, kind: str = "finished", **metrics: float) -> Seen:
-    cost = count(brief.space.draw(replay(choices))[0])
+def judged(number: int, choices: Mapping[str, Any], problem: Problem, kind: str = "finished", **metrics: float) -> Trial:
+    cost = count(problem.space.draw(replay(choices))[0])
     known = {"params": float(cost.params), "macs": float(cost.macs), **metrics}
-    return Seen(number, kind, choices, losses(known, brief.objectives) if kind == "finished" else None, known)
+    return Trial(number, kind, choices, losses(known, problem.objectives) if kind == "finished" else None, known)
 
 
 def score(choices: Mapping[str, Any]) -> float:
@@ -197,28 +197,28 @@ def test_of_several_objectives_the_direction_says_which_counts() -> None:
 # ---------------------------------------------------------------- what trials teach
 
 
-def trained(number: int, space: Space, kind: str, *accuracies: float) -> Seen:
+def trained(number: int, space: Space, kind: str, *accuracies: float) -> Trial:
     curve = [{"accuracy": a, "val_loss": 1 - a} for a in accuracies]
     choices = draws(space, 1, seed=number)[0]
-    return Seen(number, kind, choices, (-accuracies[-1],) if kind == "finished" else None, {}, curve)
+    return Trial(number, kind, choices, (-accuracies[-1],) if kind == "finished" else None, {}, curve)
 
 
 def test_a_stopped_training_is_told_from_finished_curves(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,))
+    problem = Problem(space, 0, 40, (ACCURACY,))
     done = [trained(i, space, "finished", 0.2 + 0.1 * i, 0.9 - 10 ** (-1 - 0.2 * i)) for i in range(5)]
-    trials = [*done, trained(5, space, "pruned", 0.1), Seen(6, "failed", draws(space, 1, 6)[0]), trained(7, space, "running", 0.1)]
-    known = evidence(Cases(brief, Encoder(space)).of(History(brief, trials)))
+    trials = [*done, trained(5, space, "pruned", 0.1), Trial(6, "failed", draws(space, 1, 6)[0]), trained(7, space, "running", 0.1)]
+    known = evidence(Cases(problem, Encoder(space)).of(History(problem, trials)))
     points = known.points[:, 0]
     assert points[5] >= np.median(points[:5]) and points[6] == points[:5].max() and points[7] == points[5]
     assert known.doubt.tolist() == [0.0] * 5 + [DOUBT] * 3
-    few = evidence(Cases(brief, Encoder(space)).of(History(brief, [*trials[:3], trials[5]])))
+    few = evidence(Cases(problem, Encoder(space)).of(History(problem, [*trials[:3], trials[5]])))
     assert len(few.cases) == 3  # nothing tells where it would have ended
 
 
 def test_losses_that_are_no_numbers_count_as_the_worst(space: Space) -> None:
-    brief = Brief(space, 0, 40, (Objective("loss", False),))
-    trials = [Seen(i, "finished", c, (x,)) for i, (c, x) in enumerate(zip(draws(space, 4), (0.5, math.nan, 2.0, math.inf)))]
-    assert evidence(Cases(brief, Encoder(space)).of(History(brief, trials))).points[:, 0].tolist() == [0.5, 2.0, 2.0, 2.0]
+    problem = Problem(space, 0, 40, (Objective("loss", False),))
+    trials = [Trial(i, "finished", c, (x,)) for i, (c, x) in enumerate(zip(draws(space, 4), (0.5, math.nan, 2.0, math.inf)))]
+    assert evidence(Cases(problem, Encoder(space)).of(History(problem, trials))).points[:, 0].tolist() == [0.5, 2.0, 2.0, 2.0]
 
 
 def test_targets_see_the_best_most_finely() -> None:
@@ -237,36 +237,36 @@ def test_some_trials_stand_for_many() -> None:
 
 
 def test_the_first_cases_hold_enough_that_finished(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,))
+    problem = Problem(space, 0, 40, (ACCURACY,))
     kinds = ["failed"] * 6 + ["finished"] * 4
-    trials = [Seen(i, k, c, (-0.5 - i / 100,) if k == "finished" else None) for i, (k, c) in enumerate(zip(kinds, draws(space, 10)))]
-    assert len(beginning(Cases(brief, Encoder(space)).of(History(brief, trials)), 4)) == 9
+    trials = [Trial(i, k, c, (-0.5 - i / 100,) if k == "finished" else None) for i, (k, c) in enumerate(zip(kinds, draws(space, 10)))]
+    assert len(beginning(Cases(problem, Encoder(space)).of(History(problem, trials)), 4)) == 9
 
 
 # ---------------------------------------------------------------- proposals
 
 
-def searched(brief: Brief, number: int, evaluate: Any, propose: Any = None) -> list[Seen]:
+def searched(problem: Problem, number: int, evaluate: Any, propose: Any = None) -> list[Trial]:
     """The trials of a search, each asked once the last has ended."""
-    trials: list[Seen] = []
-    propose = propose or predict(brief)
+    trials: list[Trial] = []
+    propose = propose or predict(problem)
     for i in range(number):
-        history = History(brief, list(trials))
-        choices = propose(history, brief.rng(history.ordinal))
-        trials.append(judged(i, choices, brief, **evaluate(choices)))
+        history = History(problem, list(trials))
+        choices = propose(history, problem.rng(history.ordinal))
+        trials.append(judged(i, choices, problem, **evaluate(choices)))
     return trials
 
 
 @pytest.mark.parametrize("objectives", ["accuracy", "accuracy,-params"])
 def test_a_proposal_follows_from_the_history_alone(space: Space, objectives: str) -> None:
-    brief = Brief(space, 3, 40, parse_objectives(objectives))
-    old = predict(brief)
-    trials = searched(brief, 20, lambda c: {"accuracy": score(c)}, old)
-    waiting = [*trials[:15], Seen(15, "running", trials[15].choices), *trials[16:18]]
+    problem = Problem(space, 3, 40, parse_objectives(objectives))
+    old = predict(problem)
+    trials = searched(problem, 20, lambda c: {"accuracy": score(c)}, old)
+    waiting = [*trials[:15], Trial(15, "running", trials[15].choices), *trials[16:18]]
     for some in (waiting, trials):
-        history = History(brief, some)
-        assert predict(brief)(history, brief.rng(history.ordinal)) == old(history, brief.rng(history.ordinal))
-    assert [predict(brief)(History(brief, trials[:n]), brief.rng(n)) for n in (0, 15)] == [dict(trials[n].choices) for n in (0, 15)]
+        history = History(problem, some)
+        assert predict(problem)(history, problem.rng(history.ordinal)) == old(history, problem.rng(history.ordinal))
+    assert [predict(problem)(History(problem, trials[:n]), problem.rng(n)) for n in (0, 15)] == [dict(trials[n].choices) for n in (0, 15)]
 
 
 def test_scores_are_features_asked_for_once(space: Space) -> None:
@@ -276,14 +276,14 @@ def test_scores_are_features_asked_for_once(space: Space) -> None:
         asked.append(score(choices))
         return {"told": -math.inf if choices["body.0.conv.kernel"] == 1 else asked[-1]}
 
-    brief = Brief(space, 3, 40, (ACCURACY,), scores=scores)
-    old = Predictor(brief)
-    trials = searched(brief, 14, lambda c: {"accuracy": score(c)}, old.propose)
-    history = History(brief, trials)
-    proposed = old.propose(history, brief.rng(14))
+    problem = Problem(space, 3, 40, (ACCURACY,), scores=scores)
+    old = Predictor(problem)
+    trials = searched(problem, 14, lambda c: {"accuracy": score(c)}, old.propose)
+    history = History(problem, trials)
+    proposed = old.propose(history, problem.rng(14))
     before = len(asked)
-    assert old.propose(history, brief.rng(14)) == proposed and len(asked) == before > 96
-    assert predict(brief)(history, brief.rng(14)) == proposed
+    assert old.propose(history, problem.rng(14)) == proposed and len(asked) == before > 96
+    assert predict(problem)(history, problem.rng(14)) == proposed
     columns = old.learner.basis(evidence(old.cases.of(history)).cases).columns
     assert "score/told" in {old.encoder.words[p] for p in columns.places}
 
@@ -293,8 +293,8 @@ def test_a_score_is_trusted_where_the_graph_tells_nothing(space: Space) -> None:
         return Random(repr(sorted(choices.items()))).random()
 
     def late(scores: Any) -> float:
-        brief = Brief(space, 0, 40, (ACCURACY,), scores=scores)
-        return statistics.fmean(-t.losses[0] for t in searched(brief, 24, lambda c: {"accuracy": chance(c)})[12:] if t.losses)
+        problem = Problem(space, 0, 40, (ACCURACY,), scores=scores)
+        return statistics.fmean(-t.losses[0] for t in searched(problem, 24, lambda c: {"accuracy": chance(c)})[12:] if t.losses)
 
     assert late(None) < 0.6 and late(lambda choices: {"told": chance(choices)}) > 0.7
 
@@ -308,66 +308,66 @@ def test_scores_count_against_what_is_usual() -> None:
 
 
 def test_it_finds_the_best_of_a_simple_function(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,))
-    ours = max(-t.losses[0] for t in searched(brief, 30, lambda c: {"accuracy": score(c)}) if t.losses)
+    problem = Problem(space, 0, 40, (ACCURACY,))
+    ours = max(-t.losses[0] for t in searched(problem, 30, lambda c: {"accuracy": score(c)}) if t.losses)
     randomly = statistics.median(max(map(score, draws(space, 30, seed))) for seed in range(20))
     assert randomly < 0.895 < ours
 
 
 def test_what_runs_is_not_asked_again(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,))
-    trials = searched(brief, 14, lambda c: {"accuracy": score(c)})
-    encoder, propose = Encoder(space), predict(brief)
+    problem = Problem(space, 0, 40, (ACCURACY,))
+    trials = searched(problem, 14, lambda c: {"accuracy": score(c)})
+    encoder, propose = Encoder(space), predict(problem)
     for i in range(14, 22):
-        history = History(brief, list(trials))
-        trials.append(Seen(i, "running", propose(history, brief.rng(i))))
+        history = History(problem, list(trials))
+        trials.append(Trial(i, "running", propose(history, problem.rng(i))))
     names = [row.name for t in trials if (row := encoder.row(t.choices))]
     assert len(set(names)) == 22
 
 
 def test_proposals_keep_limits_that_costs_tell(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,), (Limit("params", True, 1500.0),))
-    trials, propose = [], predict(brief)
+    problem = Problem(space, 0, 40, (ACCURACY,), (Limit("params", True, 1500.0),))
+    trials, propose = [], predict(problem)
     for i in range(40):
-        history = History(brief, list(trials))
-        trial = judged(i, propose(history, brief.rng(i)), brief, "infeasible")
+        history = History(problem, list(trials))
+        trial = judged(i, propose(history, problem.rng(i)), problem, "infeasible")
         within = trial.metrics["params"] <= 1500
-        trials.append(judged(i, trial.choices, brief, accuracy=score(trial.choices)) if within else trial)
+        trials.append(judged(i, trial.choices, problem, accuracy=score(trial.choices)) if within else trial)
     late = [t.kind for t in trials[20:]]
     assert late.count("finished") >= 19 and sum(t.kind == "infeasible" for t in trials) > 0
 
 
 def test_where_nothing_keeps_a_limit_yet_the_nearest_are_bred(space: Space) -> None:
-    brief = Brief(space, 0, 40, (ACCURACY,), (Limit("accuracy", False, 0.8),))
-    trials = [judged(i, c, brief, accuracy=score(c)) for i, c in enumerate(c for c in draws(space, 60) if score(c) < 0.7)]
-    proposed = [score(Predictor(brief).propose(History(brief, trials), Random(s))) for s in range(6)]
+    problem = Problem(space, 0, 40, (ACCURACY,), (Limit("accuracy", False, 0.8),))
+    trials = [judged(i, c, problem, accuracy=score(c)) for i, c in enumerate(c for c in draws(space, 60) if score(c) < 0.7)]
+    proposed = [score(Predictor(problem).propose(History(problem, trials), Random(s))) for s in range(6)]
     assert statistics.fmean(proposed) > max(score(t.choices) for t in trials)
 
 
 def test_an_earlier_search_spares_the_random_start(space: Space) -> None:
-    first = Brief(space, 0, 40, (ACCURACY,))
+    first = Problem(space, 0, 40, (ACCURACY,))
     prior = searched(first, 30, lambda c: {"accuracy": score(c)})
     best = min(prior, key=lambda t: t.losses or ())
-    again = Brief(space, 1, 40, (ACCURACY,), prior=prior)
+    again = Problem(space, 1, 40, (ACCURACY,), prior=prior)
     asked = [t.choices for t in searched(again, 3, lambda c: {"accuracy": score(c)})]
     assert max(map(score, asked)) > score(best.choices) - 0.005 and all(score(c) > 0.85 for c in asked)
 
 
 def test_an_exhausted_space_is_no_end() -> None:
     space = Space({"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": {"choose": [4, 8, 12, 16]}}}], "head": ["gap_head"]})
-    brief = Brief(space, 0, 40, (ACCURACY,))
-    trials = searched(brief, 6, lambda c: {"accuracy": c["body.0.conv.out"] / 20})
+    problem = Problem(space, 0, 40, (ACCURACY,))
+    trials = searched(problem, 6, lambda c: {"accuracy": c["body.0.conv.out"] / 20})
     assert Counter(t.choices["body.0.conv.out"] for t in trials[:4]) == Counter([4, 8, 12, 16])
 
 
 def test_better_than_random_on_the_packaged_table(table: Table) -> None:
     regrets: dict[str, list[float]] = {"predictor": [], "random": []}
     for seed in range(1):
-        brief = Brief(table.space, seed, 45, (Objective("value", True),))
-        propose, trials = predict(brief), list[Seen]()
+        problem = Problem(table.space, seed, 45, (Objective("value", True),))
+        propose, trials = predict(problem), list[Trial]()
         while len(trials) < 45:
-            choices = propose(History(brief, list(trials)), brief.rng(len(trials)))
-            trials.append(Seen(len(trials), "finished", choices, (-table.evaluate(choices, "val"),)))
+            choices = propose(History(problem, list(trials)), problem.rng(len(trials)))
+            trials.append(Trial(len(trials), "finished", choices, (-table.evaluate(choices, "val"),)))
         assert len({table.key(dict(t.choices)) for t in trials}) == 45 > STARTS
         regrets["predictor"].append(table.best("val") + min(t.losses[0] for t in trials if t.losses))
         regrets["random"] += [table.best("val") - max(table.evaluate(c, "val") for c in draws(table.space, 45, s)) for s in range(30)]
@@ -375,19 +375,19 @@ def test_better_than_random_on_the_packaged_table(table: Table) -> None:
 
 
 def test_more_volume_than_random_with_two_objectives(table: Table) -> None:
-    brief = Brief(table.space, 0, 45, (ACCURACY, SMALL))
+    problem = Problem(table.space, 0, 45, (ACCURACY, SMALL))
 
     def metrics(choices: dict[str, Any]) -> dict[str, float]:
         return {"accuracy": table.evaluate(choices, "val") / 100, "params": table.evaluate(choices, "params")}
 
     def volume(found: list[dict[str, float]]) -> float:
-        points = [scaled(m, brief.objectives) for m in found]
+        points = [scaled(m, problem.objectives) for m in found]
         return hypervolume([points[i] for i in front(points)], (-0.5, 4.2))
 
-    propose, trials = predict(brief), list[Seen]()
+    propose, trials = predict(problem), list[Trial]()
     for i in range(45):
-        choices = propose(History(brief, list(trials)), brief.rng(i))
-        trials.append(Seen(i, "finished", choices, losses(metrics(choices), brief.objectives), metrics(choices)))
+        choices = propose(History(problem, list(trials)), problem.rng(i))
+        trials.append(Trial(i, "finished", choices, losses(metrics(choices), problem.objectives), metrics(choices)))
     randomly = [volume([metrics(c) for c in draws(table.space, 45, s)]) for s in range(30)]
     assert volume([dict(t.metrics) for t in trials]) > statistics.quantiles(randomly, n=4)[-1]
 
@@ -398,11 +398,11 @@ def test_regret_on_nas_bench_201(column: str, at_50: float, at_100: float) -> No
     of = read_table(shared_data("nas/nb201.csv.gz"))
     regrets = []
     for seed in range(10):
-        brief = Brief(of.space, seed, 100, (Objective("value", True),))
-        propose, trials = predict(brief), list[Seen]()
+        problem = Problem(of.space, seed, 100, (Objective("value", True),))
+        propose, trials = predict(problem), list[Trial]()
         for i in range(100):
-            choices = propose(History(brief, list(trials)), brief.rng(i))
-            trials.append(Seen(i, "finished", choices, (-of.evaluate(choices, column),)))
+            choices = propose(History(problem, list(trials)), problem.rng(i))
+            trials.append(Trial(i, "finished", choices, (-of.evaluate(choices, column),)))
         found = [-t.losses[0] for t in trials if t.losses]
         regrets.append([of.best(column) - max(found[:50]), of.best(column) - max(found)])
     means = np.mean(regrets, axis=0)

@@ -13,10 +13,10 @@ from support import CONDITIONAL
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Limit, Objective, dominates
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.domains import Opening
+from nasforge.spaces.domains import Domain
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.evolution import alive, evolve
 from nasforge.strategies.grid import enumerate_all
 from nasforge.strategies.local import climb, moves, open_moves, others
@@ -29,15 +29,15 @@ from nasforge.strategies.surrogate import Surrogate
 ACCURACY, SMALL = Objective("accuracy", True), Objective("params", False)
 
 
-def seen(number: int, choices: dict, *losses: float, kind: str = "finished", metrics: dict | None = None) -> Seen:
-    return Seen(number, kind, choices, losses if kind == "finished" else None, metrics or {})
+def seen(number: int, choices: dict, *losses: float, kind: str = "finished", metrics: dict | None = None) -> Trial:
+    return Trial(number, kind, choices, losses if kind == "finished" else None, metrics or {})
 
 
-def history(space: Space, trials: list[Seen], objectives: tuple = (ACCURACY,), trials_asked: int = 20, limits: tuple = ()) -> History:
-    return History(Brief(space, 0, trials_asked, objectives, limits), trials)
+def history(space: Space, trials: list[Trial], objectives: tuple = (ACCURACY,), trials_asked: int = 20, limits: tuple = ()) -> History:
+    return History(Problem(space, 0, trials_asked, objectives, limits), trials)
 
 
-def drawn(space: Space, count: int, objectives: int = 1) -> list[Seen]:
+def drawn(space: Space, count: int, objectives: int = 1) -> list[Trial]:
     rng = Random(1)
     return [seen(i, newcomer(history(space, []), rng), *(rng.uniform(-1, 0) for _ in range(objectives))) for i in range(count)]
 
@@ -87,7 +87,7 @@ def test_the_oldest_die_however_good_they_are(space: Space) -> None:
 
 def test_a_child_differs_from_its_parent_in_one_choice_and_what_that_opens(space: Space) -> None:
     trials = drawn(space, 8)
-    propose = evolve(Brief(space, 0, 32, (ACCURACY,)))
+    propose = evolve(Problem(space, 0, 32, (ACCURACY,)))
     for seed in range(20):
         child = propose(history(space, trials, trials_asked=32), Random(seed))
         assert space.draw(replay(child))[1] == child
@@ -102,7 +102,7 @@ def test_neighbours_are_all_other_values_and_near_ones_of_wide_ranges(space: Spa
     assert [v for n, v in found if n == "body.1"] == ["none", "stage"]
     rates = [v for n, v in found if n == "recipe.lr"]
     assert len(rates) == 4 and all(1e-4 <= v <= 1e-1 for v in rates) and rates == sorted(rates)
-    assert others(Opening("x", "int", (), 2, 4), 3) == [2, 4]
+    assert others(Domain("x", "int", (), 2, 4), 3) == [2, 4]
 
 
 def test_a_move_counts_as_tried_whatever_opened_with_it(space: Space) -> None:
@@ -114,24 +114,24 @@ def test_a_move_counts_as_tried_whatever_opened_with_it(space: Space) -> None:
 
 def test_local_search_asks_for_every_neighbour_once_and_then_for_others() -> None:
     space = Space(read(find_space("cell")))
-    brief = Brief(space, 0, 10, (ACCURACY,))
-    propose, rng = climb(brief), Random(0)
+    problem = Problem(space, 0, 10, (ACCURACY,))
+    propose, rng = climb(problem), Random(0)
     trials = [seen(i, t, 0.0) for i, t in enumerate(newcomer(history(space, []), rng) for _ in range(2))]
     trials[0] = seen(0, dict(trials[0].choices), -1.0)
     for number in range(2, 27):
-        trials.append(seen(number, propose(History(brief, trials), rng), 0.0))
+        trials.append(seen(number, propose(History(problem, trials), rng), 0.0))
     distances = [sum(t.choices[n] != v for n, v in trials[0].choices.items()) for t in trials[2:]]
     assert distances[:-1] == [1] * 24 and distances[-1] > 1  # 6 edges, 4 other operations each
 
 
 def test_enumeration_gives_everything_once_and_refuses_what_has_no_end(space: Space) -> None:
     with pytest.raises(UserError, match=r"recipe\.lr is a float"):
-        enumerate_all(Brief(space, 0, 5, (ACCURACY,)))
+        enumerate_all(Problem(space, 0, 5, (ACCURACY,)))
     with pytest.raises(UserError, match="at most 200,000"):
-        enumerate_all(Brief(Space(read(find_space("mobile"))), 0, 5, (ACCURACY,)))
+        enumerate_all(Problem(Space(read(find_space("mobile"))), 0, 5, (ACCURACY,)))
     finite = Space({k: v for k, v in CONDITIONAL.items() if k != "recipe"})
-    propose = enumerate_all(Brief(finite, 0, 5, (ACCURACY,)))
-    trials: list[Seen] = []
+    propose = enumerate_all(Problem(finite, 0, 5, (ACCURACY,)))
+    trials: list[Trial] = []
     for number in range(int(finite.size())):
         trials.append(seen(number, propose(history(finite, trials), Random(0)), 0.0))
     assert len({tuple(sorted(t.choices.items())) for t in trials}) == finite.size() == 16 * 3 * (1 + 2 + 2 + 4)
@@ -172,24 +172,24 @@ def test_a_policy_learns_what_did_better_and_only_where_it_was_asked(space: Spac
 
 
 def test_a_policy_is_rebuilt_from_the_trials_whatever_ended_first(space: Space) -> None:
-    brief = Brief(space, 0, 30, (ACCURACY,))
+    problem = Problem(space, 0, 30, (ACCURACY,))
     done = drawn(space, 12)
     waiting = [*done[:4], seen(4, dict(done[4].choices), kind="running"), *done[5:]]
-    propose = reinforce(brief)
-    propose(History(brief, waiting), Random(1))
-    assert propose(History(brief, done), Random(2)) == reinforce(brief)(History(brief, done), Random(2))
+    propose = reinforce(problem)
+    propose(History(problem, waiting), Random(1))
+    assert propose(History(problem, done), Random(2)) == reinforce(problem)(History(problem, done), Random(2))
 
 
 def test_slots_hold_their_values() -> None:
     rng = Random(0)
-    for opening in (
-        Opening("a", "choose", (True, 0, "x")), Opening("b", "int", (), 2, 8, 2), Opening("c", "int", (), 1, 1000, log=True),
-        Opening("d", "float", (), 1e-4, 1e-1, log=True), Opening("e", "float", (), -1, 1), Opening("f", "int", (), 8, 512, 8),
+    for domain in (
+        Domain("a", "choose", (True, 0, "x")), Domain("b", "int", (), 2, 8, 2), Domain("c", "int", (), 1, 1000, log=True),
+        Domain("d", "float", (), 1e-4, 1e-1, log=True), Domain("e", "float", (), -1, 1), Domain("f", "int", (), 8, 512, 8),
     ):  # fmt: skip
-        assert slots(opening) in (opening.size(), SLOTS)
-        for slot in range(slots(opening)):
-            value = value_in(opening, slot, rng)
-            assert opening.valid(value) and abs(slot_of(opening, value) - slot) <= (opening.kind == "int" and slots(opening) == SLOTS)
+        assert slots(domain) in (domain.size(), SLOTS)
+        for slot in range(slots(domain)):
+            value = value_in(domain, slot, rng)
+            assert domain.valid(value) and abs(slot_of(domain, value) - slot) <= (domain.kind == "int" and slots(domain) == SLOTS)
 
 
 def test_the_surrogate_finds_additive_effects_and_knows_nothing_of_unseen_values() -> None:
@@ -197,7 +197,7 @@ def test_the_surrogate_finds_additive_effects_and_knows_nothing_of_unseen_values
     trials = drawn(space, 80)
     targets = np.array([[sum(v == "nor_conv_3x3" for v in t.choices.values()), 1.0] for t in trials])
     model = Surrogate(Catalogue(space), [t.choices for t in trials], targets)
-    convs, none = ({o.name: op for o in space.openings()} for op in ("nor_conv_3x3", "none"))
+    convs, none = ({o.name: op for o in space.domains()} for op in ("nor_conv_3x3", "none"))
     predicted = model.predict([convs, none])
     assert predicted[0, 0] > 5 and predicted[1, 0] < 1 and np.allclose(predicted[:, 1], 1)
     unseen = Surrogate(Catalogue(space), [none, none], np.array([[1.0], [3.0]])).predict([convs])
@@ -213,11 +213,11 @@ def test_the_smallest_network_has_the_fewest_parameters_of_all() -> None:
 
 def test_progressive_search_grows_level_by_level() -> None:
     space = Space(read(find_space("macro")))
-    brief = Brief(space, 0, 50, (ACCURACY, SMALL))
-    propose, growth, rng = progressive.progress(brief), progressive.Growth(space), Random(0)
-    trials: list[Seen] = []
+    problem = Problem(space, 0, 50, (ACCURACY, SMALL))
+    propose, growth, rng = progressive.progress(problem), progressive.Growth(space), Random(0)
+    trials: list[Trial] = []
     for number in range(20):
-        choices = propose(History(brief, trials), rng)
+        choices = propose(History(problem, trials), rng)
         trials.append(seen(number, choices, -float(growth.complexity(choices)), 1.0 + growth.complexity(choices)))
     complexity = [growth.complexity(t.choices) for t in trials]
     assert [growth.level_of(t.choices) for t in trials[:15]] == [level for level in range(1, 6) for _ in range(3)]  # 50 / 20 each

@@ -63,7 +63,7 @@ def test_trials_can_be_replayed(plan: Plan, tmp_path: Path) -> None:
     for number, record in enumerate(records(tmp_path)):
         if record["kind"] == "finished":
             assert key(arch_named(f"{tmp_path}:{number}")) == record["key"]
-    assert space.draw(replay({o.name: o.options[0] if o.kind == "choose" else int(o.low) for o in space.openings()}))
+    assert space.draw(replay({o.name: o.options[0] if o.kind == "choose" else int(o.low) for o in space.domains()}))
 
 
 def test_failed_trials_do_not_stop_it(plan: Plan, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.datasets import load_sample_image
 from torch import Generator, Tensor
 
 from nasforge.errors import UserError
-from nasforge.train.augment import STRENGTHS, colour_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
+from nasforge.train.augment import STRENGTHS, color_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
 
 
 def rng(seed: int = 0) -> Generator:
@@ -111,7 +111,7 @@ def test_fancy_pca_shifts_all_pixels_of_an_image_along_the_axes() -> None:
     values, vectors = torch.linalg.eigh(torch.cov(x.transpose(0, 1).flatten(1)))
     alpha = torch.tensor([[0.1, -0.2, 0.3]])
     expected = sum(float(alpha[0, i] * values[i]) * vectors[:, i] for i in range(3))
-    assert torch.allclose(colour_shift(axes, alpha).flatten(), torch.as_tensor(expected), atol=1e-4)
+    assert torch.allclose(color_shift(axes, alpha).flatten(), torch.as_tensor(expected), atol=1e-4)
     made, _ = augment({"fancy_pca": 0.1}, x)
     shift = made - x
     assert float(shift.std((2, 3)).max()) < 1e-5  # one shift for all pixels of an image

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from nasforge.data import load
 from nasforge.errors import UserError
-from nasforge.train.init import initialise, weights
+from nasforge.train.init import initialize, weights
 
 
 def test_xavier_of_784_x_256_has_the_printed_deviation() -> None:
     layer = nn.Linear(784, 256).requires_grad_(False)
-    initialise(layer, "xavier")
+    initialize(layer, "xavier")
     assert float(layer.weight.std()) == pytest.approx(0.04385, rel=0.01)  # catalogue, xavier_init; 200,704 numbers
     assert math.sqrt(2 / (784 + 256)) == pytest.approx(0.04385, abs=5e-6)
     assert float(layer.weight.mean()) == pytest.approx(0, abs=5e-4)
@@ -38,7 +38,7 @@ def test_xavier_of_784_x_256_has_the_printed_deviation() -> None:
 )
 @pytest.mark.parametrize("kind", ["xavier", "he"])
 def test_variances_follow_the_fan_of_each_gate_and_group(layer: nn.Module, n_in: int, n_out: int, kind: str) -> None:
-    initialise(layer.requires_grad_(False), kind)
+    initialize(layer.requires_grad_(False), kind)
     expected = 2 / (n_in + n_out) if kind == "xavier" else 2 / n_in  # Glorot and Bengio eq. 12; He et al. eq. 10
     made = list(weights(layer))
     assert made
@@ -51,7 +51,7 @@ def test_variances_follow_the_fan_of_each_gate_and_group(layer: nn.Module, n_in:
     "layer", [nn.Linear(20, 30), nn.Linear(30, 20), nn.Conv2d(8, 100, 3), nn.Conv2d(12, 12, 3, groups=12), nn.GRU(20, 20)]
 )
 def test_orthogonal_columns_or_rows(layer: nn.Module) -> None:
-    initialise(layer.requires_grad_(False), "orthogonal")
+    initialize(layer.requires_grad_(False), "orthogonal")
     for weight in weights(layer):
         matrix = weight.flatten(1)
         product = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
@@ -77,7 +77,7 @@ class Branched(nn.Module):
 def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
     model, batch = Branched().train(), load().train.x[:256]
     seen: dict[str, list[float]] = {}
-    initialise(model, "lsuv", batch, seed=1)
+    initialize(model, "lsuv", batch, seed=1)
     mean = model.norm.running_mean
     assert model.training and mean is not None and torch.equal(mean, torch.zeros(12))
     for name in ("stem", "left", "right", "out"):
@@ -90,8 +90,8 @@ def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
 
 def test_lsuv_scales_directions_without_changing_them() -> None:
     plain, scaled = Branched().requires_grad_(False), Branched().requires_grad_(False)
-    initialise(plain, "orthogonal", seed=3)
-    initialise(scaled, "lsuv", load().train.x[:64], seed=3)
+    initialize(plain, "orthogonal", seed=3)
+    initialize(scaled, "lsuv", load().train.x[:64], seed=3)
     ratio = scaled.left.weight / plain.left.weight
     assert float(ratio.std() / ratio.mean()) < 1e-4 and float(ratio.mean()) != pytest.approx(1, abs=0.01)
 
@@ -100,24 +100,24 @@ def test_channels_last_weights_are_filled_too() -> None:
     plain = nn.Conv2d(8, 16, 3)
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for layer in (plain, last):
-        initialise(layer, "he", seed=5)
+        initialize(layer, "he", seed=5)
     assert torch.equal(plain.weight, last.weight)
 
 
 def test_seed_decides_and_default_changes_nothing() -> None:
     model = Branched()
     before = copy.deepcopy(model.state_dict())
-    initialise(model, "default")
+    initialize(model, "default")
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     first, again, other = Branched(), Branched(), Branched()
     for made, seed in ((first, 1), (again, 1), (other, 2)):
-        initialise(made, "he", seed=seed)
+        initialize(made, "he", seed=seed)
     assert torch.equal(first.left.weight, again.left.weight)
     assert not torch.equal(first.left.weight, other.left.weight)
 
 
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="did you mean 'xavier'"):
-        initialise(Branched(), "xaver")
+        initialize(Branched(), "xaver")
     with pytest.raises(UserError, match="lsuv needs a batch"):
-        initialise(Branched(), "lsuv")
+        initialize(Branched(), "lsuv")

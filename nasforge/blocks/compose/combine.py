@@ -249,7 +249,7 @@ def stage(
 ) -> list:
     """`depth` times a block; the first has the stride, all have the width `out` where it is given.
 
-    `blocks` lists the repeats one by one (what `draw: each` of a space gives). `draw` says whether the openings of the block are
+    `blocks` lists the repeats one by one (what `draw: each` of a space gives). `draw` says whether the domains of the block are
     drawn once for all repeats or for each of them; where nothing is open it changes nothing.
     """
     if (blocks is None) == (block is None) or not 0 <= depth <= DEEPEST:

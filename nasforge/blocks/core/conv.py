@@ -121,12 +121,12 @@ class Conv(nn.Module):
         if self.swap:
             x = x.transpose(1, 2)  # (B, T, F) -> (B, F, T)
         if self.preact:
-            x = self.convolve(self.act(self._normalise(x)))
+            x = self.convolve(self.act(self._normalize(x)))
         else:
-            x = self.act(self._normalise(self.convolve(x)))
+            x = self.act(self._normalize(self.convolve(x)))
         return x.transpose(1, 2) if self.swap else x
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         if isinstance(self.norm, nn.LayerNorm):  # a sequence, normalised over features
             return self.norm(x.transpose(1, 2)).transpose(1, 2)
         return self.norm(x)

@@ -185,11 +185,11 @@ class SelectiveKernel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = torch.stack([path(x) for path in self.paths], 1)  # (B, M, C, H, W)
-        inner = self._normalise(self.reduce(_mean(maps.sum(1)))).relu()  # (B, inner)
+        inner = self._normalize(self.reduce(_mean(maps.sum(1)))).relu()  # (B, inner)
         weights = torch.stack([select(inner) for select in self.select], 1).softmax(1)  # (B, M, C)
         return (maps * weights[..., None, None]).sum(1)  # (B, C, H, W)
 
-    def _normalise(self, x: Tensor) -> Tensor:
+    def _normalize(self, x: Tensor) -> Tensor:
         if self.training and x.shape[0] == 1:  # one sample has no variance
             return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias)
         return self.norm(x)

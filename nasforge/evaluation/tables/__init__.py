@@ -1,7 +1,7 @@
 """Tabular benchmarks: every network of a small space with what it scored, so that a strategy can be judged in seconds.
 
 A table is a csv file (plain or gzipped) of one line per network: columns that say which network, and numeric columns. Which network:
-either `arch`, the strings of NAS-Bench-201 (Dong & Yang 2020), read as choices of the packaged space `cell`; or one column per opening
+either `arch`, the strings of NAS-Bench-201 (Dong & Yang 2020), read as choices of the packaged space `cell`; or one column per domain
 of the space in the yaml file of the same name beside it, as `benchmarks/make_table.py` writes them. The json file of NAS-Bench-Macro and
 the json lines of NAS-Bench-NLP are read as they are (`nasbench_macro` and `nasbench_nlp` beside this file).
 """
@@ -24,7 +24,7 @@ from nasforge.evaluation.tables.nasbench_nlp import USUAL as RECURRENT_COLUMNS
 from nasforge.evaluation.tables.nasbench_nlp import is_recurrent, recurrent_rows
 from nasforge.networks.build import key
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Choices, Space
 
@@ -40,7 +40,7 @@ Row = tuple[tuple[str, Scalar], ...]  # choices, ordered by name
 class Table:
     """What every network of a space scored: `evaluate(choices, column)`.
 
-    usual: the columns that are selected and reported if none is named. minimise: whether less is better in its columns. An infinite
+    usual: the columns that are selected and reported if none is named. minimize: whether less is better in its columns. An infinite
     number is a training that failed, a NaN one that the table does not hold.
     """
 
@@ -51,9 +51,9 @@ class Table:
         rows: Mapping[Row, int],
         columns: Mapping[str, Sequence[float]],
         usual: tuple[str, str] = OUR_COLUMNS,
-        minimise: bool = False,
+        minimize: bool = False,
     ) -> None:
-        self.name, self.space, self.rows, self.columns, self.usual, self.minimise = name, space, rows, columns, usual, minimise
+        self.name, self.space, self.rows, self.columns, self.usual, self.minimize = name, space, rows, columns, usual, minimize
         self._keys: dict[Row, str] = {}
 
     def column(self, name: str, option: str = "column") -> Sequence[float]:
@@ -64,11 +64,11 @@ class Table:
 
     def best(self, name: str) -> float:
         """The best number of a column."""
-        return (min if self.minimise else max)(self._finite(name), default=math.nan)
+        return (min if self.minimize else max)(self._finite(name), default=math.nan)
 
     def worst(self, name: str) -> float:
         """The worst number of a column."""
-        return (max if self.minimise else min)(self._finite(name), default=math.nan)
+        return (max if self.minimize else min)(self._finite(name), default=math.nan)
 
     def _finite(self, name: str) -> list[float]:
         return [v for v in self.column(name) if math.isfinite(v)]
@@ -95,7 +95,7 @@ def read_table(path: Path = OURS) -> Table:
     text = _text(path)
     if is_recurrent(text):
         data, choices_of, numbers = recurrent_rows(text, path)
-        return Table(str(path), Space(data), {_row(c): i for i, c in enumerate(choices_of)}, numbers, RECURRENT_COLUMNS, minimise=True)
+        return Table(str(path), Space(data), {_row(c): i for i, c in enumerate(choices_of)}, numbers, RECURRENT_COLUMNS, minimize=True)
     if text.startswith("{"):
         choices_of, numbers = macro_rows(text, path)
         space = Space(read(find_space("macro")))
@@ -105,15 +105,15 @@ def read_table(path: Path = OURS) -> Table:
         raise UserError(f"{path}: must hold a header and at least one network, got nothing")
     official = "arch" in lines[0]
     space = Space(read(find_space("cell") if official else _beside(path)))
-    openings = {o.name: o for o in space.openings()}
-    if not official and not openings.keys() & lines[0].keys():
-        raise UserError(f"{path}: needs the column `arch` or columns named as the openings of {_beside(path)}, got {', '.join(lines[0])}")
+    domains = {o.name: o for o in space.domains()}
+    if not official and not domains.keys() & lines[0].keys():
+        raise UserError(f"{path}: needs the column `arch` or columns named as the domains of {_beside(path)}, got {', '.join(lines[0])}")
     rows: dict[Row, int] = {}
     for number, line in enumerate(lines):
         where = f"{path}:{number + 2}"
-        choices = _of_string(line["arch"] or "", openings, where) if official else _of_columns(line, openings, where)
+        choices = _of_string(line["arch"] or "", domains, where) if official else _of_columns(line, domains, where)
         rows.setdefault(_row(choices), number)
-    columns = {n: [_number(line[n]) for line in lines] for n in lines[0] if n is not None and n not in openings}
+    columns = {n: [_number(line[n]) for line in lines] for n in lines[0] if n is not None and n not in domains}
     return Table(str(path), space, rows, _told(columns), THEIR_COLUMNS if official else OUR_COLUMNS)
 
 
@@ -142,31 +142,31 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _of_string(arch: str, openings: Mapping[str, Opening], where: str) -> dict[str, Scalar]:
-    """The choices of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: edge i -> j is the opening `let.op<i><j>`."""
+def _of_string(arch: str, domains: Mapping[str, Domain], where: str) -> dict[str, Scalar]:
+    """The choices of `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`: edge i -> j is the domain `let.op<i><j>`."""
     nodes = arch.split("+")
     out: dict[str, Scalar] = {}
     for target, node in enumerate(nodes, 1):
         if not _NODE.fullmatch(node):
             break
         out |= {f"let.op{source}{target}": name for name, source in _EDGE.findall(node)}
-    if out.keys() != openings.keys():
+    if out.keys() != domains.keys():
         raise UserError(f"{where}: arch must be like |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, got {arch!r}")
     for name, value in out.items():
-        if not openings[name].valid(value):
-            raise UserError(f"{where}: {value!r} is no operation of the space; {nearest(value, openings[name].options)}")
+        if not domains[name].valid(value):
+            raise UserError(f"{where}: {value!r} is no operation of the space; {nearest(value, domains[name].options)}")
     return out
 
 
-def _of_columns(line: Mapping[str, str | None], openings: Mapping[str, Opening], where: str) -> dict[str, Scalar]:
-    """The choices in the columns of the openings; an empty one was not asked."""
+def _of_columns(line: Mapping[str, str | None], domains: Mapping[str, Domain], where: str) -> dict[str, Scalar]:
+    """The choices in the columns of the domains; an empty one was not asked."""
     out: dict[str, Scalar] = {}
-    for name, opening in openings.items():
+    for name, domain in domains.items():
         text = line.get(name)
         if text:
-            options = {str(o): o for o in opening.options} if opening.kind == "choose" else {text: _whole(text)}
-            if text not in options or not opening.valid(options[text]):
-                raise UserError(f"{where}: {name} must be {opening}, got {text!r}")
+            options = {str(o): o for o in domain.options} if domain.kind == "choose" else {text: _whole(text)}
+            if text not in options or not domain.valid(options[text]):
+                raise UserError(f"{where}: {name} must be {domain}, got {text!r}")
             out[name] = options[text]
     return out
 

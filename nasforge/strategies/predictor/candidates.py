@@ -52,7 +52,7 @@ class Pool:
 
     def draw(self, history: History) -> None:
         """Add random networks."""
-        for choices, row in self.encoder.sample(FRESH, f"{history.brief.seed}/fresh/{history.ordinal // RENEWED}"):
+        for choices, row in self.encoder.sample(FRESH, f"{history.problem.seed}/fresh/{history.ordinal // RENEWED}"):
             self.add(choices, row)
 
     def breed(self, parents: Sequence[Mapping[str, Scalar]], rng: Random) -> None:
@@ -66,8 +66,8 @@ class Pool:
 
 def best(history: History) -> list[Mapping[str, Scalar]]:
     """The choices of the best trials of this search and of earlier ones; where none keeps the limits, of those that break them least."""
-    prior = [t for t in history.brief.prior if t.kind == "finished" and t.losses]
-    found = list(islice(ranked([*history.finished, *prior], history.brief.objectives), PARENTS))
+    prior = [t for t in history.problem.prior if t.kind == "finished" and t.losses]
+    found = list(islice(ranked([*history.finished, *prior], history.problem.objectives), PARENTS))
     near = [] if history.finished else [t for t in history.trials if t.kind in ("infeasible", "finished") and t.metrics]
     return [t.choices for t in (*found, *nsmallest(PARENTS, near, key=lambda t: excess(history, t)))]
 

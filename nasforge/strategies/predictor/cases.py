@@ -10,7 +10,7 @@ from nasforge.networks.cost import count
 from nasforge.objectives.objective import COSTS, Losses, Objective
 from nasforge.objectives.objective import scaled as scaled_metrics
 from nasforge.spaces.choosers import replay
-from nasforge.strategies.base import Brief, History, Seen
+from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.predictor.encoder import Encoder, Row
 
 
@@ -22,7 +22,7 @@ class Case:
     """
 
     name: tuple[int, str]
-    seen: Seen
+    seen: Trial
     row: Row
     final: Losses | None
     rungs: Sequence[Losses]
@@ -46,10 +46,10 @@ class Case:
 class Cases:
     """The cases of a search. What has ended is looked at once."""
 
-    def __init__(self, brief: Brief, encoder: Encoder) -> None:
-        self.brief, self.encoder = brief, encoder
-        self.on_paper = {name for o in brief.objectives for name in o.reads if name in COSTS}
-        self.prior = [case for i, seen in enumerate(brief.prior) if (case := self._case(-1 - i, seen, history=None)) is not None]
+    def __init__(self, problem: Problem, encoder: Encoder) -> None:
+        self.problem, self.encoder = problem, encoder
+        self.on_paper = {name for o in problem.objectives for name in o.reads if name in COSTS}
+        self.prior = [case for i, seen in enumerate(problem.prior) if (case := self._case(-1 - i, seen, history=None)) is not None]
         self.ended: dict[int, Case | None] = {}
         self.costs: dict[int, Mapping[str, float]] = {}
 
@@ -65,14 +65,14 @@ class Cases:
                 ended.append(self.ended[seen.number])
         return [case for case in (*ended, *running) if case is not None]
 
-    def _case(self, number: int, seen: Seen, history: History | None) -> Case | None:
+    def _case(self, number: int, seen: Trial, history: History | None) -> Case | None:
         row = self.encoder.row(seen.choices)
         if row is None:
             return None
-        objectives, rungs = self.brief.objectives, list[Losses]()
+        objectives, rungs = self.problem.objectives, list[Losses]()
         if seen.curve and seen.kind in ("finished", "pruned", "running"):
             if seen.kind == "running":
-                seen = Seen(number, seen.kind, seen.choices, None, self._counted(number, seen), seen.curve)
+                seen = Trial(number, seen.kind, seen.choices, None, self._counted(number, seen), seen.curve)
             rungs = [scaled(losses, objectives) for losses in seen.rungs(objectives)]
         final = scaled(seen.losses, objectives) if seen.kind == "finished" and seen.losses else None
         name = (number, f"{seen.kind} {len(rungs)}" if seen.kind == "running" else seen.kind)
@@ -80,15 +80,15 @@ class Cases:
         within = history is None or history.feasible(seen)
         return Case(name, seen, row, whole, rungs, within)
 
-    def _counted(self, number: int, seen: Seen) -> Mapping[str, float]:
+    def _counted(self, number: int, seen: Trial) -> Mapping[str, float]:
         """The costs of a running trial that an objective reads: a study says them at its end."""
         if number not in self.costs:
-            cost = count(self.brief.space.draw(replay(seen.choices))[0]) if self.on_paper else None
+            cost = count(self.problem.space.draw(replay(seen.choices))[0]) if self.on_paper else None
             self.costs[number] = {name: float(getattr(cost, name)) for name in self.on_paper}
         return {**self.costs[number], **seen.metrics}
 
 
 def scaled(losses: Sequence[float], objectives: Sequence[Objective]) -> Losses:
     """Losses, costs and errors among them as powers of ten."""
-    values = {o.metric: -x if o.maximise else x for o, x in zip(objectives, losses, strict=True)}
-    return scaled_metrics(values, [Objective(o.metric, o.maximise) for o in objectives])
+    values = {o.metric: -x if o.maximize else x for o, x in zip(objectives, losses, strict=True)}
+    return scaled_metrics(values, [Objective(o.metric, o.maximize) for o in objectives])

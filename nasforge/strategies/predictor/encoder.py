@@ -17,7 +17,7 @@ from nasforge.errors import UserError
 from nasforge.networks.build import opened
 from nasforge.spaces.arch import Arch, Node, canonical, digest
 from nasforge.spaces.choosers import random_chooser, replay
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import Scores
 from nasforge.strategies.predictor.features import GROUPS, Features, chains, choice_features, part
@@ -149,9 +149,9 @@ class Encoder:
         found: Features = {}
         recorded = replay(choices)
 
-        def ask(opening: Opening) -> Scalar:
-            value = recorded(opening)
-            found.update(choice_features(opening, value))
+        def ask(domain: Domain) -> Scalar:
+            value = recorded(domain)
+            found.update(choice_features(domain, value))
             return value
 
         try:

@@ -1,6 +1,6 @@
 """Features of an architecture: numbers by name, in groups, from its choices and from the live graph of its canonical form.
 
-Groups, the part of a name before `/`: `choice` (openings), `op` (how many of which operations, how wide, how deep), `path` (what lies
+Groups, the part of a name before `/`: `choice` (domains), `op` (how many of which operations, how wide, how deep), `path` (what lies
 between input and output of a block), `real` (the same without what only passes on), `near` (an operation with its neighbours), `score`
 (what zero-cost proxies say, where a search asks for them: `nasforge.strategies.predictor.scores`).
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasforge.spaces.arch import Node, split
-from nasforge.spaces.domains import Opening, Scalar
+from nasforge.spaces.domains import Domain, Scalar
 from nasforge.strategies.predictor.graph import SKIP, START, Graph, graph_of, label
 
 GROUPS = ("choice", "op", "path", "real", "near", "score")
@@ -22,16 +22,16 @@ MOST_PATHS = 200  # a block with more is told by its operations and their neighb
 Features = dict[str, float]
 
 
-def choice_features(opening: Opening, value: Scalar) -> Features:
-    """One choice: its place between the ends of a range, and which option it is; an opening that was not asked has neither."""
+def choice_features(domain: Domain, value: Scalar) -> Features:
+    """One choice: its place between the ends of a range, and which option it is; a domain that was not asked has neither."""
     out: Features = {}
-    if opening.kind == "choose":
-        out[f"choice/{opening.name}={value}"] = 1.0
-    numbers = [o for o in opening.options if isinstance(o, int | float) and not isinstance(o, bool)]
-    if opening.kind != "choose" or len(numbers) == len(opening.options) > 2:
-        low, high = (min(numbers), max(numbers)) if numbers else (opening.low, opening.high)
-        place = _place(float(value or 0), low, high, opening.log)
-        out[f"choice/{opening.name}"] = 1.0 + place
+    if domain.kind == "choose":
+        out[f"choice/{domain.name}={value}"] = 1.0
+    numbers = [o for o in domain.options if isinstance(o, int | float) and not isinstance(o, bool)]
+    if domain.kind != "choose" or len(numbers) == len(domain.options) > 2:
+        low, high = (min(numbers), max(numbers)) if numbers else (domain.low, domain.high)
+        place = _place(float(value or 0), low, high, domain.log)
+        out[f"choice/{domain.name}"] = 1.0 + place
     return out
 
 

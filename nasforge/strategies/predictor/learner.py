@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasforge.objectives.objective import COSTS, MEASURED
-from nasforge.strategies.base import Brief
+from nasforge.strategies.base import Problem
 from nasforge.strategies.predictor.cases import Case
 from nasforge.strategies.predictor.encoder import REFERENCE, Columns, Encoder, Row
 from nasforge.strategies.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
@@ -49,8 +49,8 @@ class Basis:
 class Learner:
     """Fits models to cases. Asked with the same ones it says the same, whatever it was asked before."""
 
-    def __init__(self, brief: Brief, encoder: Encoder) -> None:
-        self.brief, self.encoder = brief, encoder
+    def __init__(self, problem: Problem, encoder: Encoder) -> None:
+        self.problem, self.encoder = problem, encoder
         self._bases: dict[Any, Basis] = {}
         self._trees: dict[Any, Trees] = {}
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nasforge.objectives.objective import COSTS, Objective
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Brief, History
+from nasforge.strategies.base import History, Problem
 from nasforge.strategies.moves import newcomer, started
 from nasforge.strategies.optuna import Propose
 from nasforge.strategies.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
@@ -33,20 +33,20 @@ LOOKS = 6  # candidates whose costs are counted before one is taken
 Judge = Callable[[Sequence[Candidate]], Vector]
 
 
-def predict(brief: Brief) -> Propose:
+def predict(problem: Problem) -> Propose:
     """The strategy of a search."""
-    return Predictor(brief).propose
+    return Predictor(problem).propose
 
 
 class Predictor:
     """Proposes by models. What it remembers spares work only: a proposal follows from the history and the random numbers."""
 
-    def __init__(self, brief: Brief) -> None:
-        self.brief = brief
-        self.encoder = Encoder(brief.space, brief.scores, brief.seed)
-        self.cases = Cases(brief, self.encoder)
-        self.learner = Learner(brief, self.encoder)
-        self.starts = max(LEAST, min(STARTS, brief.trials // 4))
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.encoder = Encoder(problem.space, problem.scores, problem.seed)
+        self.cases = Cases(problem, self.encoder)
+        self.learner = Learner(problem, self.encoder)
+        self.starts = max(LEAST, min(STARTS, problem.trials // 4))
 
     def propose(self, history: History, rng: Random) -> Choices:
         """The choices to ask next."""
@@ -84,9 +84,9 @@ class Predictor:
         columns = self.learner.basis(known.cases).columns
         told = {c.name for c in known.cases}
         running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
-        models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.brief.objectives))]
-        trained = [i for i, o in enumerate(self.brief.objectives) if not on_paper(o)]
-        limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.brief.limits]
+        models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.problem.objectives))]
+        trained = [i for i, o in enumerate(self.problem.objectives) if not on_paper(o)]
+        limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.problem.limits]
 
         def worth(found: Sequence[Candidate]) -> Vector:
             if not found:
@@ -104,7 +104,7 @@ class Predictor:
 
     def model(self, i: int, known: Evidence, cases: Sequence[Case], running: Sequence[Row], by_trees: bool) -> Model:
         """The model of an objective: of its target where it is the only one, else of its scaled loss."""
-        objective, single = self.brief.objectives[i], len(self.brief.objectives) == 1
+        objective, single = self.problem.objectives[i], len(self.problem.objectives) == 1
         counted = self.learner.metric(cases, objective.metric, self.learner.basis(known.cases).columns) if on_paper(objective) else None
         if counted is not None and not single:
             return counted
@@ -124,13 +124,13 @@ class Predictor:
     def first_within(self, found: Sequence[Candidate], worth: Vector) -> Choices:
         """The choices of the worthiest candidate whose counted costs keep the limits; of the worthiest where the first few do not."""
         order = np.argsort(-worth, kind="stable")
-        looked = order[: LOOKS if self.brief.limits else 0]
-        return next((found[i].choices for i in looked if self.brief.keeps(found[i].choices)), found[order[0]].choices)
+        looked = order[: LOOKS if self.problem.limits else 0]
+        return next((found[i].choices for i in looked if self.problem.keeps(found[i].choices)), found[order[0]].choices)
 
 
 def on_paper(objective: Objective) -> bool:
     """Whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
-    return objective.metric in COSTS and not objective.maximise
+    return objective.metric in COSTS and not objective.maximize
 
 
 def gain(beliefs: Sequence[Belief], known: Evidence, trained: Sequence[int], draws: np.random.Generator) -> Vector:
