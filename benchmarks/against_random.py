@@ -23,7 +23,8 @@ import optuna
 
 from nasforge.commands.common import space_named, table
 from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
-from nasforge.objectives.objective import hypervolume, limits_of, parse_objectives, scaled
+from nasforge.objectives.objective import limits_of, parse_objectives, scaled
+from nasforge.objectives.pareto import hypervolume
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.records import Ledger

@@ -31,7 +31,8 @@ from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
 from nasforge.evaluation.tables.nasbench_nlp import recurrent_curves, recurrent_rows
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import Objective, hypervolume, parse_objectives, scaled
+from nasforge.objectives.objective import Objective, parse_objectives, scaled
+from nasforge.objectives.pareto import hypervolume
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
 from nasforge.search.records import Ledger, TrialRecord

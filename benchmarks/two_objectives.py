@@ -23,7 +23,8 @@ from zero_cost import NAMES, scores_of
 
 from nasforge.commands.common import table
 from nasforge.evaluation.tables import OURS, Table, read_table
-from nasforge.objectives.objective import hypervolume, parse_objectives, scaled
+from nasforge.objectives.objective import parse_objectives, scaled
+from nasforge.objectives.pareto import hypervolume
 from nasforge.spaces.space import Choices
 from nasforge.strategies.base import Problem
 from nasforge.strategies.registry import strategy, trial_chooser

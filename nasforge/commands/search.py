@@ -19,7 +19,9 @@ from nasforge.evaluation.base import EVALUATORS, TOLD, Data, DataSpec, Job, data
 from nasforge.evaluation.tables import OURS, read_table
 from nasforge.export import export
 from nasforge.latency import read_profile
-from nasforge.objectives.objective import COSTS, ELSEWHERE, MEASURED, PROXIES, Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.objectives.metrics import Known, metric
+from nasforge.objectives.metrics import names as metrics_known
+from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.report import report, words
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
@@ -143,8 +145,8 @@ def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[
     asked = asked if isinstance(asked, str) else ",".join(map(str, asked))
     names = tuple(dict.fromkeys(n.strip() for n in asked.split(",") if n.strip()))
     for name in names:
-        if name not in PROXIES:
-            raise UserError(f"--scores {asked}: {name!r} is no zero-cost score; {nearest(name, PROXIES)}")
+        if name not in metrics_known(Known.ZERO_COST):
+            raise UserError(f"--scores {asked}: {name!r} is no zero-cost score; {nearest(name, metrics_known(Known.ZERO_COST))}")
     if names and (strategy, evaluator) != ("predictor", "train"):
         got = f"--strategy {strategy} --evaluator {evaluator}"
         raise UserError(f"--scores {asked}: are read by --strategy predictor beside --evaluator train, got {got}")
@@ -167,10 +169,10 @@ def _profiles(words: Sequence[str]) -> dict[str, str]:
 
 def _check_told(evaluator: str, objectives: Sequence[Objective], limits: Iterable[Limit], profiles: Iterable[str]) -> None:
     """Raises UserError where the evaluator never finds out a metric that is asked for."""
-    known = {*TOLD[evaluator], *COSTS, *MEASURED, *(ELSEWHERE + name for name in profiles if name)}
+    known = {*TOLD[evaluator], *metrics_known(Known.PAPER, Known.MEASURED), *(f"latency_ms@{name}" for name in profiles if name)}
     for name in {name for o in objectives for name in o.reads} | {limit.metric for limit in limits}:
-        if name.startswith(ELSEWHERE) and name not in known:
-            device = name.removeprefix(ELSEWHERE)
+        if metric(name).known is Known.PREDICTED and name not in known:
+            device = name.partition("@")[2]
             raise UserError(f"{name}: needs the profile of that device; add --profile {device}=FILE (nasforge calibrate makes one)")
         if name not in known:
             raise UserError(

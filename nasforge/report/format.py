@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from nasforge.objectives import objective as objectives
+from nasforge.objectives.metrics import metric_or_value
 
 SHARES = ("accuracy", "miou")
 WORDS = {
@@ -84,7 +84,7 @@ def cap(metric: str) -> float:
 
 def is_cost(metric: str) -> bool:
     """Whether a metric is a size or a time, which spans powers of ten."""
-    return objectives.is_cost(metric)
+    return metric_or_value(metric).is_cost
 
 
 def word(metric: str) -> str:

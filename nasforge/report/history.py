@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from nasforge.objectives.objective import dominates, hypervolume, scaled
+from nasforge.objectives.objective import scaled
+from nasforge.objectives.pareto import dominates, hypervolume
 from nasforge.report.run import Run
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from nasforge.objectives.objective import TRAINED
+from nasforge.objectives.metrics import Known
 from nasforge.report.format import brief, cap, tick, value, word
 from nasforge.report.history import best_so_far, volume_so_far
 from nasforge.report.run import Row, Run
@@ -58,7 +58,7 @@ def whole_tick(number: float) -> str:
 
 def curve_plot(run: Run, width: float) -> str:
     """Scores on validation after each epoch: trials thin, final trainings bold, the best ones and baselines by name."""
-    metric = run.first.metric if run.first.metric in TRAINED else "accuracy"
+    metric = run.first.metric if run.first.described.known is Known.TRAINED else "accuracy"
     column = "val_loss" if metric == "loss" else metric
     trials = [(name, r) for name, ledger in run.ledgers.items() for r in ledger.records.values()]
     thin = [(name, r, curve) for name, r in trials if len(curve := _column(r.curve, column)) > 1]

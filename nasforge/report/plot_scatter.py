@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from nasforge.objectives.objective import Objective, front, losses
+from nasforge.objectives.objective import Objective, losses
+from nasforge.objectives.pareto import front
 from nasforge.report.format import brief, cap, is_cost, spread, tick, value, word
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height

@@ -12,8 +12,9 @@ from typing import Any
 
 from nasforge.evaluation.base import Job, Result
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import front as layer_of
-from nasforge.objectives.objective import hypervolume, losses, scaled
+from nasforge.objectives.objective import losses, scaled
+from nasforge.objectives.pareto import front as layer_of
+from nasforge.objectives.pareto import hypervolume
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord

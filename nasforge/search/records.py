@@ -16,7 +16,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
-from nasforge.objectives.objective import Limit, Losses, Objective, dominates, epoch_losses, losses, with_limits
+from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
+from nasforge.objectives.pareto import dominates
 
 COUNTED = ("finished", "pruned", "failed")
 
@@ -89,7 +90,7 @@ class Ledger:
 
     def close(self, trial: optuna.Trial, record: TrialRecord) -> None:
         """Tell the study how a trial ended, and remember it."""
-        record.metrics |= {o.metric: o.of(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
+        record.metrics |= {o.metric: o.value(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
         stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
         for limit in self.limits:
             if limit.metric in record.metrics:
@@ -99,7 +100,7 @@ class Ledger:
         kind = original.kind if original else record.kind
         try:
             if kind == "finished":
-                values = [o.of((original or record).metrics) for o in self.objectives]
+                values = [o.value((original or record).metrics) for o in self.objectives]
                 self.study.tell(trial, values)
             else:
                 self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)

@@ -14,7 +14,6 @@ from nasforge.errors import UserError
 from nasforge.latency import Prediction
 from nasforge.networks.build import key
 from nasforge.networks.cost import Cost, count
-from nasforge.objectives.objective import ELSEWHERE
 from nasforge.search.records import Ledger, TrialRecord
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.check import check_arch
@@ -159,7 +158,7 @@ class Screen:
             out["activation_bytes"] = float(cost.activation_bytes)
         for name, predict in self.predict.items():
             if name != HERE:  # a limit is to hold on the device: the upper end of the interval counts
-                out[ELSEWHERE + name] = predict(arch).high_ms
+                out[f"latency_ms@{name}"] = predict(arch).high_ms
         return out
 
     def note(self, metrics: Mapping[str, float], arch: Arch) -> None:

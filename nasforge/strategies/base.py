@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import COSTS, Limit, Losses, Objective, epoch_losses, losses
+from nasforge.objectives.metrics import Known, names
+from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Space
@@ -21,7 +22,7 @@ KINDS = {  # of a trial without a record: a table tells no more, and a driver ma
     TrialState.RUNNING: "running", TrialState.WAITING: "running",
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "infeasible", TrialState.FAIL: "interrupted",
 }  # fmt: skip
-ON_PAPER = tuple(name for name in COSTS if name != "activation_bytes")  # at once, on paper
+AT_ONCE = tuple(name for name in names(Known.PAPER) if name != "activation_bytes")  # counted without a pass of its own
 Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network of some choices, by name
 
 
@@ -62,7 +63,7 @@ class Problem:
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
         """Whether the network of some choices can be built and keeps the limits on what is counted on paper."""
-        limits = [limit for limit in self.limits if limit.metric in ON_PAPER]
+        limits = [limit for limit in self.limits if limit.metric in AT_ONCE]
         try:
             cost = count(self.space.draw(replay(choices))[0]) if limits else None
         except UserError:

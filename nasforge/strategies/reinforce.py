@@ -7,7 +7,8 @@ from collections import deque
 from copy import deepcopy
 from random import Random
 
-from nasforge.objectives.objective import Losses, dominates
+from nasforge.objectives.objective import Losses
+from nasforge.objectives.pareto import dominates
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import History, Problem, Trial

@@ -15,7 +15,8 @@ from random import Random
 
 import numpy as np
 
-from nasforge.objectives.objective import Losses, dominates
+from nasforge.objectives.objective import Losses
+from nasforge.objectives.pareto import dominates
 
 Stop = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
 Curves = Mapping[int, Sequence[Losses]]  # by trial number

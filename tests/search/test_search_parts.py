@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasforge.errors import UserError
-from nasforge.objectives.objective import dominates, front, hypervolume, limits_of, losses, parse_limit, parse_objectives
+from nasforge.objectives.objective import limits_of, losses, parse_limit, parse_objectives
+from nasforge.objectives.pareto import dominates, front, hypervolume
 from nasforge.search.timing import Clock
 from nasforge.storage.open import JOURNAL, DriverLock, open_storage
 from nasforge.strategies.schedulers import asha, median, rank, ranks, rungs

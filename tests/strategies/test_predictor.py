@@ -16,7 +16,8 @@ from support import shared_data
 from nasforge.evaluation.tables import OURS, Table, read_table
 from nasforge.networks.build import opened
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import Limit, Objective, front, hypervolume, losses, parse_objectives, scaled
+from nasforge.objectives.objective import Limit, Objective, losses, parse_objectives, scaled
+from nasforge.objectives.pareto import front, hypervolume
 from nasforge.search.screening import arch_key
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.files import find_space, read

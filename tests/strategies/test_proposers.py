@@ -11,7 +11,8 @@ from nasforge.search.proposers import genetic, progressive
 from support import CONDITIONAL
 
 from nasforge.errors import UserError
-from nasforge.objectives.objective import Limit, Objective, dominates
+from nasforge.objectives.objective import Limit, Objective
+from nasforge.objectives.pareto import dominates
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain
 from nasforge.spaces.files import find_space, read

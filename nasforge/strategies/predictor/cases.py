@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import COSTS, Losses, Objective
+from nasforge.objectives.metrics import Known, metric_or_value
+from nasforge.objectives.objective import Losses, Objective
 from nasforge.objectives.objective import scaled as scaled_metrics
 from nasforge.spaces.choosers import replay
 from nasforge.strategies.base import History, Problem, Trial
@@ -48,7 +49,7 @@ class Cases:
 
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         self.problem, self.encoder = problem, encoder
-        self.on_paper = {name for o in problem.objectives for name in o.reads if name in COSTS}
+        self.on_paper = {name for o in problem.objectives for name in o.reads if metric_or_value(name).known is Known.PAPER}
         self.prior = [case for i, seen in enumerate(problem.prior) if (case := self._case(-1 - i, seen, history=None)) is not None]
         self.ended: dict[int, Case | None] = {}
         self.costs: dict[int, Mapping[str, float]] = {}

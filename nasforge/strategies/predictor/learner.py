@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasforge.objectives.objective import COSTS, MEASURED
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.strategies.base import Problem
 from nasforge.strategies.predictor.cases import Case
 from nasforge.strategies.predictor.encoder import REFERENCE, Columns, Encoder, Row
@@ -131,7 +131,7 @@ class Learner:
 
 def logarithm(metric: str, value: float) -> float:
     """The value, a cost as a power of ten."""
-    return math.log10(max(value, 1e-9)) if metric in (*COSTS, *MEASURED) else value
+    return math.log10(max(value, 1e-9)) if metric_or_value(metric).is_cost else value
 
 
 def chosen(learnt: Sequence[Target], most: int, latest: int) -> NDArray[np.int64]:

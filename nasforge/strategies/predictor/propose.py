@@ -11,7 +11,8 @@ from random import Random
 
 import numpy as np
 
-from nasforge.objectives.objective import COSTS, Objective
+from nasforge.objectives.metrics import Known
+from nasforge.objectives.objective import Objective
 from nasforge.spaces.space import Choices
 from nasforge.strategies.base import History, Problem
 from nasforge.strategies.moves import newcomer, started
@@ -130,7 +131,7 @@ class Predictor:
 
 def on_paper(objective: Objective) -> bool:
     """Whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
-    return objective.metric in COSTS and not objective.maximize
+    return objective.described.known is Known.PAPER and not objective.maximize
 
 
 def gain(beliefs: Sequence[Belief], known: Evidence, trained: Sequence[int], draws: np.random.Generator) -> Vector:
