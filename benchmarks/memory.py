@@ -23,7 +23,8 @@ from nasforge.commands.common import space_named, table
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import Problem
-from nasforge.strategies.registry import strategy, trial_chooser
+from nasforge.strategies.optuna import trial_chooser
+from nasforge.strategies.registry import sampler
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def held_mb(name: str, strategy_name: str, sizes: Sequence[int]) -> list[float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = Space(space_named(name))
     study = optuna.create_study(
-        direction="maximize", sampler=strategy(strategy_name, Problem(space, 0, max(sizes), (Objective("value", True),)))
+        direction="maximize", sampler=sampler(strategy_name, Problem(space, 0, max(sizes), (Objective("value", True),)))
     )
     out = []
     tracemalloc.start()

@@ -61,7 +61,7 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     storage = open_storage(run, plan.storage)
     drivers = Drivers(storage, name)
     study = drivers.study(storage, "bench", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
-    study.sampler = strategy(plan.strategy, Problem(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
+    study.sampler = sampler(plan.strategy, Problem(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
     data_of(plan.data)
     for number in range(200):  # so that all layers are known: what is measured is the storage
         count(Space(plan.space).draw(random_chooser(Random(number)))[0])

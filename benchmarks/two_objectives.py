@@ -27,7 +27,8 @@ from nasforge.objectives.objective import parse_objectives, scaled
 from nasforge.objectives.pareto import hypervolume
 from nasforge.spaces.space import Choices
 from nasforge.strategies.base import Problem
-from nasforge.strategies.registry import strategy, trial_chooser
+from nasforge.strategies.optuna import trial_chooser
+from nasforge.strategies.registry import sampler
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 MOST_MISSES = 3000  # duplicates, and networks that the table does not hold
@@ -95,7 +96,7 @@ def _run(of: _Trained, name: str, seed: int, evals: int, proxies: Path | None) -
     """What one run evaluated, in order; as in a search, a network that computes what an earlier one did costs nothing."""
     scores = scores_of(of.table, proxies, NAMES, {}) if proxies else None
     problem = Problem(of.table.space, seed, evals, OBJECTIVES, scores=scores)
-    study = optuna.create_study(directions=["maximize", "minimize"], sampler=strategy(name, problem))
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(name, problem))
     seen: dict[str, dict[str, float]] = {}
     misses = 0
     while len(seen) < evals and misses < MOST_MISSES:

@@ -28,7 +28,7 @@ from nasforge.commands.common import space_named, table
 from nasforge.evaluation.base import DataSpec, data_of, fit_to_data, zero_cost
 from nasforge.evaluation.tables import Table, read_table
 from nasforge.evaluation.zero_cost_scores import PROXIES
-from nasforge.search.simulate import race
+from nasforge.search.simulate import simulate
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Space
@@ -54,7 +54,7 @@ def main() -> None:
         for seed in range(args.first, args.first + args.seeds):
             known: dict[str, Mapping[str, float]] = {}
             scores = scores_of(of, args.proxies, args.names.split(","), known) if name == "with scores" else None
-            runs.append(race(of, "predictor", seed, max(evals), args.select, args.select, args.workers, scores))
+            runs.append(simulate(of, "predictor", seed, max(evals), args.select, args.select, args.workers, scores))
             scored += len(known)
         regrets[name] = {n: [of.best(args.select) - run.best[run.at(n)] for run in runs] for n in evals}
     rows = [[name, *(told(regrets[name][n]) for n in evals)] for name in kinds]

@@ -39,15 +39,22 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, json: b
 
 
 def _data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", help="digits, a folder, .npz, .csv, idx file(s), .txt, or module:function (default: digits)")
+    command.add_argument("--data", help="digits, digit_scenes, diabetes, a folder, a file, or module:function (default: digits)")
     command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
     command.add_argument("--allow-code", action="store_true", help="let --data module:function run code")
+
+
+def _learned(command: argparse.ArgumentParser) -> None:
+    tasks = "classification, segmentation, tagging, seq2seq, regression, multilabel"
+    command.add_argument("--task", help=f"what is learned: {tasks} (default: by the data)")
+    command.add_argument("--target", metavar="NAME", help="the column of a table, or the language, that is the target")
 
 
 def _search(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
     c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
     _data(c)
+    _learned(c)
     c.add_argument(
         "--strategy",
         help="predictor (default), random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid",
@@ -64,7 +71,13 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated")
     c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
     c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
-    c.add_argument("--pruner", help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband")
+    c.add_argument(
+        "--scheduler",
+        "--pruner",
+        dest="scheduler",
+        metavar="NAME",
+        help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband",
+    )
     c.add_argument(
         "--profile",
         action="append",
@@ -81,6 +94,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--no-control", action="store_true", help="no equal-budget random search beside")
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
+    c.add_argument("--runner", help="local (default), inline (this process), ray")
     c.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="workers on a Ray cluster (here, or at ADDRESS)")
     c.add_argument("--gpus", type=float, default=1.0, metavar="N", help="GPUs a worker on Ray: .25 lets four share one (default: 1)")
     c.add_argument(
@@ -119,6 +133,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "train", "train one architecture with its recipe and score it on test")
     c.add_argument("arch", metavar="ARCH", help=ARCH)
     _data(c)
+    _learned(c)
     c.add_argument("--epochs", type=int)
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")

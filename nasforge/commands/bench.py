@@ -19,7 +19,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import optuna
 from scipy.special import stdtrit
 
 from nasforge.commands import bench_latency, bench_speed
@@ -27,7 +26,8 @@ from nasforge.commands.bench_plot import curve, plot
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.tables import OURS, Table, read_table
-from nasforge.search.simulate import Trace, race
+from nasforge.search.simulate import Trace, simulate
+from nasforge.search.study import quiet
 from nasforge.strategies.registry import STRATEGIES
 
 LEFT_OUT = ("grid",)  # of the strategies that are compared unless named: on a table it is random search without repetition
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     if args.latency:
         return bench_latency.run(args)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
     names, evals = _strategies(args.strategies), _evals(args.evals)
     for option, value in (("--seeds", args.seeds), ("--workers", args.workers), ("--jobs", args.jobs)):
         if value < 1:
@@ -116,7 +116,7 @@ def compare(of: Table, setting: Setting, names: Sequence[str], seeds: Sequence[i
     if jobs == 1:
         for name in names:
             began = time.monotonic()
-            yield name, [_race(of, setting, name, seed) for seed in seeds], time.monotonic() - began
+            yield name, [_one(of, setting, name, seed) for seed in seeds], time.monotonic() - began
         return
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a copy of torch's threads could hang
         for name in names:
@@ -124,14 +124,14 @@ def compare(of: Table, setting: Setting, names: Sequence[str], seeds: Sequence[i
             yield name, list(pool.map(_there, [(setting, name, seed) for seed in seeds])), time.monotonic() - began
 
 
-def _race(of: Table, setting: Setting, name: str, seed: int) -> Trace:
-    return race(of, name, seed, setting.evals, setting.select, setting.report, setting.workers)
+def _one(of: Table, setting: Setting, name: str, seed: int) -> Trace:
+    return simulate(of, name, seed, setting.evals, setting.select, setting.report, setting.workers)
 
 
 def _there(task: tuple[Setting, str, int]) -> Trace:
     """One run in a process of the pool."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return _race(_table(task[0].path), *task)
+    quiet()
+    return _one(_table(task[0].path), *task)
 
 
 @cache

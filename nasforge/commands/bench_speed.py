@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, create_trial
-
 from nasforge.commands.common import print_json, table
 from nasforge.objectives.objective import Objective
+from nasforge.search.study import FrozenTrial, end, finished, in_memory
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Chooser, Space
-from nasforge.strategies.base import Problem
-from nasforge.strategies.registry import strategy, trial_chooser
+from nasforge.strategies.base import Problem, TrialKind
+from nasforge.strategies.optuna import trial_chooser
+from nasforge.strategies.registry import sampler
 
 SIZES = (10, 100, 1_000, 10_000)
 MOST_ASKS = 20
@@ -47,39 +45,30 @@ def ask_and_tell_ms(space: Space, name: str, trials: Sequence[FrozenTrial]) -> f
     """The median over some asks, each told at once; the first, which reads the study, is not counted."""
     rng = Random(len(trials))
     objective = Objective("value", True)
-    study = optuna.create_study(direction="maximize", sampler=strategy(name, Problem(space, 0, len(trials) + MOST_ASKS, (objective,))))
+    study = in_memory(sampler(name, Problem(space, 0, len(trials) + MOST_ASKS, (objective,))), objective)
     study.add_trials(trials)
     seconds: list[float] = []
     while len(seconds) < 2 or (len(seconds) < 1 + MOST_ASKS and sum(seconds[1:]) < MOST_SECONDS):
         began = time.perf_counter()
         trial = study.ask()
         space.draw(trial_chooser(trial))
-        study.tell(trial, rng.random())
+        end(study, trial, TrialKind.FINISHED, [rng.random()])
         seconds.append(time.perf_counter() - began)
     return 1000 * statistics.median(seconds[1:])
 
 
 def drawn_trials(space: Space, count: int) -> list[FrozenTrial]:
-    """So many finished trials of random networks."""
+    """Return so many finished trials of random networks."""
     rng = Random(count)
     out = []
     for _ in range(count):
-        ranges: dict[str, BaseDistribution] = {}
-        choices = space.draw(_noting(random_chooser(rng), ranges))[1]
-        out.append(create_trial(params=choices, distributions=ranges, value=rng.random()))
+        domains: dict[str, Domain] = {}
+        draw = random_chooser(rng)
+
+        def ask(domain: Domain, draw: Chooser = draw, domains: dict[str, Domain] = domains) -> Scalar:
+            domains[domain.name] = domain
+            return draw(domain)
+
+        choices = space.draw(ask)[1]
+        out.append(finished(choices, domains, rng.random()))
     return out
-
-
-def _noting(choose: Chooser, ranges: dict[str, BaseDistribution]) -> Chooser:
-    """The chooser, with what Optuna calls the range of each domain written down."""
-
-    def ask(domain: Domain) -> Scalar:
-        if domain.kind == "choose":
-            ranges[domain.name] = CategoricalDistribution(domain.options)
-        elif domain.kind == "int":
-            ranges[domain.name] = IntDistribution(int(domain.low), int(domain.high), domain.log, domain.step)
-        else:
-            ranges[domain.name] = FloatDistribution(domain.low, domain.high, domain.log)
-        return choose(domain)
-
-    return ask

@@ -69,12 +69,11 @@ def _winner(run: Path) -> str:
 
 def _trial(run: Path, number: int) -> Arch:
     """The architecture of a trial, drawn again from the choices in the run's journal."""
-    import optuna
-
+    from nasforge.search.study import load
     from nasforge.storage.open import open_storage
 
-    study = optuna.load_study(study_name="search", storage=open_storage(run, None, write=False))
-    trials = study.get_trials(deepcopy=False)
+    study = load(open_storage(run, None, write=False), "search")
+    trials = study.get_trials(deepcopy=False) if study is not None else []
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
     return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]

@@ -7,15 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from nasforge.commands.common import print_json
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec
 from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.search.plan import SPACE, Plan, read_manifest
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
+from nasforge.search.study import quiet
 from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
 
@@ -24,7 +23,7 @@ MOST_SHOWN = 10
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command: 0 where all decisions come out again, else 1."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
     folder = Path(args.run)
     plan = plan_of(folder, read_manifest(folder))
     logs = entries(folder)
@@ -46,7 +45,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
     try:
         objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
         return Plan(
-            space=read(folder / SPACE), data=DataSpec(**manifest["data"]), objectives=objectives,
+            space=read(folder / SPACE), data=Source(**manifest["data"]), objectives=objectives,
             limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
             seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
         )  # fmt: skip

@@ -6,18 +6,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import optuna
-
 from nasforge.commands.common import print_json, table
 from nasforge.report import collect, report, words
 from nasforge.report.compare import compare, told
 from nasforge.report.trainings import Training, trainings, write_trainings
 from nasforge.search.plan import MANIFEST
+from nasforge.search.study import quiet
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
     run_folder = Path(args.run)
     if not (run_folder / MANIFEST).exists() and (found_trainings := trainings(run_folder)):
         return _of_trainings(run_folder, found_trainings, args.json)
@@ -37,7 +36,7 @@ def _of_trainings(folder: Path, found: Sequence[Training], as_json: bool) -> int
     if as_json:
         print_json({"report": str(path), "trainings": found})
     else:
-        rows = [(one["name"], f"{one['params']:,}", f"{one['macs']:,}", one["metric"], f"{one['test']:.4f}") for one in found]
+        rows = [(one["name"], f"{one['params']:,}", f"{one['macs']:,}", one["metric"], f"{one['test']:.4g}") for one in found]
         print(table(("network", "params", "macs", "test of", "score"), rows))
         print(f"\nreport: {path}")
     return 0

@@ -111,10 +111,10 @@ def limits_of(text: str) -> dict[str, float]:
 
 def grid_table(points: list[Any]) -> str:
     """The grid in words, best first."""
-    header = ("alpha", "beta", "gamma", "product", "cost", "params", "macs", "val accuracy", "val loss")
+    header = ("alpha", "beta", "gamma", "product", "cost", "params", "macs", "val score", "val loss")
     rows = [
         (f"{r['alpha']:g}", f"{r['beta']:g}", f"{r['gamma']:g}", f"{r['product']:.2f}", f"{r['cost']:.2f}x", f"{r['params']:,}",
-         f"{r['macs']:,}", f"{r['accuracy']:.4f}", f"{r['loss']:.4f}")
+         f"{r['macs']:,}", f"{r['score']:.4f}", f"{r['loss']:.4f}")
         for r in rows_of(points)
     ]  # fmt: skip
     return table(header, rows)

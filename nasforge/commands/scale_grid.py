@@ -1,4 +1,4 @@
-"""The trainings of `nasforge scale --grid`: every candidate shortly, by its validation accuracy."""
+"""The trainings of `nasforge scale --grid`: every candidate shortly, by its main metric on val."""
 
 from __future__ import annotations
 
@@ -9,45 +9,50 @@ from typing import Any
 
 import torch
 
-from nasforge.commands.train import for_data
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, data_of, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Decision, Job
+from nasforge.evaluation.train import for_data
 from nasforge.scaling import Point, candidates, search_grid
 from nasforge.scaling.compound import Meter
 from nasforge.spaces.arch import Arch
+from nasforge.tasks import load_data, task_of
 
 
 def for_images(arch: Arch, args: argparse.Namespace) -> Arch:
-    """The architecture for the data of the command. Raises UserError for data that have no resolution."""
-    data = data_of(_data(args))
-    if len(data.shape) != 3 or data.train.y.ndim != 1:
-        raise UserError(f"--grid: needs classified images, {data.name} has samples of shape {list(data.shape)}; give --alpha and --beta")
+    """Return the architecture for the data of the command. Raises UserError for data that have no resolution."""
+    data = load_data(_data(args))
+    if not data.spec.is_image or any(target.kind == "mask" for target in data.spec.targets.values()):
+        raise UserError(f"--grid: needs images without label maps, {data.name} has {data.spec.input}; give --alpha and --beta")
     return for_data(arch, data)
 
 
 def searched(arch: Arch, args: argparse.Namespace, meter: Meter | None) -> tuple[list[Point], Point]:
-    """All points, best first, and the best: each trained with the short recipe, or for --epochs, with every seed."""
+    """Return all points, best first, and the best: each trained with the short recipe, or for --epochs, with every seed."""
     if args.seeds < 1:
         raise UserError(f"--seeds: must be at least 1, got {args.seeds}")
     torch.set_num_threads(1)
-    spec = _data(args)
+    context = Context("train", _data(args), args.device)
+    evaluator, main = prepared(context), task_of(context.load().spec).main
     changes = {} if args.epochs is None else {"epochs": args.epochs}
     points = candidates(arch, args.step, args.target, args.tolerance, meter, args.divisor)
     seeds = range(args.seed, args.seed + args.seeds)
     done = []
 
     def judge(one: Arch, seed: int) -> tuple[float, float]:
-        result = train(Job(one, spec, seed, recipe=changes, device=args.device), lambda epoch, row: False)
+        result = evaluator.evaluate(Job(one, seed, recipe=changes), lambda report: Decision.CONTINUE)
         if result.error:
             raise UserError(f"--grid: {one.get('name', 'a candidate')} with input {one['input']}: {result.error}")
         done.append(seed)
+        value = result.metrics[main.name]
         if not args.json:
-            told = f"{len(done)}/{len(points) * len(seeds)}: input {one['input']}, accuracy {result.metrics['accuracy']:.4f}"
+            told = f"{len(done)}/{len(points) * len(seeds)}: input {one['input']}, {main.title} {value:.4g}"
             print(told, file=sys.stderr, flush=True)
-        return result.metrics["accuracy"], result.metrics["loss"]
+        return value if main.maximize else -value, result.metrics["loss"]
 
     best = search_grid(points, judge, seeds)
-    return sorted(points, key=lambda p: (-p.accuracy, p.loss)), best
+    return sorted(points, key=lambda p: (-p.score, p.loss)), best
 
 
 def rows_of(points: Sequence[Point]) -> list[dict[str, Any]]:
@@ -55,10 +60,10 @@ def rows_of(points: Sequence[Point]) -> list[dict[str, Any]]:
     return [
         {"alpha": p.coefficients.depth, "beta": p.coefficients.width, "gamma": p.coefficients.resolution,
          "product": p.coefficients.product, "cost": p.cost, "params": p.params, "macs": p.macs, "input": p.arch["input"],
-         "accuracy": p.accuracy, "loss": p.loss}
+         "score": p.score, "loss": p.loss}
         for p in points
     ]  # fmt: skip
 
 
-def _data(args: argparse.Namespace) -> DataSpec:
-    return DataSpec(args.data or "digits", args.data_limit, 0, args.allow_code)
+def _data(args: argparse.Namespace) -> Source:
+    return Source(args.data or "digits", args.data_limit, 0, args.allow_code)

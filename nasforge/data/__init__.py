@@ -1,5 +1,7 @@
-"""Data sets: read, split once, normalised, kept in memory as tensors. Knows nothing of architectures."""
+"""Data sets: read, split once, normalized, given out in batches. Knows nothing of architectures and of no task."""
 
-from nasforge.data.tensors import Data, Part, load
+from nasforge.data.batch import Batch, Mix
+from nasforge.data.dataset import IGNORE, PARTS, Dataset, DataSpec, Part, Source, Target
+from nasforge.data.tensors import TensorDataset, load
 
-__all__ = ["Data", "Part", "load"]
+__all__ = ["IGNORE", "PARTS", "Batch", "DataSpec", "Dataset", "Mix", "Part", "Source", "Target", "TensorDataset", "load"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from nasforge.data.arrays import Arrays
@@ -24,18 +26,25 @@ def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return shuffled[np.lexsort((rng.permutation(len(counts))[inverse], place))]
 
 
-def divide(parts: dict[str, Arrays], *, seed: int, limit: int | None, ordered: bool, where: str) -> dict[str, Arrays]:
-    """`train`, `val` and `test`, cut out of the given `train` where they are not given.
+def divide(parts: Mapping[str, Arrays], *, seed: int, limit: int | None, ordered: bool, stratified: bool, where: str) -> dict[str, Arrays]:
+    """Return `train`, `val` and `test`, cut out of the given `train` where they are not given.
 
     Args:
         parts: arrays by name, `train` at least.
         seed: of the shuffle.
         limit: training samples to keep, or None for all.
-        ordered: whether neighbours belong together (text), so that the parts must be contiguous.
+        ordered: whether neighbors belong together (text), so that the parts must be contiguous.
+        stratified: whether the first target is one class a sample, so that each part gets the classes in proportion.
         where: name of the data for messages.
     """
     rng = np.random.default_rng(seed)
-    orders = {name: _order(y, rng, ordered) for name, (_, y) in parts.items()}
+
+    def order_of(part: Arrays) -> np.ndarray:
+        if ordered:
+            return np.arange(len(part))
+        return stratified_order(part.y, rng) if stratified else rng.permutation(len(part))
+
+    orders = {name: order_of(part) for name, part in parts.items()}
     order = orders["train"]
     held_out = _held_out(len(order), {"val", "test"} - set(parts))
     n_train = len(order) - sum(held_out.values())
@@ -46,20 +55,13 @@ def divide(parts: dict[str, Arrays], *, seed: int, limit: int | None, ordered: b
     orders["train"] = order[:n_train]
     if limit is not None:
         orders = _shrink(orders, limit, keep_test="test" in parts)
-    _check(orders, parts["train"][1], where)
+    _check(orders, parts["train"], stratified, where)
     made = {}
     for name, chosen in orders.items():
-        x, y = parts.get(name, parts["train"])
         if name != "train" and name in parts:
             chosen = np.sort(chosen)  # a given part keeps its order
-        made[name] = (x[chosen], y[chosen])
+        made[name] = parts.get(name, parts["train"])[chosen]
     return made
-
-
-def _order(y: np.ndarray, rng: np.random.Generator, ordered: bool) -> np.ndarray:
-    if ordered:
-        return np.arange(len(y))
-    return stratified_order(y, rng) if y.ndim == 1 else rng.permutation(len(y))
 
 
 def _held_out(n: int, missing: set[str]) -> dict[str, int]:
@@ -82,13 +84,13 @@ def _shrink(orders: dict[str, np.ndarray], limit: int, keep_test: bool) -> dict[
     return smaller
 
 
-def _check(orders: dict[str, np.ndarray], y: np.ndarray, where: str) -> None:
+def _check(orders: Mapping[str, np.ndarray], train: Arrays, stratified: bool, where: str) -> None:
     for name, chosen in orders.items():
         if len(chosen) == 0:
-            raise UserError(f"{where}: too few samples ({len(y)}) to cut train, val and test; {name} would be empty")
-    if y.ndim != 1:
+            raise UserError(f"{where}: too few samples ({len(train)}) to cut train, val and test; {name} would be empty")
+    if not stratified:
         return
-    classes, kept = len(np.unique(y)), len(np.unique(y[orders["train"]]))
+    classes, kept = len(np.unique(train.y)), len(np.unique(train.y[orders["train"]]))
     if kept < classes:
         raise UserError(
             f"{where}: the {len(orders['train'])} training samples kept must hold each of the {classes} classes, "

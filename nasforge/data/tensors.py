@@ -1,118 +1,184 @@
-"""Data sets as tensors in memory: read once, split once, normalised with the training part alone.
-
-`load` accepts, as its `spec`:
-
-* `digits`: scikit-learn's 1,797 images of 8 x 8, no file needed;
-* a folder of images, one folder a class, optionally under `train/`, `val/` and `test/`;
-* `FILE.npz` with arrays `x, y` or `x_train, y_train, x_test, y_test[, x_val, y_val]`, or images packed as JPEG;
-* a folder (or one file) of idx files, plain or gzipped, named as MNIST's;
-* a folder with `x.npy` and `y.npy`;
-* `FILE.csv`: one row a sample, every column a number but the label column;
-* `FILE.txt`: characters as tokens, the next character as the target;
-* `module:function` or `FILE.py:function` of the user's own, which returns `(x, y)` or a dict of arrays.
-
-`nasforge.data.readers` says what each format must hold.
-"""
+"""Data sets as tensors in memory: read once, split once, normalized with the training part alone."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from nasforge.data.arrays import Arrays
-from nasforge.data.readers import Raw, read
-from nasforge.data.splits import divide
+from nasforge.data.arrays import Arrays, Raw
+from nasforge.data.batch import Batch
+from nasforge.data.dataset import IGNORE, PARTS, DataSpec, Part, Source, Target
+from nasforge.data.readers import read
+from nasforge.data.splits import divide, stratified_order
 from nasforge.errors import UserError
 
 
 @dataclass(frozen=True)
-class Part:
-    """Samples `x` and targets `y` of equal length, on the CPU."""
+class TensorDataset:
+    """A data set whose parts are tensors; see `nasforge.data.dataset.Dataset`.
 
-    x: Tensor
-    y: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set in three parts: weights are fitted on `train`, choices made on `val`, `test` is read once at the end.
-
-    `x` is (N, C, H, W) or (N, T, F) float32, or (N, T) int64 tokens. `y` is int64: (N,) classes, (N, H, W) label maps
-    with -100 = ignored, or (N, T) one class for each step.
+    Inputs are (N, C, H, W) or (N, T, F) float32, or (N, T) int64 tokens.
 
     Attributes:
-        classes: number of outputs K.
-        shape: shape of one sample, without the batch.
-        vocab: number of tokens where `x` holds tokens, else None.
-        key: short hash of the content of the three parts and the seed of the split.
-        mean: subtracted from each channel (for CSV: column), after bytes were scaled to [0, 1]; empty for tokens.
-        std: divided by, in the same order.
+        parts: each as one batch, on the CPU.
+        mean, std: subtracted from and divided by, for each channel (of a table: column) of the first input; empty for tokens.
     """
 
     name: str
-    train: Part
-    val: Part
-    test: Part
-    classes: int
-    shape: tuple[int, ...]
-    vocab: int | None
     key: str
+    spec: DataSpec
+    parts: Mapping[str, Batch]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    device: str = "cpu"
+    changes: tuple[Callable[[Batch], Batch], ...] = ()
+    _ready: dict[str, Batch] = field(default_factory=dict, repr=False, compare=False)
+
+    def part(self, name: Part) -> Batch:
+        """Return a part as one batch, changed and on the device; worked out when it is first asked for."""
+        if name not in self._ready:
+            batch = self.parts[name]
+            for change in self.changes:
+                batch = change(batch)
+            self._ready[name] = batch.to(self.device)
+        return self._ready[name]
+
+    def size(self, part: Part) -> int:
+        return len(self.parts[part])
+
+    def batches(self, part: Part, size: int, *, generator: Generator | None = None, balanced: str | None = None) -> Iterator[Batch]:
+        samples = self.part(part)
+        if generator is None:
+            yield from (samples[start : start + size] for start in range(0, len(samples), size))
+            return
+        if balanced is None:
+            order = torch.randperm(len(samples), generator=generator)
+        else:
+            labels = self.parts[part].targets[balanced]
+            order = torch.multinomial(1.0 / labels.bincount()[labels], len(labels), replacement=True, generator=generator)
+        for chosen in order.to(self.device).split(size):
+            yield samples[chosen]
+
+    def subset(self, fraction: float) -> TensorDataset:
+        if fraction >= 1:
+            return self
+        train = self.parts["train"]
+        count = max(2, round(fraction * len(train)))
+        chosen = torch.arange(count)
+        if self.spec.target.kind == "label":
+            chosen = torch.from_numpy(stratified_order(train.y.numpy(), np.random.default_rng(0))[:count])
+        return replace(self, parts={**self.parts, "train": train[chosen]}, _ready={})
+
+    def to(self, device: torch.device | str) -> TensorDataset:
+        return self if str(device) == self.device else replace(self, device=str(device), _ready={})
+
+    def map(self, change: Callable[[Batch], Batch], name: str) -> TensorDataset:
+        sample = self.part("train")[:1].to("cpu")
+        inputs = {k: _shape(x, self.spec.inputs[k]) for k, x in change(sample).inputs.items()}
+        spec = replace(self.spec, inputs=inputs)
+        return replace(self, key=f"{self.key}-{name}", spec=spec, changes=(*self.changes, change), _ready={})
+
+    # ------------------------------------------------------------ of the first input and target
+
+    @property
+    def train(self) -> Batch:
+        return self.part("train")
+
+    @property
+    def val(self) -> Batch:
+        return self.part("val")
+
+    @property
+    def test(self) -> Batch:
+        return self.part("test")
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a sample of the first input, without the batch."""
+        return tuple(self.part("train").x.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        """The size of the first target."""
+        return self.spec.target.size
+
+    @property
+    def vocab(self) -> int | None:
+        """The number of tokens of the first input, None where it holds none."""
+        first = next(iter(self.spec.inputs.values()))
+        return first["tokens"] if isinstance(first, Mapping) else None
 
 
-def load(spec: str = "digits", *, seed: int = 0, limit: int | None = None, allow_code: bool = False) -> Data:
-    """The data set that `spec` names, split and normalised.
+def load(
+    spec: str = "digits", *, seed: int = 0, limit: int | None = None, allow_code: bool = False, kind: str | None = None,
+    task: str | None = None, target: str | None = None,
+) -> TensorDataset:  # fmt: skip
+    """Return the data set that `spec` names, split and normalized.
 
     Split: stratified 60/20/20; where the data bring a test set it is kept, and 10 % of the training samples, or 1,000
     where these are at most 20 %, are held out as `val`; a given `val` is kept. The training part is ordered so that
     every prefix of it is stratified as well.
 
     Args:
-        spec: what to read, see the module.
+        spec: what to read, see `nasforge.data.readers`.
         seed: of the split.
         limit: training samples to keep. `val` and `test` shrink in proportion, to 1,000 at the least; a test set that
             the data bring is never cut.
         allow_code: whether `module:function` may be imported and run.
+        kind: of the target where the task settles it: `value` or `labels`.
+        task: the name of the task that was asked for.
+        target: the column of a table, or the language, that is the target.
 
     Raises:
         UserError: nothing readable is there, or what is there cannot be trained on.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1 training sample, got {limit}")
-    raw = read(spec, allow_code)
-    classes = _count_classes(raw)
-    parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, where=raw.name)
-    tensors, mean, std = _normalize({k: x for k, (x, _) in parts.items()}, raw.per_column)
-    made = {k: Part(tensors[k], torch.from_numpy(y)) for k, (_, y) in parts.items()}
-    shape = tuple(made["train"].x.shape[1:])
-    return Data(raw.name, made["train"], made["val"], made["test"], classes, shape, raw.vocab, _key(parts, seed), mean, std)
+    raw = read(Source(spec, limit, seed, allow_code, task, target), kind)
+    sizes = {name: _size(raw, name) for name in raw.kinds}
+    stratified = raw.kinds[next(iter(raw.kinds))] == "label"
+    parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)
+    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()}, raw.per_column)
+    targets = {name: _target(parts["train"].targets[name], raw, name, sizes[name]) for name in raw.kinds}
+    made = {k: Batch(inputs[k], {n: torch.from_numpy(y) for n, y in part.targets.items()}) for k, part in parts.items()}
+    vocab = raw.vocab or {}
+    shapes = {k: _shape(x, {"tokens": vocab[k]} if k in vocab else None) for k, x in inputs["train"].items()}
+    return TensorDataset(raw.name, _key(parts, seed), DataSpec(shapes, targets, task or raw.task, raw.notes), made, mean, std)
 
 
-def _count_classes(raw: Raw) -> int:
-    """K = largest label + 1; labels of whole samples must leave no class of the training part empty."""
-    labels = [y for _, y in raw.parts.values()]
-    if raw.vocab is not None and labels[0].ndim == 2:
-        return raw.vocab
-    classes = 1 + max(int(y.max()) for y in labels)
+def _shape(x: Tensor, before: Any) -> Any:
+    """The shape of a sample as an architecture writes it; `before` has the vocabulary of tokens."""
+    if isinstance(before, Mapping):
+        return {"tokens": before["tokens"], "length": x.shape[1]}
+    return list(x.shape[1:])
+
+
+def _size(raw: Raw, name: str) -> int:
+    """The number of values, labels or classes of a target: of classes the largest + 1, none of which may be empty."""
+    kind, found = raw.kinds[name], [part.targets[name] for part in raw.parts.values()]
+    if kind in ("value", "labels"):
+        return int(found[0].shape[1])
+    if kind == "steps" and raw.vocab is not None:
+        return raw.vocab.get("target", next(iter(raw.vocab.values())))
+    classes = 1 + max(int(y.max()) for y in found)
     if classes < 2:
         raise UserError(f"{raw.name}: at least 2 classes are needed, got labels that are all {classes - 1}")
-    if labels[0].ndim == 1:
-        _check_counts(raw, classes)
+    if kind == "label":
+        _check_counts(raw, name, classes)
     return classes
 
 
-def _check_counts(raw: Raw, classes: int) -> None:
+def _check_counts(raw: Raw, name: str, classes: int) -> None:
     needed = {3: 1, 2: 2}.get(len(raw.parts), 5)  # the parts still to be cut out of `train` each need one
-    counts = np.bincount(raw.parts["train"][1], minlength=classes)
+    counts = np.bincount(raw.parts["train"].targets[name], minlength=classes)
     if counts.min() >= needed:
         return
     which = int(counts.argmin())
@@ -120,22 +186,48 @@ def _check_counts(raw: Raw, classes: int) -> None:
     raise UserError(
         f"{raw.name}: class {which}{label} must have at least {needed} training samples, got {int(counts.min())}; "
         f"add samples, drop the class, or number the classes 0 to {max(int((counts > 0).sum()) - 1, 1)} without gaps "
-        "(targets that are measurements, not classes, are not supported)"
+        "(for measurements to predict, add --task regression)"
     )
 
 
-def _normalize(arrays: dict[str, np.ndarray], per_column: bool) -> tuple[dict[str, Tensor], tuple[float, ...], tuple[float, ...]]:
-    """Bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are."""
-    tensors = {k: _as_tensor(x) for k, x in arrays.items()}
-    train = tensors["train"]
-    if not train.is_floating_point():
-        return tensors, (), ()
-    dims = [0] if per_column else [0, 2, 3] if train.ndim == 4 else [0, 1]
-    std, mean = torch.std_mean(train, dim=dims, correction=0, keepdim=True)
-    std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant
-    for x in tensors.values():
-        x.sub_(mean).div_(std)
-    return tensors, tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())
+def _target(train: np.ndarray, raw: Raw, name: str, size: int) -> Target:
+    """A target as its training part tells."""
+    kind = raw.kinds[name]
+    names = raw.labels if name == next(iter(raw.kinds)) else ()
+    if kind == "value":
+        std = train.std(0)
+        if not std.all():
+            raise UserError(f"{raw.name}: the target must differ between samples, got {train[0].tolist()} in all of the training part")
+        return Target(kind, size, names, len(train), mean=tuple(train.mean(0).tolist()), std=tuple(std.tolist()))
+    counts = train.sum(0) if kind == "labels" else np.bincount(train[train != IGNORE], minlength=size)
+    return Target(kind, size, names, len(train), tuple(int(n) for n in counts))
+
+
+def _normalize(
+    arrays: Mapping[str, Mapping[str, np.ndarray]], per_column: bool
+) -> tuple[dict[str, dict[str, Tensor]], tuple[float, ...], tuple[float, ...]]:
+    """Inputs by part: bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are.
+
+    Also mean and deviation of the first input. A number that is missing becomes the mean of its column.
+    """
+    tensors = {part: {k: _as_tensor(x) for k, x in inputs.items()} for part, inputs in arrays.items()}
+    statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+    for name, train in tensors["train"].items():
+        if not train.is_floating_point():
+            statistics.append(((), ()))
+            continue
+        dims = [0] if per_column else [0, 2, 3] if train.ndim == 4 else [0, 1]
+        std, mean = torch.std_mean(train, dim=dims, correction=0, keepdim=True)
+        if per_column and bool(train.isnan().any()):
+            mean = train.nanmean(dims, keepdim=True)
+            std = (train - mean).square().nanmean(dims, keepdim=True).sqrt()
+        std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant
+        for part in tensors.values():
+            part[name].sub_(mean).div_(std)
+            if per_column:
+                part[name].nan_to_num_(0.0)
+        statistics.append((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
+    return tensors, *statistics[0]
 
 
 def _as_tensor(x: np.ndarray) -> Tensor:
@@ -144,10 +236,10 @@ def _as_tensor(x: np.ndarray) -> Tensor:
     return torch.from_numpy(x.astype(np.float32, order="C")).mul_(1 / 255 if x.dtype == np.uint8 else 1)
 
 
-def _key(parts: dict[str, Arrays], seed: int) -> str:
+def _key(parts: Mapping[str, Arrays], seed: int) -> str:
     digest = hashlib.blake2b(f"split {seed}".encode(), digest_size=6)
-    for name in ("train", "val", "test"):
-        for array in parts[name]:
+    for name in PARTS:
+        for array in (*parts[name].inputs.values(), *parts[name].targets.values()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data if math.prod(array.shape) else b"")
     return digest.hexdigest()

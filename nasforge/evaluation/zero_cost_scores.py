@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from nasforge.train.scoring import training_loss
+from nasforge.data import Batch
+from nasforge.tasks import Task, forward
+from nasforge.train import Recipe
 
 JITTER = 1e-5  # keeps the logarithm of a determinant finite
+PLAIN = Recipe(aux_weight=0.0)  # a loss without smoothing and auxiliary heads
 
 
-def naswot(model: nn.Module, x: Tensor, y: Tensor) -> float:
+def naswot(model: nn.Module, batch: Batch, task: Task) -> float:
     """Log-determinant of how alike the samples' patterns of active units are. Source: Mellor et al. 2021, equation 2."""
-    size = len(x)
+    size = len(batch)
     kernel = torch.zeros(size, size, dtype=torch.float64)
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -30,7 +34,7 @@ def naswot(model: nn.Module, x: Tensor, y: Tensor) -> float:
     hooks = [m.register_forward_pre_hook(add) for m in model.modules() if _is_activation(m)]
     try:
         with torch.no_grad():
-            model(x)
+            forward(model, batch)
     finally:
         for hook in hooks:
             hook.remove()
@@ -54,7 +58,7 @@ def _is_activation(module: nn.Module) -> bool:
     )
 
 
-def synflow(model: nn.Module, x: Tensor, y: Tensor) -> float:
+def synflow(model: nn.Module, batch: Batch, task: Task) -> float:
     """Log10 of the sum of parameter times gradient, all of them made positive and the network fed with ones.
 
     Source: Tanaka et al. 2020, equation 2. Norms are passed over, as in Abdelfattah et al. 2021; the logarithm keeps deep networks finite.
@@ -69,12 +73,12 @@ def synflow(model: nn.Module, x: Tensor, y: Tensor) -> float:
     try:
         for m in norms:
             m.forward = _same  # type: ignore[method-assign]
-        probe = torch.ones_like(x[:1]).double() if x.is_floating_point() else x[:1]
-        grads = torch.autograd.grad(_logits(model(probe)).sum(), list(model.parameters()), allow_unused=True)
+        probe = batch[:1].with_inputs(lambda x: torch.ones_like(x).double() if x.is_floating_point() else x)
+        grads = torch.autograd.grad(task.logits(forward(model, probe)).sum(), list(model.parameters()), allow_unused=True)
         total = sum(float((p.detach() * g).abs().sum()) for p, g in zip(model.parameters(), grads, strict=True) if g is not None)
     finally:
-        for m, forward in zip(norms, forwards, strict=True):
-            m.forward = forward  # type: ignore[method-assign]
+        for m, own in zip(norms, forwards, strict=True):
+            m.forward = own  # type: ignore[method-assign]
         for p, sign in zip(model.parameters(), signs, strict=True):
             p.data.mul_(sign)
         model.to(dtype)
@@ -85,17 +89,19 @@ def _same(x: Tensor, *rest: object) -> Tensor:
     return x
 
 
-def grad_norm(model: nn.Module, x: Tensor, y: Tensor) -> float:
+def grad_norm(model: nn.Module, batch: Batch, task: Task) -> float:
     """Euclidean norm of the loss's gradient by the parameters. Source: Abdelfattah et al. 2021, section 3."""
-    return math.sqrt(sum(float(g.pow(2).sum()) for g in _gradients(model, x, y)))
+    return math.sqrt(sum(float(g.pow(2).sum()) for g in _gradients(model, batch, task)))
 
 
-def jacob_cov(model: nn.Module, x: Tensor, y: Tensor) -> float:
+def jacob_cov(model: nn.Module, batch: Batch, task: Task) -> float:
     """How uncorrelated the samples' gradients by the input are. Source: Mellor et al. 2020 (NAS without training, version 1), section 3."""
+    x = batch.x
     if not x.is_floating_point():
         return 0.0  # tokens have no gradient
     inputs = x.detach().clone().requires_grad_(True)
-    (jacobian,) = torch.autograd.grad(_logits(model(inputs)).sum(), inputs, allow_unused=True)
+    probe = replace(batch, inputs={**batch.inputs, next(iter(batch.inputs)): inputs})
+    (jacobian,) = torch.autograd.grad(task.logits(forward(model, probe)).sum(), inputs, allow_unused=True)
     if jacobian is None:  # nothing of the input arrives
         return -math.inf
     correlations = torch.corrcoef(jacobian.reshape(len(x), -1).double())
@@ -105,13 +111,13 @@ def jacob_cov(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return -float((values.clamp_min(JITTER).log() + 1 / values.clamp_min(JITTER)).sum())
 
 
-def zico(model: nn.Module, x: Tensor, y: Tensor) -> float:
+def zico(model: nn.Module, batch: Batch, task: Task) -> float:
     """Log of the sum of mean over deviation of absolute gradients of the two halves of the batch, by layer.
 
     Source: Li et al. 2023, equation 13.
     """
-    half = len(x) // 2
-    both = [_by_parameter(model, part_x, part_y) for part_x, part_y in ((x[:half], y[:half]), (x[half:], y[half:]))]
+    half = len(batch) // 2
+    both = [_by_parameter(model, part, task) for part in (batch[:half], batch[half:])]
     total = 0.0
     for name in both[0]:
         stack = torch.stack([b[name].abs().flatten() for b in both])
@@ -122,27 +128,23 @@ def zico(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return total
 
 
-def _by_parameter(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+def _by_parameter(model: nn.Module, batch: Batch, task: Task) -> dict[str, Tensor]:
     """Gradients of the weights of two or more dimensions."""
     named = [(n, p) for n, p in model.named_parameters() if p.ndim > 1]
-    grads = torch.autograd.grad(_loss(model, x, y), [p for _, p in named], allow_unused=True)
+    grads = torch.autograd.grad(_loss(model, batch, task), [p for _, p in named], allow_unused=True)
     return {n: g for (n, _), g in zip(named, grads, strict=True) if g is not None}
 
 
-def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> list[Tensor]:
-    grads = torch.autograd.grad(_loss(model, x, y), [p for p in model.parameters() if p.requires_grad], allow_unused=True)
+def _gradients(model: nn.Module, batch: Batch, task: Task) -> list[Tensor]:
+    grads = torch.autograd.grad(_loss(model, batch, task), [p for p in model.parameters() if p.requires_grad], allow_unused=True)
     return [g for g in grads if g is not None]
 
 
-def _loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return training_loss(model(x), y, None, 0.0, 0.0)
+def _loss(model: nn.Module, batch: Batch, task: Task) -> Tensor:
+    return task.loss(forward(model, batch), batch, PLAIN)
 
 
-def _logits(output: Tensor | tuple[Tensor, list[Tensor]]) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
-PROXIES: dict[str, Callable[[nn.Module, Tensor, Tensor], float]] = {
+SCORES: dict[str, Callable[[nn.Module, Batch, Task], float]] = {
     "naswot": naswot, "synflow": synflow, "grad_norm": grad_norm, "jacob_cov": jacob_cov, "zico": zico,
 }  # fmt: skip
 
@@ -150,13 +152,13 @@ PROXIES: dict[str, Callable[[nn.Module, Tensor, Tensor], float]] = {
 NONE = -1e9  # stands for a score that is no finite number: of a network whose output does not depend on its input, say
 
 
-def score(model: nn.Module, x: Tensor, y: Tensor, names: Iterable[str] = tuple(PROXIES)) -> dict[str, float]:
+def score(model: nn.Module, batch: Batch, task: Task, names: Iterable[str] = tuple(SCORES)) -> dict[str, float]:
     """Proxies of a model on one batch; it is in train mode meanwhile, and its running statistics are left as they were."""
     state = {k: v.clone() for k, v in model.state_dict().items()}
     model.train()
     out = {}
     for name in names:
-        value = PROXIES[name](model, x, y)
+        value = SCORES[name](model, batch, task)
         out[name] = value if math.isfinite(value) else NONE
         model.load_state_dict(state)
     return out

@@ -5,34 +5,25 @@ from __future__ import annotations
 import signal
 
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Result
-
-FULL_DISK = (
-    "No space left on device",
-    "File too large",
-    "quota exceeded",
-    "Disk quota",
-    "failed writing file",
-    "inline_container",
-)  # the last two: of torch.save
+from nasforge.evaluation.base import Result, Stop
 
 
 def death(code: int | None, memory: bool) -> Result:
-    """The result of a job whose process ended. memory: the system has just ended a process for want of memory."""
+    """Return the result of a job whose process ended. memory: the system has just ended a process for want of memory."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         if name == "SIGKILL" and memory:
-            return Result(error="the system ended the worker process: out of memory; use fewer --workers", stopped="out of memory")
-        return Result(error=f"the worker process was ended by {name}", lost=True)
-    return Result(error=f"the worker process ended with code {code}", lost=True)
+            return Result(error="the system ended the worker process: out of memory; use fewer --workers", stopped=Stop.OUT_OF_MEMORY)
+        return Result(error=f"the worker process was ended by {name}", stopped=Stop.LOST)
+    return Result(error=f"the worker process ended with code {code}", stopped=Stop.LOST)
 
 
 def hung(seconds: float) -> Result:
-    """The result of a job that told nothing for too long."""
-    return Result(error=f"the worker was silent for {seconds:.0f} s and was ended; a longer --silence allows more", lost=True)
+    """Return the result of a job that reported nothing for too long."""
+    return Result(error=f"the worker was silent for {seconds:.0f} s and was ended; a longer --silence allows more", stopped=Stop.LOST)
 
 
 def check_disk(number: int, result: Result) -> None:
-    """Raises UserError for a result that only says that the disk is full: no later job could do better."""
-    if result.error and any(words in result.error for words in FULL_DISK):
+    """Raise UserError for a result whose files could not be written: no later job could do better."""
+    if result.stopped is Stop.DISK_FULL:
         raise UserError(f"trial {number}: its files cannot be written ({result.error}); make room, then give the same command")

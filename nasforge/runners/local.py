@@ -16,18 +16,16 @@ from typing import Any
 import torch
 
 from nasforge.errors import UserError
-from nasforge.evaluation.base import EVALUATORS, Job, Result
+from nasforge.evaluation.base import Context, Decision, Job, Report, Result
+from nasforge.runners.base import Driver
 from nasforge.runners.failures import check_disk, death, hung
 from nasforge.runners.memory import free_bytes, kills_for_memory, predicted_bytes
-from nasforge.runners.worker import work
+from nasforge.runners.worker import started, work
 
+READY = "ready"
 SILENCE_S = 7200.0  # without an epoch, a worker is taken for hung
 START_S = 600.0  # that a worker may take to import torch on a machine that is busy
 MOST_FAILED_STARTS = 3  # in a row
-
-OnEpoch = Callable[[int, dict[str, float]], bool]
-OnEnd = Callable[[int, Result], None]
-NextJob = Callable[[], tuple[int, Job] | None]
 
 
 @dataclass
@@ -47,52 +45,53 @@ class _Worker:
 class LocalRunner:
     """N worker processes on this machine, `threads` torch threads each.
 
-    device: with `cuda` the workers are spread over the GPUs, so that small networks share one. memory_bytes: of all running jobs together,
-    by prediction; a job that would take more waits until others have ended. silence_s: a worker that tells nothing for longer is ended.
-    serve: what a worker process runs, in place of `serve_jobs`.
+    On the device `cuda` the workers are spread over the GPUs, so that small networks share one.
+
+    Args:
+        memory_bytes: of all running jobs together, by prediction; a job that would take more waits until others have ended.
+        silence_s: a worker that reports nothing for longer is ended.
+        serve: what a worker process runs, in place of `serve_jobs`.
     """
 
     def __init__(
-        self, workers: int = 1, threads: int | None = None, evaluator: str = "train", device: str = "cpu",
-        memory_bytes: float | None = None, silence_s: float = SILENCE_S, serve: Callable[..., None] | None = None,
+        self, context: Context, workers: int = 1, threads: int | None = None, memory_bytes: float | None = None,
+        silence_s: float = SILENCE_S, serve: Callable[..., None] | None = None,
     ) -> None:  # fmt: skip
+        if workers < 1:
+            raise UserError(f"--workers: must be at least 1, got {workers}")
         cores = os.cpu_count() or 1
-        self.evaluator, self.device, self.silence_s = evaluator, device, silence_s
+        self.context, self.silence_s = context, silence_s
         self.threads = threads or max(1, cores // workers if workers == 1 and cores > 8 else 1)
-        self.memory_bytes = free_bytes(device) if memory_bytes is None else memory_bytes
-        self._gpus = _gpus() if device == "cuda" else []
+        self.memory_bytes = free_bytes(context.device) if memory_bytes is None else memory_bytes
+        self._gpus = _gpus() if context.device == "cuda" else []
         self._failed_starts, self._serve = 0, serve or serve_jobs
         self._held: tuple[int, Job] | None = None  # waits for memory
         self._workers = [self._start(place) for place in range(workers)]
 
     def _start(self, place: int) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
         gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
-        process = context.Process(target=self._serve, args=(theirs, self.evaluator, self.threads, gpu), daemon=True)
+        process = spawn.Process(target=self._serve, args=(theirs, self.context, self.threads, gpu), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
 
-    def run(self, next_job: NextJob, on_epoch: OnEpoch, on_end: OnEnd) -> None:
-        """Work until `next_job` gives None and all jobs have ended; `on_epoch` true stops that job.
-
-        Raises UserError where workers cannot start, or where nothing can be written any more.
-        """
+    def run(self, driver: Driver) -> None:
         while True:
-            while self.free() and (job := self._held or next_job()) is not None:
+            while self.free() and (job := self._held or driver.next_job()) is not None:
                 self._held = None if self._fits(job[1]) else job
                 if self._held:
                     break
                 self.submit(*job)
             if not self.busy():
                 return
-            for number, kind, payload in self.events():
-                if kind == "epoch":
-                    self.answer(number, on_epoch(number, payload))
+            for number, event in self.events():
+                if isinstance(event, Report):
+                    self.answer(number, driver.on_report(number, event))
                 else:
-                    check_disk(number, payload)
-                    on_end(number, payload)
+                    check_disk(number, event)
+                    driver.on_end(number, event)
 
     def free(self) -> bool:
         return any(w.job is None for w in self._workers)
@@ -108,7 +107,7 @@ class LocalRunner:
         if len(self._workers) == 1:  # it is never beside another
             return 0.0
         try:
-            return predicted_bytes(job, self.memory_bytes / len(self._workers))
+            return predicted_bytes(job, self.context, self.memory_bytes / len(self._workers))
         except UserError:  # it cannot be built or has no recipe: its worker will say so
             return 0.0
 
@@ -130,49 +129,49 @@ class LocalRunner:
         self._workers[place].pipe.close()
         self._workers[place] = self._start(place)
 
-    def answer(self, number: int, stop: bool) -> None:
+    def answer(self, number: int, decision: Decision) -> None:
         for worker in self._workers:
             if worker.number == number:
                 worker.since = time.monotonic()
                 with contextlib.suppress(OSError):
-                    worker.pipe.send(stop)
+                    worker.pipe.send(decision)
 
-    def events(self, timeout_s: float = 0.5) -> Iterator[tuple[int, str, Any]]:
-        """(job, 'epoch', row) or (job, 'end', result), as they come; a worker that died or hangs ends its job with an error."""
+    def events(self, timeout_s: float = 0.5) -> Iterator[tuple[int, Report | Result]]:
+        """Yield (job, what its worker says), as it comes; a worker that died or hangs ends its job with an error."""
         ready = wait([w.pipe for w in self._workers if w.job is not None], timeout_s)
         for place, worker in enumerate(self._workers):
             if worker.number is None:
                 continue
-            number, told = worker.number, None
+            number, event = worker.number, None
             if worker.pipe in ready:
-                told = self._told(place, worker)
+                event = self._received(place, worker)
             elif time.monotonic() - worker.since > (limit := self.silence_s if worker.ready else max(self.silence_s, START_S)):
                 self._replace(place)
-                told = "end", hung(limit)
-            if told is not None:
-                if told[0] == "end":
-                    worker.number = worker.job = None
-                    worker.bytes = 0.0
-                yield number, *told
+                event = hung(limit)
+            if isinstance(event, Result):
+                worker.number = worker.job = None
+                worker.bytes = 0.0
+            if event is not None:
+                yield number, event
 
-    def _told(self, place: int, worker: _Worker) -> tuple[str, Any] | None:
+    def _received(self, place: int, worker: _Worker) -> Report | Result | None:
         """What a worker says, or what is said of one that died; None where there is nothing to pass on."""
         try:
-            kind, payload = worker.pipe.recv()
+            event = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join(5)
             return self._died(place, worker)
         worker.since = time.monotonic()
-        if kind == "ready":
-            worker.ready, self._failed_starts = True, 0
-            return None
-        return kind, payload
+        if isinstance(event, Report | Result):
+            return event
+        worker.ready, self._failed_starts = True, 0
+        return None
 
-    def _died(self, place: int, worker: _Worker) -> tuple[str, Any] | None:
+    def _died(self, place: int, worker: _Worker) -> Result | None:
         code, number, job = worker.process.exitcode, worker.number, worker.job
         self._replace(place)
         if worker.ready:
-            return "end", death(code, kills_for_memory() > worker.kills)
+            return death(code, kills_for_memory() > worker.kills)
         self._failed_starts += 1
         if self._failed_starts >= MOST_FAILED_STARTS:
             raise UserError(
@@ -199,20 +198,22 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
-def serve_jobs(pipe: Connection, evaluator: str, threads: int, gpu: str | None) -> None:
-    """The life of a worker: jobs in, epochs and results out, until the driver is gone."""
+def serve_jobs(pipe: Connection, context: Context, threads: int, gpu: str | None) -> None:
+    """Live as a worker: jobs come in, reports and results go out, until the driver is gone. The first word says that it is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     torch.set_num_threads(threads)
-    evaluate = EVALUATORS[evaluator]
 
-    def on_epoch(epoch: int, row: dict[str, float]) -> bool:
-        pipe.send(("epoch", {**row, "epoch": epoch}))
-        return bool(pipe.recv())
+    def on_report(report: Report) -> Decision:
+        pipe.send(report)
+        return pipe.recv()
 
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        pipe.send(("ready", None))
+        pipe.send(READY)
+        evaluator = None
         while True:
-            pipe.send(("end", work(evaluate, pipe.recv(), on_epoch)))
+            job = pipe.recv()
+            evaluator = evaluator or started(context)
+            pipe.send(work(evaluator, job, on_report))
     sys.exit(0)

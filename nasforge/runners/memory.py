@@ -6,8 +6,10 @@ from pathlib import Path
 
 import torch
 
-from nasforge.evaluation.base import Job, data_of, recipe_of
+from nasforge.evaluation.base import Context, Job
+from nasforge.evaluation.train import recipe_of
 from nasforge.networks.cost import count
+from nasforge.tasks import task_of
 
 COPIES_OF_WEIGHTS = 5  # themselves, gradients, two moments of the optimizer, an average
 BYTES_PER_MAC = 16  # more than what is kept for the backward pass by any layer that multiplies: a bound that costs nothing
@@ -15,10 +17,11 @@ SHARE = 0.9  # of what is free
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def predicted_bytes(job: Job, enough: float = 0.0) -> float:
-    """Bytes that a training needs beside what its process needs anyway; at most `enough` where a rough bound shows that at once."""
+def predicted_bytes(job: Job, context: Context, enough: float = 0.0) -> float:
+    """Return the bytes that a training needs beside what its process needs anyway; at most `enough` where a rough bound shows it."""
     cost = count(job.arch)
-    batch = recipe_of(job, data_of(job.data)).batch_size
+    data = context.load()
+    batch = recipe_of(job, data, task_of(data.spec)).batch_size
     weights = COPIES_OF_WEIGHTS * cost.weight_bytes
     rough = weights + BYTES_PER_MAC * cost.macs * batch
     return min(rough, enough) if rough <= enough else float(weights + cost.activation_bytes * batch)

@@ -4,8 +4,8 @@ Plain actors, not Ray Tune: in a search Optuna owns the trials, decides what is 
 the placing of processes would be left, and that is Ray's core. What Tune would add (its own trial table, snapshots on disk, a fresh set
 of actors for each of search, control and finals, its own handling of Ctrl-C) would have to be kept in step with the study.
 
-The driver asks an actor for one event after the other: `begin(job)` answers with the first epoch, `go_on(stop)` with the next one or the
-result. So epochs are judged by the driver, which alone sees all trials, and a lost actor or node is an error of that one call.
+The driver asks an actor for one event after the other: `begin(job)` answers with the first report, `resume(decision)` with the next one
+or the result. So epochs are judged by the driver, which alone sees all trials, and a lost actor or node is an error of that one call.
 
 Nodes that join need the same nasforge and torch. The data set is put into the object store once. Weights travel as bytes; a checkpoint is
 kept where the node sees the run folder of the driver, and left out elsewhere.
@@ -21,18 +21,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
+from nasforge.data import Dataset
 from nasforge.errors import UserError
-from nasforge.evaluation.base import EVALUATORS, Data, DataSpec, Job, Result, Shipped, data_of
+from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop
+from nasforge.runners.base import Driver
 from nasforge.runners.failures import check_disk, hung
-from nasforge.runners.local import SILENCE_S, NextJob, OnEnd, OnEpoch
-from nasforge.runners.worker import work
+from nasforge.runners.local import SILENCE_S
+from nasforge.runners.worker import started, work
 
 CONNECT_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 600.0  # an autoscaling cluster may need minutes for its first node
@@ -51,7 +53,7 @@ class _Worker:
 
 
 class RayRunner:
-    """`workers` actors with `threads` CPUs (and `gpus` GPUs) each; the interface of `LocalRunner`.
+    """`workers` actors with `threads` CPUs (and `gpus` GPUs) each.
 
     address: `local` starts a cluster on this machine and ends it with the runner; otherwise HOST:PORT, ray://HOST:PORT or auto. In a
     process that has joined a cluster already, that one is used and stays.
@@ -59,45 +61,44 @@ class RayRunner:
     """
 
     def __init__(
-        self, address: str, workers: int = 1, threads: int | None = None, evaluator: str = "train", gpus: float = 0.0,
-        silence_s: float = SILENCE_S, data: DataSpec | None = None,
+        self, context: Context, address: str = "local", workers: int = 1, threads: int | None = None, gpus: float = 0.0,
+        silence_s: float = SILENCE_S,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise UserError(f"--workers: must be at least 1, got {workers}")
-        self.threads, self.evaluator, self.gpus, self.silence_s = threads or 1, evaluator, gpus, silence_s
+        self.context, self.threads, self.gpus, self.silence_s = replace(context, dataset=None), threads or 1, gpus, silence_s
         self._ray = _import_ray()
         self._owner = not self._ray.is_initialized()
         if self._owner:
             _connect(self._ray, address, workers * self.threads)
-        self._data = None if data is None else self._ray.put(data_of(data))  # once, whatever the number of workers and trials
+        self._data = self._ray.put(context.load())  # once, whatever the number of workers and trials
         self._make = self._ray.remote(num_cpus=self.threads, num_gpus=gpus, max_restarts=0)(_Actor)
         self._failed_starts, self._waiting_since = 0, time.monotonic()
         self._workers = [self._start() for _ in range(workers)]
 
     def _start(self) -> _Worker:
-        actor = self._make.remote(self.evaluator, self.threads, self._data)
+        actor = self._make.remote(self.context, self.threads, self._data)
         return _Worker(actor, actor.ready.remote())
 
-    def run(self, next_job: NextJob, on_epoch: OnEpoch, on_end: OnEnd) -> None:
-        """Work until `next_job` gives None and all jobs have ended; `on_epoch` true stops that job."""
+    def run(self, driver: Driver) -> None:
         self._waiting_since = time.monotonic()
-        while self._hand_out(next_job) or any(w.job for w in self._workers):
+        while self._hand_out(driver) or any(w.job for w in self._workers):
             for place, worker in self._answered():
                 try:
-                    kind, payload = self._ray.get(worker.call)
+                    event = self._ray.get(worker.call)
                 except self._ray.exceptions.RayError as error:
-                    self._replace(place, error, on_end)
+                    self._replace(place, error, driver)
                     continue
-                self._take(worker, kind, payload, on_epoch, on_end)
+                self._take(worker, event, driver)
             for place, worker in enumerate(self._workers):
                 if worker.job and time.monotonic() - worker.since > self.silence_s:
-                    self._replace(place, TimeoutError(hung(self.silence_s).error), on_end)
+                    self._replace(place, TimeoutError(hung(self.silence_s).error), driver)
 
-    def _hand_out(self, next_job: NextJob) -> bool:
+    def _hand_out(self, driver: Driver) -> bool:
         """Give every idle worker a job; false where there are no more."""
         for worker in self._workers:
             if worker.call is None:
-                worker.job = next_job()
+                worker.job = driver.next_job()
                 if worker.job is None:
                     return False
                 worker.call, worker.since = worker.actor.begin.remote(_portable(worker.job[1])), time.monotonic()
@@ -113,21 +114,22 @@ class RayRunner:
             if worker.call in done:
                 yield place, worker
 
-    def _take(self, worker: _Worker, kind: str, payload: Any, on_epoch: OnEpoch, on_end: OnEnd) -> None:
+    def _take(self, worker: _Worker, event: Any, driver: Driver) -> None:
         if worker.job is None:  # it has just started
             worker.call, self._failed_starts = None, 0
-        elif kind == "epoch":
-            worker.call, worker.since = worker.actor.go_on.remote(on_epoch(worker.job[0], payload)), time.monotonic()
+        elif isinstance(event, Report):
+            decision = driver.on_report(worker.job[0], event)
+            worker.call, worker.since = worker.actor.resume.remote(decision), time.monotonic()
         else:
             (number, job), worker.job, worker.call = worker.job, None, None
-            result, weights = payload
+            result, weights = event
             if weights is not None and job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 Path(job.weights).write_bytes(weights)
             check_disk(number, result)
-            on_end(number, result)
+            driver.on_end(number, result)
 
-    def _replace(self, place: int, error: Exception, on_end: OnEnd) -> None:
+    def _replace(self, place: int, error: Exception, driver: Driver) -> None:
         """A new worker for one that was lost; its job ends with an error. Raises UserError where workers cannot start at all."""
         lost = self._workers[place]
         if lost.job is None:
@@ -139,7 +141,7 @@ class RayRunner:
             self._ray.kill(lost.actor)  # a node that is only cut off must not go on with it
         self._workers[place] = self._start()
         if lost.job is not None:
-            on_end(lost.job[0], Result(error=f"the Ray worker was lost: {_reason(error)}", lost=True))
+            driver.on_end(lost.job[0], Result(error=f"the Ray worker was lost: {_reason(error)}", stopped=Stop.LOST))
 
     def _check_patience(self) -> None:
         waited = time.monotonic() - self._waiting_since
@@ -164,22 +166,22 @@ class RayRunner:
 class _Actor:
     """Evaluates one job at a time in a thread of its own and hands out its events one by one."""
 
-    def __init__(self, evaluator: str, threads: int, data: Data | None = None) -> None:
-        self.evaluate, self.threads, self.data = EVALUATORS[evaluator], threads, data
-        self.events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self.answers: SimpleQueue[bool] = SimpleQueue()
+    def __init__(self, context: Context, threads: int, data: Dataset) -> None:
+        self.evaluator, self.threads = started(context.with_data(data)), threads
+        self.events: SimpleQueue[Any] = SimpleQueue()
+        self.answers: SimpleQueue[Decision] = SimpleQueue()
 
-    def ready(self) -> tuple[str, Any]:
-        return "ready", None
+    def ready(self) -> str:
+        return "ready"
 
-    def begin(self, job: Job) -> tuple[str, Any]:
-        """The first event of a job: ('epoch', row) or ('end', (result, bytes of the weights or None))."""
+    def begin(self, job: Job) -> Any:
+        """Return the first event of a job: a report, or at its end the result and the bytes of the weights or None."""
         threading.Thread(target=self._work, args=(job,), daemon=True).start()
         return self.events.get()
 
-    def go_on(self, stop: bool) -> tuple[str, Any]:
-        """The next event, after the verdict on the epoch before."""
-        self.answers.put(stop)
+    def resume(self, decision: Decision) -> Any:
+        """Return the next event, after the decision on the report before."""
+        self.answers.put(decision)
         return self.events.get()
 
     def _work(self, job: Job) -> None:
@@ -187,13 +189,12 @@ class _Actor:
         with tempfile.TemporaryDirectory(prefix="nasforge-") as scratch:
             weights = Path(scratch) / "weights"
             shared = job.checkpoint is not None and Path(job.checkpoint).parent.parent.is_dir()
-            data = job.data if self.data is None else Shipped(**asdict(job.data), data=self.data)
-            here = replace(job, data=data, weights=str(weights) if job.weights else None, checkpoint=job.checkpoint if shared else None)
-            result = work(self.evaluate, here, self._on_epoch)
-            self.events.put(("end", (result, weights.read_bytes() if weights.exists() else None)))
+            here = replace(job, weights=str(weights) if job.weights else None, checkpoint=job.checkpoint if shared else None)
+            result = work(self.evaluator, here, self._on_report)
+            self.events.put((result, weights.read_bytes() if weights.exists() else None))
 
-    def _on_epoch(self, epoch: int, row: dict[str, float]) -> bool:
-        self.events.put(("epoch", {**row, "epoch": epoch}))
+    def _on_report(self, report: Report) -> Decision:
+        self.events.put(report)
         return self.answers.get()
 
 
@@ -240,8 +241,7 @@ def _check_reachable(address: str) -> None:
 
 def _portable(job: Job) -> Job:
     """The job with paths that do not depend on the folder a worker stands in."""
-    data = replace(job.data, spec=_absolute(job.data.spec)) if Path(job.data.spec).exists() else job.data
-    return replace(job, data=data, weights=_absolute(job.weights), checkpoint=_absolute(job.checkpoint))
+    return replace(job, weights=_absolute(job.weights), checkpoint=_absolute(job.checkpoint))
 
 
 def _absolute(path: Any) -> Any:

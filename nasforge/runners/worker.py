@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, OnEpoch, Result
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Evaluator, Job, OnReport, Result, note
+from nasforge.objectives.metrics import Metric
+from nasforge.tasks import Task
 from nasforge.train.checkpoint import read_checkpoint
 
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "MemoryError", "bad_alloc")
+
+class Unprepared:
+    """Stands for an evaluator that could not be prepared: every job ends with the reason."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def metrics(self, task: Task) -> tuple[Metric, ...]:
+        return ()
+
+    def prepare(self, context: Context) -> None:
+        pass
+
+    def evaluate(self, job: Job, on_report: OnReport) -> Result:
+        raise self.error
 
 
-def work(evaluate: Callable[[Job, OnEpoch], Result], job: Job, on_epoch: OnEpoch) -> Result:
-    """The result of a job; every failure is one too, and says what it was. A checkpoint that cannot be read is set aside."""
+def started(context: Context) -> Evaluator:
+    """Return the evaluator of a run, ready for jobs; where that fails, one whose results say why."""
+    try:
+        return prepared(context)
+    except Exception as error:
+        return Unprepared(error)
+
+
+def work(evaluator: Evaluator, job: Job, on_report: OnReport) -> Result:
+    """Return the result of a job; every failure is one too, and says what it was. A checkpoint that cannot be read is set aside."""
     if job.checkpoint is not None:
         _set_aside(Path(job.checkpoint))
     try:
-        result = evaluate(job, on_epoch)
+        return evaluator.evaluate(job, on_report)
     except (EOFError, BrokenPipeError, ConnectionError):  # the driver is gone
         raise
-    except Exception as error:  # the worker goes on; the trial is told what happened
-        result = Result(error=f"{type(error).__name__}: {error}")
-    if result.error and any(words in result.error for words in NO_MEMORY):
-        result.stopped = "out of memory"
-    return result
+    except Exception as error:  # the worker lives on; the trial gets what happened
+        result = Result()
+        note(result, error)
+        return result
 
 
 def _set_aside(checkpoint: Path) -> None:

@@ -28,7 +28,7 @@ class Point:
     params: int
     macs: int
     cost: float
-    accuracy: float = 0.0
+    score: float = 0.0
     loss: float = float("inf")
 
 
@@ -71,11 +71,11 @@ def candidates(
 
 
 def search_grid(points: Sequence[Point], judge: Callable[[Arch, int], tuple[float, float]], seeds: Sequence[int] = (0,)) -> Point:
-    """The point with the best mean accuracy over the seeds, of equally good ones that of lower loss; each point is told its own.
+    """Return the point with the best mean score over the seeds, of equally good ones that of lower loss; each point is told its own.
 
-    judge: (validation accuracy, validation loss) of an architecture trained with a seed.
+    judge: (validation score, the larger the better, and validation loss) of an architecture trained with a seed.
     """
     for point in points:
         scores = [judge(point.arch, seed) for seed in seeds]
-        point.accuracy, point.loss = (mean(values) for values in zip(*scores, strict=True))
-    return min(points, key=lambda p: (-p.accuracy, p.loss))
+        point.score, point.loss = (mean(values) for values in zip(*scores, strict=True))
+    return min(points, key=lambda p: (-p.score, p.loss))

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Recipe, Result, data_of, recipe_of
+from nasforge.evaluation.base import Job, Report, Result, Stop
+from nasforge.evaluation.train import recipe_of
 from nasforge.latency import check_conditions, read_profile
-from nasforge.objectives.objective import epoch_losses, with_limits
+from nasforge.objectives.objective import epoch_losses, validation, with_limits
+from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import HERE, Candidate, Predict, Screen
-from nasforge.search.timing import Clock
+from nasforge.search.study import waiting
 from nasforge.spaces.space import Space
-from nasforge.storage.drivers import Drivers
+from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import ordinal
-from nasforge.strategies.schedulers import FIDELITIES, PRUNERS, pauses, promotable, share
+from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
+from nasforge.train import Recipe
 
 MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 OTHERS_S = 0.5  # between two looks at what other drivers do
 MOST_LOST = 2  # times that a trial is taken again after its worker died
-Show = Callable[[Status], None]
 
 
 @dataclass
@@ -39,7 +39,6 @@ class Work:
     recipe: Recipe  # in full fidelity
     steps: Sequence[int]  # the epochs at its rungs
     curve: list[dict[str, float]] = field(default_factory=list)
-    pausing: bool = False
     lost: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -49,23 +48,23 @@ class Work:
         return int(self.candidate.trial.user_attrs.get("first", self.candidate.trial.number))
 
 
-class Trials:
-    """Hands jobs to a runner and takes its results; everything that must survive is in the study at once."""
+class TrialDriver:
+    """The trials of one study: hands jobs to a runner and takes its results; everything that must survive is in the study at once."""
 
-    def __init__(self, plan: Plan, run: Path, ledger: Ledger, clock: Clock, show: Show, phase: str, drivers: Drivers) -> None:
-        self.plan, self.run, self.ledger, self.clock, self.phase, self.drivers = plan, run, ledger, clock, phase, drivers
-        self.screen = Screen(Space(plan.space), ledger, run, lambda trial, key: drivers.claim(trial, key, plan.trials), predictors(plan))
-        self.pruner = PRUNERS[plan.pruner]
+    def __init__(self, run: RunContext, ledger: Ledger, phase: str) -> None:
+        self.run, self.plan, self.ledger, self.phase, self.drivers = run, run.plan, ledger, phase, run.drivers
+        claim = lambda trial, key: self.drivers.claim(trial, key, self.plan.trials)  # noqa: E731
+        self.screen = Screen(Space(self.plan.space), ledger, run.folder, claim, predictors(self.plan))
+        self.scheduler = SCHEDULERS[self.plan.scheduler]
+        self.judged = with_limits(self.plan.objectives, self.plan.limits)
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
         self.again: dict[int, Work] = {}  # their worker died
-        waiting = ledger.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        self.left = sum("curve" in trial.user_attrs for trial in waiting)
+        self.left = sum("curve" in trial.user_attrs for trial in waiting(ledger.study))
         self.exhausted = False
         self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
-        self._show = show
 
     # ------------------------------------------------------------ what is next
 
@@ -109,13 +108,13 @@ class Trials:
                 self.exhausted = not self.screen.enough
                 break
             try:
-                recipe = recipe_of(self._job(candidate), data_of(self.plan.data))
+                recipe = recipe_of(self._job(candidate), self.run.data, self.run.task)
             except UserError as error:  # a recipe that the space opens may be wrong at some values
                 self.screen.running.pop(candidate.key, None)
-                record = TrialRecord(candidate.trial.number, "failed", candidate.key, candidate.metrics, message=str(error))
+                record = TrialRecord(candidate.trial.number, TrialKind.FAILED, candidate.key, candidate.metrics, message=str(error))
                 self.ledger.close(candidate.trial, record)
                 continue
-            if self.pruner.brackets is not None and "first" not in candidate.trial.user_attrs:
+            if self.scheduler.pauses and "first" not in candidate.trial.user_attrs:
                 trials = self.ledger.study.get_trials(deepcopy=False)
                 candidate.trial.set_user_attr("first", ordinal(trials, candidate.trial.number))
             steps = [] if candidate.baseline else FIDELITIES[self.plan.fidelity](recipe.epochs)
@@ -145,17 +144,15 @@ class Trials:
             return None
         works = {**self.running, **self.paused, **self.again}
         curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
-        brackets = self._brackets(next(iter(self.paused.values())))
-        found = promotable(curves, {w.place: w.steps for w in self.paused.values()}, brackets, drain)
+        found = self.scheduler.promote(curves, [self._in_training(w) for w in self.paused.values()], drain)
         return next((n for n, w in self.paused.items() if w.place == found), None)
 
-    def _brackets(self, work: Work) -> int:
-        return 1 if self.pruner.brackets is None else self.pruner.brackets(len(work.steps))
+    def _in_training(self, work: Work) -> InTraining:
+        return InTraining(work.place, self._losses(work), work.steps, work.recipe.epochs)
 
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
-        work.pausing = False
-        self.clock.started(number)
+        self.run.timing.started(number)
         return number, self._job(work.candidate, self._fidelity(work))
 
     def _fidelity(self, work: Work) -> dict[str, float]:
@@ -169,10 +166,9 @@ class Trials:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
-            candidate.arch, self.plan.data, self.plan.seed, recipe={**self.plan.recipe, **(fidelity or {})},
-            device=self.plan.device, latency=latency,
+            candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **(fidelity or {})}, latency=latency,
             latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
-            choices=dict(candidate.trial.params), table=self.plan.table, **self._family(candidate),
+            choices=dict(candidate.trial.params), **self._family(candidate),
         )  # fmt: skip
 
     def _family(self, candidate: Candidate) -> dict[str, Any]:
@@ -181,41 +177,38 @@ class Trials:
             return {}
         own, best, parent = dict(candidate.trial.params), 0, None
         for record in self.ledger.records.values():
-            alike = sum(record.choices.get(k) == v for k, v in own.items()) if record.kind in ("finished", "pruned") else 0
+            alike = sum(record.choices.get(k) == v for k, v in own.items()) if record.kind in (TrialKind.FINISHED, TrialKind.PRUNED) else 0
             if alike > best:
                 best, parent = alike, record.key
         out = {"weights": str(self._weights(candidate.key))}
         return out if parent is None else {**out, "parent": str(self._weights(parent))}
 
     def _weights(self, key: str) -> Path:
-        return self.run / "weights" / f"{self.phase}-{key}.safetensors"
+        return self.run.folder / "weights" / f"{self.phase}-{key}.safetensors"
 
     def _checkpoint(self, candidate: Candidate) -> Path:
-        return self.run / "checkpoints" / f"{self.phase}-{candidate.key}.pt"
+        return self.run.folder / "checkpoints" / f"{self.phase}-{candidate.key}.pt"
 
-    # ------------------------------------------------------------ what is told of it
+    # ------------------------------------------------------------ what comes of it
 
-    def on_epoch(self, number: int, row: dict[str, float]) -> bool:
-        """Whether the training stops after this epoch, for good or for now."""
+    def on_report(self, number: int, report: Report) -> Decision:
+        """Return how a training goes on after an epoch."""
         work = self.running[number]
-        if row["epoch"] <= len(work.curve):  # told again after a restart from a checkpoint
-            return False
-        work.curve.append(row)
+        if report.epoch <= len(work.curve):  # reported again after a restart from a checkpoint
+            return Decision.CONTINUE
+        work.curve.append({**report.row, "epoch": report.epoch})
         if work.candidate.baseline:
-            return False
-        if self.pruner.brackets is not None:
-            work.pausing = pauses(work.place, len(work.curve), work.steps, self._brackets(work))
-            return work.pausing
-        return self.pruner.stop(list(self.ledger.curves().values()), self._losses(work), work.recipe.epochs)
+            return Decision.CONTINUE
+        return self.scheduler.on_report(self.ledger.curves(), self._in_training(work))
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
         work = self.running.pop(number)
-        self._tell_clock(number, work, result)
-        if result.lost and work.lost < MOST_LOST:
+        self._add_seconds(number, work, result)
+        if result.stopped is Stop.LOST and work.lost < MOST_LOST:
             work.lost += 1
             self.again[number] = work
-        elif work.pausing and result.stopped == "pruned":
+        elif result.stopped is Stop.PAUSED:
             work.candidate.trial.set_user_attr("curve", work.curve)
             work.candidate.metrics.update(result.metrics)
             self.paused[number] = work
@@ -223,19 +216,19 @@ class Trials:
             self._end(number, work, result)
         self.show()
 
-    def _tell_clock(self, number: int, work: Work, result: Result) -> None:
-        """The seconds of this part of the training: a result counts those before a pause too."""
+    def _add_seconds(self, number: int, work: Work, result: Result) -> None:
+        """Add the seconds of this part of the training: a result counts those before a pause too."""
         spent = {k: v - (work.seconds.get(k, 0.0) if k == "training" else 0.0) for k, v in result.seconds.items()}
-        self.clock.ended(number, spent)
+        self.run.timing.ended(number, spent)
         work.seconds |= result.seconds
-        self.ledger.study.set_user_attr("seconds", self.clock.totals())
+        self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
 
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
-        self.slow = self.slow + 1 if result.stopped == "too slow" else 0
+        self.slow = self.slow + 1 if result.stopped is Stop.TOO_SLOW else 0
         self.screen.note(result.metrics, candidate.arch)
-        if result.stopped == "out of memory":
+        if result.stopped is Stop.OUT_OF_MEMORY:
             result.metrics["out_of_memory"] = 1.0
         record = TrialRecord(
             number, _kind(result), candidate.key, {**candidate.metrics, **result.metrics}, result.curve or work.curve,
@@ -248,22 +241,19 @@ class Trials:
     def _close_paused(self) -> None:
         """End the trials that were never promoted."""
         for number, work in sorted(self.paused.items()):
-            row = work.curve[-1]
-            metrics = {"loss" if k == "val_loss" else k: row[k] for k in ("accuracy", "val_loss", "miou") if k in row}
-            self._end(number, work, Result(metrics, curve=work.curve, stopped="pruned"))
+            self._end(number, work, Result(validation(work.curve[-1]), curve=work.curve, stopped=Stop.PRUNED))
         self.paused.clear()
 
     def interrupt(self) -> None:
         """Write down that the open trials were cut off; they are asked again when the run goes on."""
         for number, work in {**self.paused, **self.running, **self.again}.items():  # a running one is judged among the paused
             ask_again(self.ledger.study, self.ledger.study.get_trials(deepcopy=False)[number])
-            self.ledger.close(work.candidate.trial, TrialRecord(number, "interrupted", work.candidate.key))
+            self.ledger.close(work.candidate.trial, TrialRecord(number, TrialKind.INTERRUPTED, work.candidate.key))
 
     # ------------------------------------------------------------ the state in numbers
 
     def _losses(self, work: Work) -> list[tuple[float, ...]]:
-        wanted = with_limits(self.plan.objectives, self.plan.limits)
-        return [epoch_losses(row, work.candidate.metrics, wanted) for row in work.curve]
+        return [epoch_losses(row, work.candidate.metrics, self.judged) for row in work.curve]
 
     def _done(self) -> int:
         return self.ledger.count(*COUNTED)
@@ -272,7 +262,7 @@ class Trials:
         done = self._done()
         spent = time.monotonic() - self.began
         left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
-        self._show(Status.of(self.phase, self.ledger, self.plan, left, force))
+        self.run.show(Status.of(self.phase, self.ledger, self.plan, left, force))
 
 
 def predictors(plan: Plan) -> dict[str, Predict]:
@@ -294,9 +284,9 @@ def ask_again(study: Any, trial: Any) -> None:
         study.enqueue_trial(choices, user_attrs=dict(kept))
 
 
-def _kind(result: Result) -> str:
-    if result.stopped in ("too slow", "out of memory"):
-        return "infeasible"
+def _kind(result: Result) -> TrialKind:
+    if result.stopped in (Stop.TOO_SLOW, Stop.OUT_OF_MEMORY):
+        return TrialKind.INFEASIBLE
     if result.error:
-        return "failed"
-    return "pruned" if result.stopped == "pruned" else "finished"
+        return TrialKind.FAILED
+    return TrialKind.PRUNED if result.stopped is Stop.PRUNED else TrialKind.FINISHED

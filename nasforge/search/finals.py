@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasforge.evaluation.base import Job, Result
+from nasforge.evaluation.base import Decision, Job, Report, Result
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import losses, scaled
 from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
-from nasforge.search.plan import Plan
+from nasforge.search.context import RunContext
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
-from nasforge.search.timing import Clock
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import write
 from nasforge.spaces.space import Space
+from nasforge.strategies.base import TrialKind
 
 
 @dataclass
@@ -41,14 +41,11 @@ class Entrant:
 
 
 class Finals:
-    """The finals of a search. `summary()` runs what is missing and gives the object that `--json` prints."""
+    """The finals of a search. `summary()` runs what is missing and returns the object that `--json` prints."""
 
-    def __init__(
-        self, plan: Plan, run: Path, ledger: Ledger, control: Ledger | None, runner: Any, clock: Clock, show: Callable[[Status], None]
-    ) -> None:
-        self.plan, self.run, self.ledger, self.control = plan, run, ledger, control
-        self.runner, self.clock, self.show = runner, clock, show
-        self.space = Space(plan.space)
+    def __init__(self, run: RunContext, ledger: Ledger, control: Ledger | None) -> None:
+        self.run, self.plan, self.ledger, self.control = run, run.plan, ledger, control
+        self.space = Space(run.plan.space)
 
     # ------------------------------------------------------------ who takes part
 
@@ -58,7 +55,7 @@ class Finals:
         if self.control is not None:
             out += [self._entrant(f"control{i + 1}", "control", r) for i, r in enumerate(self._chosen(self.control, self.plan.finalists))]
         for name, arch in self.plan.baselines.items():
-            seen = next((r for r in self.ledger.records.values() if r.baseline == name and r.kind == "finished"), None)
+            seen = next((r for r in self.ledger.records.values() if r.baseline == name and r.kind == TrialKind.FINISHED), None)
             out.append(
                 Entrant(
                     name, "baseline", arch, arch_key(arch), costs(count(arch)), seen.choices if seen else {}, seen.metrics if seen else {}
@@ -105,43 +102,23 @@ class Finals:
         for entrant in entrants:
             entrant.arch = forms[entrant.key]
         wanted = {(e.key, seed): e for e in entrants for seed in range(self.plan.final_seeds)}
-        todo = [pair for pair in wanted if _name(*pair) not in stored]
-        jobs: Iterator[tuple[int, tuple[str, int]]] = iter(enumerate(todo))
-        done = len(wanted) - len(todo)
-
-        def next_job() -> tuple[int, Job] | None:
-            number, pair = next(jobs, (-1, ("", 0)))
-            if number < 0:
-                return None
-            self.clock.started(("final", number))
-            return number, self._job(wanted[pair], pair[1])
-
-        def on_end(number: int, result: Result) -> None:
-            nonlocal done
-            done += 1
-            self.clock.ended(("final", number), result.seconds)
-            name = _name(*todo[number])
-            stored[name] = {**asdict(result), "settings": settings, "arch": wanted[todo[number]].arch}
-            study.set_user_attr(name, stored[name])
-            study.set_user_attr("seconds", self.clock.totals())
-            self.show(Status("finals", done, len(wanted), last=done == len(wanted)))
-
-        self.runner.run(next_job, lambda number, row: False, on_end)
+        self.run.runner.run(FinalsDriver(self, wanted, stored, settings))
         for entrant in entrants:
             for seed in range(self.plan.final_seeds):
                 entrant.results[seed] = stored[_name(entrant.key, seed)]
 
-    def _job(self, entrant: Entrant, seed: int) -> Job:
+    def job(self, entrant: Entrant, seed: int) -> Job:
+        """Return the final training of a network with a seed."""
         plan, key = self.plan, entrant.key
         return Job(
-            entrant.arch, plan.data, seed, full=True, test=True, recipe=plan.final_recipe, device=plan.device,
+            entrant.arch, seed, full=True, test=True, recipe={**plan.final_recipe, **self.run.monitor},
             latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
-            weights=str(self._weights(key, seed)), checkpoint=str(self.run / "checkpoints" / f"{key}-{seed}.pt"),
-            choices=entrant.choices, table=plan.table,
+            weights=str(self._weights(key, seed)), checkpoint=str(self.run.folder / "checkpoints" / f"{key}-{seed}.pt"),
+            choices=entrant.choices,
         )  # fmt: skip
 
     def _weights(self, key: str, seed: int) -> Path:
-        return self.run / "weights" / f"{key}-{seed}.safetensors"
+        return self.run.folder / "weights" / f"{key}-{seed}.safetensors"
 
     # ------------------------------------------------------------ what came of it
 
@@ -154,10 +131,10 @@ class Finals:
         finalists = [r for r in rows if r["role"] == "finalist"]
         control = [r for r in rows if r["role"] == "control"]
         return {
-            "run": str(self.run),
+            "run": str(self.run.folder),
             "asked": self.plan.trials,
-            **{kind: self.ledger.count(kind) for kind in ("finished", "pruned", "failed", "infeasible", "interrupted")},
-            "duplicates": self.ledger.count("duplicate"),
+            **{str(kind): self.ledger.count(kind) for kind in (*COUNTED, TrialKind.INFEASIBLE, TrialKind.INTERRUPTED)},
+            "duplicates": self.ledger.count(TrialKind.DUPLICATE),
             "exhausted": sum(self.ledger.count(kind) for kind in COUNTED) < self.plan.trials,
             "settings": self.plan.final_settings(),
             "objectives": [str(o) for o in self.plan.objectives],
@@ -168,14 +145,15 @@ class Finals:
             "control_finalists": control,
             "baselines": [r for r in rows if r["role"] == "baseline"],
             "hypervolume": self._hypervolumes(),
-            "seconds": self.clock.totals(),
+            "seconds": self.run.timing.totals(),
         }
 
     def _row(self, entrant: Entrant) -> dict[str, Any]:
-        main = "miou" if any("miou" in o.reads for o in self.plan.objectives) else "accuracy"
+        main = self.run.metric.name
         results = [r for r in entrant.results.values() if not r["error"]]
         errors = sorted({r["error"] for r in entrant.results.values() if r["error"]})
         tests, vals = [r["test"][main] for r in results], [r["metrics"][main] for r in results]
+        names = [m.name for m in self.run.task.metrics if all(m.name in r["test"] for r in results)]
         latency = [r["metrics"]["latency_ms"] for r in results if "latency_ms" in r["metrics"]]
         broken = [
             f"{x}: measured {max(latency):.3g}"  # at each of its trainings: none may break it
@@ -186,7 +164,7 @@ class Finals:
             "name": entrant.name,
             "role": entrant.role,
             "key": entrant.key,
-            "arch": str(self.run / "finalists" / f"{entrant.name}.yaml"),
+            "arch": str(self.run.folder / "finalists" / f"{entrant.name}.yaml"),
             "metric": main,
             "params": int(entrant.costs["params"]),
             "macs": int(entrant.costs["macs"]),
@@ -195,30 +173,36 @@ class Finals:
             "test_mean": statistics.fmean(tests) if tests else None,
             "test_std": statistics.stdev(tests) if len(tests) > 1 else 0.0 if tests else None,
             "test_seeds": tests,
+            "tests": {name: statistics.fmean(r["test"][name] for r in results) for name in names} if results else {},
             "latency_ms": statistics.median(latency) if latency else None,
             "refused": broken,
             "errors": errors,
         }
 
     def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The row with the best val; of those alike to half a standard error the smallest."""
+        """The row with the best val; of those equal to three decimals of a share, or three digits of a number, the smallest."""
         good = [r for r in rows if r["val"] is not None and not r["refused"]]
-        return max(good, key=lambda r: (round(r["val"], 3), -r["params"]), default=None)
+        metric = self.run.metric
+        sign = 1 if metric.maximize else -1
+        rounded = (lambda v: round(v, 3)) if metric.unit == "share" else (lambda v: float(f"{v:.3g}"))
+        return max(good, key=lambda r: (sign * rounded(r["val"]), -r["params"]), default=None)
 
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
-        for old in (*(self.run / "finalists").glob("*.yaml"), *(self.run / "finalists").glob("*.safetensors")):
+        folder = self.run.folder / "finalists"
+        for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors")):
             old.unlink()
         for entrant, row in zip(entrants, rows, strict=True):
             note = {
                 "name": entrant.name,
                 "note": f"{row['metric']} val {row['val']}, test {row['test_mean']} over {self.plan.final_seeds} seeds",
             }
-            write({**note, **{k: v for k, v in entrant.arch.items() if k not in note}}, self.run / "finalists" / f"{entrant.name}.yaml")
+            write({**note, **{k: v for k, v in entrant.arch.items() if k not in note}}, folder / f"{entrant.name}.yaml")
             good = {seed: r["metrics"][row["metric"]] for seed, r in entrant.results.items() if not r["error"]}
-            source = self._weights(entrant.key, max(good, key=lambda s: good[s])) if good else None
+            choose = max if self.run.metric.maximize else min
+            source = self._weights(entrant.key, choose(good, key=lambda s: good[s])) if good else None
             if source is not None and source.exists():
-                shutil.copyfile(source, self.run / "finalists" / f"{entrant.name}.safetensors")
+                shutil.copyfile(source, folder / f"{entrant.name}.safetensors")
 
     def _hypervolumes(self) -> dict[str, Any]:
         """Share of the box between the best and the worst seen that each front dominates (val, costs and errors as powers of ten)."""
@@ -231,6 +215,35 @@ class Finals:
         best = [min(axis) for axis in zip(*everything, strict=True)]
         box = math.prod(w - b for w, b in zip(worst, best, strict=True))
         return {name: round(hypervolume(some, worst) / box, 4) if box > 0 else None for name, some in points.items()}
+
+
+class FinalsDriver:
+    """One training a network and seed; `stored` has those that are done already, and gets the others."""
+
+    def __init__(self, finals: Finals, wanted: Mapping[tuple[str, int], Entrant], stored: dict[str, Any], settings: str) -> None:
+        self.finals, self.run, self.wanted, self.stored, self.settings = finals, finals.run, wanted, stored, settings
+        self.todo = [pair for pair in wanted if _name(*pair) not in stored]
+        self.begun, self.done = 0, len(wanted) - len(self.todo)
+
+    def next_job(self) -> tuple[int, Job] | None:
+        if self.begun == len(self.todo):
+            return None
+        number, pair = self.begun, self.todo[self.begun]
+        self.begun += 1
+        self.run.timing.started(("final", number))
+        return number, self.finals.job(self.wanted[pair], pair[1])
+
+    def on_report(self, number: int, report: Report) -> Decision:
+        return Decision.CONTINUE
+
+    def on_end(self, number: int, result: Result) -> None:
+        self.done += 1
+        study, timing, pair = self.finals.ledger.study, self.run.timing, self.todo[number]
+        timing.ended(("final", number), result.seconds)
+        self.stored[_name(*pair)] = {**asdict(result), "settings": self.settings, "arch": self.wanted[pair].arch}
+        study.set_user_attr(_name(*pair), self.stored[_name(*pair)])
+        study.set_user_attr("seconds", timing.totals())
+        self.run.show(Status("finals", self.done, len(self.wanted), last=self.done == len(self.wanted)))
 
 
 def _name(key: str, seed: int) -> str:

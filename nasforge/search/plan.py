@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
 from nasforge.spaces.arch import Arch, digest
@@ -43,12 +43,12 @@ class Plan:
     """
 
     space: Mapping[str, Any]
-    data: DataSpec
+    data: Source
     objectives: tuple[Objective, ...]
     limits: tuple[Limit, ...] = ()
     strategy: str = "predictor"
     evaluator: str = "train"
-    pruner: str = "asha"
+    scheduler: str = "asha"
     fidelity: str = "epochs"
     trials: int = 40
     seed: int = 0
@@ -75,12 +75,12 @@ class Plan:
         """What must stay the same for a run to go on; the number of trials may grow."""
         return {
             "space": digest(self.space),
-            "data": asdict(self.data),
+            "data": source_of(self.data),
             "objectives": [str(o) for o in self.objectives],
             "constraints": [str(limit) for limit in self.limits],
             "strategy": self.strategy,
             "evaluator": self.evaluator,
-            "pruner": self.pruner,
+            "pruner": self.scheduler,
             "fidelity": self.fidelity,
             "seed": self.seed,
             "recipe": dict(self.recipe),
@@ -91,6 +91,11 @@ class Plan:
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
         }
+
+
+def source_of(source: Source) -> dict[str, Any]:
+    """Return a source as a manifest has it: what older manifests lack stands there only where it was asked for."""
+    return {name: value for name, value in asdict(source).items() if value is not None or name not in ("task", "target")}
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Objective
 from nasforge.search.plan import read_manifest
+from nasforge.search.study import ended, load
 from nasforge.spaces.arch import digest
 from nasforge.storage.open import open_storage
-from nasforge.strategies.base import Trial, trial_of
+from nasforge.strategies.base import Trial, TrialKind
+from nasforge.strategies.optuna import trial_of
 
 
 def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Trial]:
@@ -26,9 +26,12 @@ def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Seque
         manifest = read_manifest(Path(run))
         if manifest.get("space") != digest(space):
             raise UserError(f"--prior {run}: searched another space (or one fitted to other data); give a run on this one")
-        study = optuna.load_study(study_name="search", storage=open_storage(Path(run), None, write=False))
-        trials = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("record", {}).get("kind") in ("finished", "pruned")]
-        for trial in trials:
+        study = load(open_storage(Path(run), None, write=False), "search")
+        if study is None:
+            raise UserError(f"--prior {run}: its storage holds no search; give the folder of one that has begun")
+        for trial in ended(study):
+            if trial.user_attrs.get("record", {}).get("kind") not in (TrialKind.FINISHED, TrialKind.PRUNED):
+                continue
             missing = {name for o in objectives for name in o.reads} - trial.user_attrs["record"]["metrics"].keys()
             if missing:
                 raise UserError(f"--prior {run}: did not measure {', '.join(sorted(missing))}; give a run that did, or another --objective")

@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import optuna
-from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import FrozenTrial, TrialState
-
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
 from nasforge.objectives.pareto import dominates
+from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
+from nasforge.strategies.base import TrialKind
 
-COUNTED = ("finished", "pruned", "failed")
+COUNTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED)
 
 
 @dataclass
@@ -27,7 +25,7 @@ class TrialRecord:
     """One trial in plain data."""
 
     number: int
-    kind: str
+    kind: TrialKind
     key: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -42,7 +40,7 @@ class TrialRecord:
 class Ledger:
     """The records of a study, and what follows from them."""
 
-    def __init__(self, study: optuna.Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
+    def __init__(self, study: Study, objectives: Sequence[Objective], limits: Sequence[Limit]) -> None:
         self.study, self.objectives, self.limits = study, list(objectives), list(limits)
         self.records: dict[int, TrialRecord] = {}
         self.by_key: dict[str, int] = {}
@@ -50,14 +48,13 @@ class Ledger:
         self._front: dict[int, Losses] = {}
         self._curves: dict[int, list[Losses]] = {}
         self._judged = with_limits(self.objectives, self.limits)
-        for trial in study.get_trials(deepcopy=False):
-            if trial.state.is_finished():
-                self._take(trial)
+        for trial in ended(study):
+            self._take(trial)
 
     def refresh(self) -> None:
         """Take in what other drivers have ended."""
-        for trial in self.study.get_trials(deepcopy=False):
-            if trial.state.is_finished() and trial.number not in self.records:
+        for trial in ended(self.study):
+            if trial.number not in self.records:
                 self._take(trial)
 
     def _take(self, trial: FrozenTrial) -> None:
@@ -73,12 +70,12 @@ class Ledger:
     def _add(self, record: TrialRecord) -> None:
         self.records[record.number] = record
         self._counts[record.kind] += 1
-        if record.curve and record.kind in ("finished", "pruned"):
+        if record.curve and record.kind in (TrialKind.FINISHED, TrialKind.PRUNED):
             place = record.number if record.first is None else record.first
             self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
-        if record.kind == "finished" and self.feasible(record.metrics):
+        if record.kind == TrialKind.FINISHED and self.feasible(record.metrics):
             self._join_front(record.number, losses(record.metrics, self.objectives))
-        if record.key and record.kind not in ("duplicate", "interrupted"):
+        if record.key and record.kind not in (TrialKind.DUPLICATE, TrialKind.INTERRUPTED):
             self.by_key.setdefault(record.key, record.number)
 
     def count(self, *kinds: str) -> int:
@@ -86,9 +83,9 @@ class Ledger:
 
     def asked(self) -> int:
         """How many trials have ended, those not counted that are asked again."""
-        return len(self.records) - self._counts["interrupted"]
+        return len(self.records) - self._counts[TrialKind.INTERRUPTED]
 
-    def close(self, trial: optuna.Trial, record: TrialRecord) -> None:
+    def close(self, trial: Trial, record: TrialRecord) -> None:
         """Tell the study how a trial ended, and remember it."""
         record.metrics |= {o.metric: o.value(record.metrics) for o in self.objectives if o.factors and o.reads <= record.metrics.keys()}
         stored = {k: v for k, v in asdict(record).items() if k not in ("number", "choices") and v not in ({}, [], "", None)}
@@ -98,14 +95,9 @@ class Ledger:
         trial.set_user_attr("record", stored)
         original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
         kind = original.kind if original else record.kind
-        try:
-            if kind == "finished":
-                values = [o.value((original or record).metrics) for o in self.objectives]
-                self.study.tell(trial, values)
-            else:
-                self.study.tell(trial, state=TrialState.FAIL if kind in ("failed", "interrupted") else TrialState.PRUNED)
-        except UpdateFinishedTrialError:  # another driver took it over while this one stood still
-            record.kind = "interrupted"
+        values = [o.value((original or record).metrics) for o in self.objectives] if kind == TrialKind.FINISHED else None
+        if not end(self.study, trial, kind, values):  # another driver took it over while this one stood still
+            record.kind = TrialKind.INTERRUPTED
         self._add(record)
 
     def feasible(self, metrics: dict[str, float]) -> bool:
@@ -114,7 +106,7 @@ class Ledger:
 
     def finished(self) -> list[TrialRecord]:
         """Finished trials that keep all limits, in order."""
-        return [r for _, r in sorted(self.records.items()) if r.kind == "finished" and self.feasible(r.metrics)]
+        return [r for _, r in sorted(self.records.items()) if r.kind == TrialKind.FINISHED and self.feasible(r.metrics)]
 
     def front(self) -> list[TrialRecord]:
         """The finished trials that no other dominates on val; of equal ones the first."""
@@ -135,5 +127,5 @@ class Ledger:
 def _record(trial: FrozenTrial) -> TrialRecord:
     stored = trial.user_attrs.get("record")
     if stored is None:  # its driver died between two lines of the journal
-        return TrialRecord(trial.number, "interrupted", choices=dict(trial.params))
-    return TrialRecord(number=trial.number, choices=dict(trial.params), **stored)
+        return TrialRecord(trial.number, TrialKind.INTERRUPTED, choices=dict(trial.params))
+    return TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.storages.journal._storage import JournalOperation
@@ -25,6 +24,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.storage.open import JOURNAL, open_storage
+from nasforge.strategies.optuna import distribution
 
 
 @dataclass(frozen=True)
@@ -131,20 +131,11 @@ def _decide(study: optuna.Study, trial: FrozenTrial, space: Space) -> dict[str, 
         if domain.name in values:
             decided[domain.name] = values[domain.name]
         else:
-            decided[domain.name] = study.sampler.sample_independent(study, trial, domain.name, _distribution(domain))
+            decided[domain.name] = study.sampler.sample_independent(study, trial, domain.name, distribution(domain))
         return decided[domain.name]
 
     space.draw(ask)
     return decided
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    """The distribution that a study has for a domain, as `trial_chooser` asks for it."""
-    if domain.kind == "choose":
-        return CategoricalDistribution(domain.options)
-    if domain.kind == "int":
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=1 if domain.log else int(domain.step))
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
 def _compare(found: Replay, trial: FrozenTrial, recorded: dict[str, Any], decided: dict[str, Any]) -> None:

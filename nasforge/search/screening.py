@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import optuna
-
 from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
 from nasforge.latency import Prediction
 from nasforge.networks.build import key
 from nasforge.networks.cost import Cost, count
 from nasforge.search.records import Ledger, TrialRecord
+from nasforge.search.study import Trial
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.files import write
 from nasforge.spaces.space import Space
 from nasforge.storage.drivers import ENOUGH
-from nasforge.strategies.registry import trial_chooser
+from nasforge.strategies.base import TrialKind
+from nasforge.strategies.optuna import trial_chooser
 
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
 STUCK = 40  # of these, duplicates in a row before random draws
@@ -29,14 +29,14 @@ SAME_AGAIN = 300  # of these, duplicates in a row
 Predict = Callable[[Arch], Prediction]
 HERE = ""  # the name of this machine's profile
 
-Claim = Callable[[optuna.Trial, str], int | None]  # who else trains that function; ENOUGH, or None for nobody
+Claim = Callable[[Trial, str], int | None]  # who else trains that function; ENOUGH, or None for nobody
 
 
 @dataclass(frozen=True)
 class Candidate:
     """An architecture to train, its trial, and what is known of it on paper."""
 
-    trial: optuna.Trial
+    trial: Trial
     arch: Arch
     key: str
     metrics: dict[str, float]
@@ -82,12 +82,12 @@ class Screen:
                 return candidate
             if self.enough:
                 return None
-            repeats = repeats + 1 if record is not None and record.kind == "duplicate" else 0
+            repeats = repeats + 1 if record is not None and record.kind == TrialKind.DUPLICATE else 0
             if repeats >= STUCK:  # the strategy goes round in circles: a random draw instead
                 self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(f"{repeats}/{self.ledger.asked()}")))[1])
             if repeats >= SAME_AGAIN:
                 break
-        if not self.ledger.count("finished", "pruned", "failed") and not self.running:
+        if not self.ledger.count(TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED) and not self.running:
             limits = ", ".join(map(str, self.ledger.limits))
             raise UserError(
                 f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
@@ -97,13 +97,13 @@ class Screen:
 
     def _repeats(self) -> int:
         """How many duplicates the last asks gave in a row: a run that goes on counts on."""
-        kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != "interrupted"]
-        return next((i for i, kind in enumerate(reversed(kinds)) if kind != "duplicate"), len(kinds))
+        kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != TrialKind.INTERRUPTED]
+        return next((i for i, kind in enumerate(reversed(kinds)) if kind != TrialKind.DUPLICATE), len(kinds))
 
     def _ask(self) -> tuple[Candidate | None, TrialRecord | None]:
         trial = self.ledger.study.ask()
         arch, _ = self.space.draw(trial_chooser(trial))
-        record = TrialRecord(trial.number, "infeasible", baseline=trial.user_attrs.get("baseline"))
+        record = TrialRecord(trial.number, TrialKind.INFEASIBLE, baseline=trial.user_attrs.get("baseline"))
         try:
             check_arch(arch, BLOCKS)
             record.metrics, record.key = self._costs(arch), arch_key(arch)
@@ -114,7 +114,7 @@ class Screen:
         seen = self.ledger.by_key.get(record.key, self.running.get(record.key))
         if seen is not None:
             original = self.ledger.records.get(seen)
-            record.kind, record.duplicate_of = "duplicate", seen
+            record.kind, record.duplicate_of = TrialKind.DUPLICATE, seen
             record.metrics = dict(original.metrics) if original else {}
             self.ledger.close(trial, record)
             return None, record
@@ -126,7 +126,7 @@ class Screen:
         if other is None:
             return Candidate(trial, arch, record.key, record.metrics, record.baseline), None
         self.enough = other == ENOUGH
-        record.kind, record.duplicate_of = ("interrupted", None) if self.enough else ("duplicate", other)
+        record.kind, record.duplicate_of = (TrialKind.INTERRUPTED, None) if self.enough else (TrialKind.DUPLICATE, other)
         self.ledger.close(trial, record)
         return None, record
 

@@ -11,17 +11,16 @@ import math
 from dataclasses import dataclass, field
 from random import Random
 
-import optuna
-from optuna.trial import TrialState
-
 from nasforge.errors import UserError
 from nasforge.evaluation.tables import Table
 from nasforge.objectives.objective import Objective
 from nasforge.search.screening import MOST_MISSES, SAME_AGAIN, STUCK
+from nasforge.search.study import Trial, end, in_memory
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import Problem, Scores
-from nasforge.strategies.registry import strategy, trial_chooser
+from nasforge.strategies.base import Problem, Scores, TrialKind
+from nasforge.strategies.optuna import trial_chooser
+from nasforge.strategies.registry import sampler
 
 SPREAD = 0.5  # of the logarithm of a simulated duration: two of three lie within a factor of 1.65
 
@@ -51,22 +50,24 @@ class Running:
     value: float = field(compare=False)
 
 
-def race(of: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1, scores: Scores | None = None) -> Trace:
+def simulate(
+    of: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1, scores: Scores | None = None
+) -> Trace:
     """One run until so many different networks are evaluated, or nothing new comes any more.
 
     workers: so many networks are asked for before the first of them is told; they end in the order of simulated durations.
     scores: zero-cost scores that the strategy may read.
     """
-    return _Race(of, name, seed, evals, select, report, scores).run(workers)
+    return _Simulation(of, name, seed, evals, select, report, scores).run(workers)
 
 
-class _Race:
+class _Simulation:
     """The state of one run."""
 
     def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str, scores: Scores | None) -> None:
         self.of, self.seed, self.evals, self.select, self.report = of, seed, evals, select, report
         problem = Problem(of.space, seed, evals, (Objective("value", not of.minimize),), scores=scores)
-        self.study = optuna.create_study(direction="minimize" if of.minimize else "maximize", sampler=strategy(name, problem))
+        self.study = in_memory(sampler(name, problem), problem.objectives[0])
         self.durations = Random(f"durations/{seed}")
         self.trace = Trace()
         self.seen: dict[str, float] = {}  # by key: NaN while it runs, and where it failed
@@ -105,23 +106,23 @@ class _Race:
             self.repeats = 0
             if math.isnan(value):  # as an infeasible network: it costs nothing
                 self.trace.absent += 1
-                self.study.tell(trial, state=TrialState.PRUNED)
+                end(self.study, trial, TrialKind.INFEASIBLE)
                 continue
             self.seen[key] = math.nan
             if math.isinf(value):
-                trial.set_user_attr("record", {"kind": "failed"})
+                trial.set_user_attr("record", {"kind": TrialKind.FAILED})
             return Running(now + self.durations.lognormvariate(0, SPREAD), trial.number, choices, key, value)
         return None
 
-    def repeat(self, trial: optuna.Trial, value: float) -> None:
+    def repeat(self, trial: Trial, value: float) -> None:
         """Tell what is known of a duplicate; after many in a row a random draw comes next, as in a search."""
         self.trace.duplicates += 1
         self.repeats += 1
-        trial.set_user_attr("record", {"kind": "duplicate"})
+        trial.set_user_attr("record", {"kind": TrialKind.DUPLICATE})
         if math.isnan(value):
-            self.study.tell(trial, state=TrialState.PRUNED)
+            end(self.study, trial, TrialKind.INFEASIBLE)
         else:
-            self.study.tell(trial, value)
+            end(self.study, trial, TrialKind.FINISHED, [value])
         if self.repeats >= STUCK:
             self.study.enqueue_trial(self.of.space.draw(random_chooser(Random(f"{self.repeats}/{trial.number}")))[1])
 
@@ -130,9 +131,9 @@ class _Race:
         best, reported = self.trace.best, self.trace.reported
         found = (best[-1], reported[-1]) if best else (self.of.worst(self.select), self.of.worst(self.report))
         if math.isinf(ended.value):
-            self.study.tell(ended.number, state=TrialState.FAIL)
+            end(self.study, ended.number, TrialKind.FAILED)
         else:
-            self.study.tell(ended.number, ended.value)
+            end(self.study, ended.number, TrialKind.FINISHED, [ended.value])
             self.seen[ended.key] = ended.value
             if not best or (ended.value < found[0] if self.of.minimize else ended.value > found[0]):
                 found = (ended.value, self.of.evaluate(ended.choices, self.report))

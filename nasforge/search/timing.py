@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 
-class Clock:
+class Timing:
     """Adds up wall time with at least one job running (busy), the workers' own seconds, and the total."""
 
     def __init__(self) -> None:

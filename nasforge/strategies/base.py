@@ -4,37 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from random import Random
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import Known, names
-from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses
+from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
-from nasforge.spaces.space import Space
+from nasforge.spaces.space import Choices, Space
 
-KINDS = {  # of a trial without a record: a table tells no more, and a driver may have died between two lines of the journal
-    TrialState.RUNNING: "running", TrialState.WAITING: "running",
-    TrialState.COMPLETE: "finished", TrialState.PRUNED: "infeasible", TrialState.FAIL: "interrupted",
-}  # fmt: skip
 AT_ONCE = tuple(name for name in names(Known.PAPER) if name != "activation_bytes")  # counted without a pass of its own
 Scores = Callable[[Mapping[str, Scalar]], Mapping[str, float]]  # of the network of some choices, by name
+Propose = Callable[["History", Random], Choices]  # a strategy: a pure function of what was seen and of random numbers
+
+
+class TrialKind(StrEnum):
+    """What became of a trial. Finished, pruned and failed ones count as asked for; the others cost no training."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    DUPLICATE = "duplicate"  # computes what an earlier one does
+    INFEASIBLE = "infeasible"  # breaks a limit, or cannot be built
+    INTERRUPTED = "interrupted"  # its driver died; it is asked again
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial. kind: running, or as in `nasforge.search.records`; losses: of a finished one (smaller is better), else None.
+    """One trial. losses: of a finished one (smaller is better), else None.
 
     metrics: what is known of it (costs at least, where a search counted them); curve: a row an epoch, of trainings that were stopped too.
     """
 
     number: int
-    kind: str
+    kind: TrialKind
     choices: Mapping[str, Scalar]
     losses: Losses | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -90,50 +97,12 @@ class History:
     @cached_property
     def finished(self) -> list[Trial]:
         """Evaluated to the end, within the limits, each network once."""
-        return [t for t in self.trials if t.kind == "finished" and self.feasible(t)]
+        return [t for t in self.trials if t.kind == TrialKind.FINISHED and self.feasible(t)]
 
     @cached_property
     def running(self) -> list[Trial]:
-        return [t for t in self.trials if t.kind == "running"]
+        return [t for t in self.trials if t.kind == TrialKind.RUNNING]
 
     def feasible(self, trial: Trial) -> bool:
         """Whether no limit on a known metric is broken."""
         return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.problem.limits if limit.metric in trial.metrics)
-
-
-class Reader:
-    """Reads histories off a study; an ended trial is read once."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        self._ended: dict[int, Trial] = {}
-
-    def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
-        """What was known of the trials with numbers below `before`."""
-        return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != "interrupted"])
-
-    def _seen(self, trial: FrozenTrial) -> Trial:
-        if not trial.state.is_finished():
-            return Trial(trial.number, "running", dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
-        if trial.number not in self._ended:
-            self._ended[trial.number] = trial_of(trial, self.problem.objectives)
-        return self._ended[trial.number]
-
-
-def kind_of(trial: FrozenTrial) -> str:
-    """The kind of a trial, from what the study stores of it."""
-    return str(trial.user_attrs.get("record", {}).get("kind", KINDS[trial.state]))
-
-
-def trial_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Trial:
-    """An ended trial, from what the study stores of it."""
-    record: dict[str, Any] = trial.user_attrs.get("record", {})
-    kind, metrics, values = kind_of(trial), record.get("metrics", {}), None
-    if kind == "finished":
-        values = losses(metrics, objectives) if metrics else signed(trial.values or [], objectives)
-    return Trial(trial.number, kind, dict(trial.params), values, metrics, tuple(record.get("curve", ())))
-
-
-def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
-    """Values of a study as losses: smaller is better."""
-    return tuple(-v if o.maximize else v for v, o in zip(values, objectives, strict=True))

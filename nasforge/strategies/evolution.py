@@ -7,9 +7,8 @@ from itertools import islice
 from random import Random
 
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Propose, Trial
 from nasforge.strategies.moves import mutant, newcomer, started
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import ranked
 
 POPULATION = 50

@@ -10,9 +10,8 @@ from nasforge.errors import UserError
 from nasforge.spaces.choosers import every
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import History, Problem
+from nasforge.strategies.base import History, Problem, Propose
 from nasforge.strategies.moves import newcomer
-from nasforge.strategies.optuna import Propose
 
 MOST = 200_000  # sets of choices: they are kept in memory
 

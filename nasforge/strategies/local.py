@@ -9,9 +9,8 @@ from random import Random
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Propose, Trial
 from nasforge.strategies.moves import asked, changed, newcomer, started, unseen
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import ranks
 
 STARTS = 10  # random networks to begin with

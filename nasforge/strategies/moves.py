@@ -9,10 +9,10 @@ from random import Random
 from nasforge.spaces.choosers import mutate, random_chooser
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Trial
+from nasforge.strategies.base import History, Trial, TrialKind
 
 TRIES = 30  # at choices that are new
-STARTED = ("finished", "pruned", "failed", "running")  # kinds of trials that cost a training
+STARTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED, TrialKind.RUNNING)  # kinds of trials that cost a training
 
 
 def draw(space: Space, rng: Random) -> Choices:
@@ -73,7 +73,7 @@ def started(history: History) -> int:
 def newcomer(history: History, rng: Random) -> Choices:
     """A random draw; where most of them break a limit, every other time a change of one that broke them least."""
     space = history.problem.space
-    outside = [t for t in history.trials if t.kind == "infeasible" and t.metrics]
+    outside = [t for t in history.trials if t.kind == TrialKind.INFEASIBLE and t.metrics]
     if len(outside) > max(10, len(history.trials) // 2) and rng.random() < 0.5:
         nearest = nsmallest(5, outside, key=lambda t: excess(history, t))
         return mutant(history, rng.choice(nearest), rng)

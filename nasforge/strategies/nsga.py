@@ -14,10 +14,9 @@ import numpy as np
 
 from nasforge.spaces.choosers import crossover, mutate, replay
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Propose, Trial
 from nasforge.strategies.evolution import tournament
 from nasforge.strategies.moves import newcomer, started, unseen
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import Points, ranked, ranks, scale
 
 POPULATION = 50

@@ -1,25 +1,31 @@
-"""From strategies to Optuna samplers, so that every ask depends on nothing but the study, the seed and the place in the order.
+"""Strategies as Optuna samplers, so that every ask depends on nothing but the study, the seed and the place in the order.
 
 Ours *propose*: `propose(history, rng)` gives whole choices. Optuna's are made anew for each ask. Either way a search that was killed and
-goes on asks what it would have asked uninterrupted, and a run can be replayed from its journal.
+is continued asks what it would have asked uninterrupted, and a run can be replayed from its journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from random import Random
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from nasforge.objectives.objective import Losses, Objective, losses
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.space import Choices
-from nasforge.strategies.base import History, Problem, Reader, kind_of
+from nasforge.spaces.domains import Domain, Scalar
+from nasforge.spaces.space import Choices, Chooser
+from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
 
-Propose = Callable[[History, Random], Choices]
+KINDS = {  # of a trial without a record: a table stores none, and a driver may have died between two lines of the journal
+    TrialState.RUNNING: TrialKind.RUNNING, TrialState.WAITING: TrialKind.RUNNING, TrialState.COMPLETE: TrialKind.FINISHED,
+    TrialState.PRUNED: TrialKind.INFEASIBLE, TrialState.FAIL: TrialKind.INTERRUPTED,
+}  # fmt: skip
 
 
 class Proposer(BaseSampler):
@@ -76,4 +82,79 @@ class Fresh(BaseSampler):
 
 def ordinal(trials: list[FrozenTrial], before: int) -> int:
     """How many trials were asked before this one, those not counted that were interrupted and are asked again."""
-    return sum(t.number < before and kind_of(t) != "interrupted" for t in trials)
+    return sum(t.number < before and kind_of(t) != TrialKind.INTERRUPTED for t in trials)
+
+
+def tpe(problem: Problem) -> BaseSampler:
+    """Tree-structured Parzen estimator on groups of domains that occur together. Source: Bergstra et al. 2011; Watanabe 2023."""
+
+    def make(seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # `group`: conditional domains are modelled together
+            return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=max(5, min(10, problem.trials // 3)))
+
+    return Fresh(problem, make)
+
+
+# ---------------------------------------------------------------- what a study holds
+
+
+class Reader:
+    """Reads histories off a study; an ended trial is read once."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self._ended: dict[int, Trial] = {}
+
+    def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
+        """What was known of the trials with numbers below `before`."""
+        return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != TrialKind.INTERRUPTED])
+
+    def _seen(self, trial: FrozenTrial) -> Trial:
+        if not trial.state.is_finished():
+            return Trial(trial.number, TrialKind.RUNNING, dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
+        if trial.number not in self._ended:
+            self._ended[trial.number] = trial_of(trial, self.problem.objectives)
+        return self._ended[trial.number]
+
+
+def kind_of(trial: FrozenTrial) -> TrialKind:
+    """Return the kind of a trial, from what the study stores of it."""
+    return TrialKind(trial.user_attrs.get("record", {}).get("kind", KINDS[trial.state]))
+
+
+def trial_of(trial: FrozenTrial, objectives: Sequence[Objective]) -> Trial:
+    """An ended trial, from what the study stores of it."""
+    record: dict[str, Any] = trial.user_attrs.get("record", {})
+    kind, metrics, values = kind_of(trial), record.get("metrics", {}), None
+    if kind == TrialKind.FINISHED:
+        values = losses(metrics, objectives) if metrics else signed(trial.values or [], objectives)
+    return Trial(trial.number, kind, dict(trial.params), values, metrics, tuple(record.get("curve", ())))
+
+
+def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
+    """Values of a study as losses: smaller is better."""
+    return tuple(-v if o.maximize else v for v, o in zip(values, objectives, strict=True))
+
+
+def trial_chooser(trial: optuna.Trial) -> Chooser:
+    """The driver of a space that asks an Optuna trial."""
+
+    def ask(domain: Domain) -> Scalar:
+        if domain.kind == "choose":
+            return trial.suggest_categorical(domain.name, domain.options)
+        if domain.kind == "int":
+            step = {} if domain.log else {"step": domain.step}
+            return trial.suggest_int(domain.name, int(domain.low), int(domain.high), log=domain.log, **step)
+        return trial.suggest_float(domain.name, domain.low, domain.high, log=domain.log)
+
+    return ask
+
+
+def distribution(domain: Domain) -> BaseDistribution:
+    """Return what a study calls a domain, as `trial_chooser` asks for it."""
+    if domain.kind == "choose":
+        return CategoricalDistribution(domain.options)
+    if domain.kind == "int":
+        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=1 if domain.log else int(domain.step))
+    return FloatDistribution(domain.low, domain.high, log=domain.log)

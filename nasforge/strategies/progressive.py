@@ -15,9 +15,8 @@ from nasforge.networks.cost import count
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
 from nasforge.strategies.moves import STARTED, Catalogue, asked, changed, newcomer
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.ranking import crowding, fronts, ranked, scale
 from nasforge.strategies.surrogate import Surrogate
 
@@ -77,7 +76,7 @@ class Growth:
 
     def level_of_trial(self, trial: Trial) -> int:
         """The same of a trial, worked out once."""
-        if trial.kind == "running":
+        if trial.kind == TrialKind.RUNNING:
             return self.level_of(trial.choices)
         if trial.number not in self._levels:
             self._levels[trial.number] = self.level_of(trial.choices)

@@ -11,9 +11,8 @@ from nasforge.objectives.objective import Losses
 from nasforge.objectives.pareto import dominates
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
 from nasforge.strategies.moves import Catalogue, unseen
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.slots import slot_of, slots, value_in
 
 STEP = 1.0  # of the logits, at a reward of 1
@@ -35,10 +34,10 @@ def reinforce(problem: Problem) -> Propose:
     def propose(history: History, rng: Random) -> Choices:
         nonlocal read
         trials = history.trials
-        while read < len(trials) and trials[read].kind != "running":
+        while read < len(trials) and trials[read].kind != TrialKind.RUNNING:
             policy.learn(trials[read], history.feasible(trials[read]))
             read += 1
-        ahead = [t for t in trials[read:] if t.kind != "running"]
+        ahead = [t for t in trials[read:] if t.kind != TrialKind.RUNNING]
         now = deepcopy(policy) if ahead else policy
         for trial in ahead:
             now.learn(trial, history.feasible(trial))
@@ -86,9 +85,9 @@ class Policy:
 
     def _reward(self, trial: Trial, feasible: bool) -> float | None:
         """None where there is nothing to learn from a trial."""
-        if trial.kind == "duplicate":
+        if trial.kind == TrialKind.DUPLICATE:
             return None
-        if trial.kind != "finished" or trial.losses is None or not feasible:
+        if trial.kind != TrialKind.FINISHED or trial.losses is None or not feasible:
             return FAILED
         losses = trial.losses
         won = sum(dominates(losses, other) - dominates(other, losses) for other in self.past)

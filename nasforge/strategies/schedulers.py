@@ -1,4 +1,4 @@
-"""Who may go on training: rules that stop a training for good, and rules that pause it and take up the best again.
+"""Schedulers: which trainings continue. Some stop a training for good, some pause it and take up the best again.
 
 Optuna's own pruners refuse studies with several objectives, so these work on the curves of a study: for each trial the losses (smaller
 is better, one number per objective) after each epoch. A trial is compared only with others at the same epoch.
@@ -11,23 +11,49 @@ from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
+from typing import Protocol
 
 import numpy as np
 
 from nasforge.objectives.objective import Losses
 from nasforge.objectives.pareto import dominates
 
-Stop = Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]  # (curves of others, own curve, last epoch) -> stop?
-Curves = Mapping[int, Sequence[Losses]]  # by trial number
+Curves = Mapping[int, Sequence[Losses]]  # by the place of a trial in the order of asks
+
+
+class Decision(StrEnum):
+    """What a training does after an epoch."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"  # for now: it may be promoted
+    STOP = "stop"  # for good
 
 
 @dataclass(frozen=True)
-class Pruner:
-    """A rule of early stopping. stop: asked after each epoch. brackets: set where trainings pause at rungs instead (see `pauses`)."""
+class InTraining:
+    """A trial that is trained or paused: its place in the order of asks, its losses by epoch, the epochs at its rungs, its last epoch."""
 
-    stop: Stop
-    brackets: Callable[[int], int] | None = None  # number of rungs -> how many brackets
+    place: int
+    curve: Sequence[Losses]
+    steps: Sequence[int]
+    last: int
+
+
+class Scheduler(Protocol):
+    """Decides after each epoch, and which of the paused trials is promoted. pauses: whether it ever answers PAUSE."""
+
+    @property
+    def pauses(self) -> bool: ...
+
+    def on_report(self, curves: Curves, trial: InTraining) -> Decision:
+        """Return how a trial goes on; `curves` are those of the trials that have ended."""
+        ...
+
+    def promote(self, curves: Curves, paused: Sequence[InTraining], drain: bool) -> int | None:
+        """Return the place of the paused trial to continue, None where none has earned it. drain: no new trial will come."""
+        ...
 
 
 def rungs(last: int, factor: int = 3, first: int = 1) -> list[int]:
@@ -69,7 +95,7 @@ def _planar(points: Sequence[Losses]) -> list[int]:
 
 
 def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = 3, warm: int = 4) -> bool:
-    """Stop at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
+    """Return whether to stop: at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
 
     Source: Li et al. 2020, algorithm 2, in its stopping form; with several objectives the order is by how many dominate.
     """
@@ -148,10 +174,42 @@ def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: in
     return None
 
 
-PRUNERS: dict[str, Pruner] = {
-    "asha": Pruner(asha),
-    "median": Pruner(median),
-    "halving": Pruner(never, lambda count: 1),
-    "hyperband": Pruner(never, lambda count: count),
-    "none": Pruner(never),
+# ---------------------------------------------------------------- by name
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Stops a training for good by a rule: (curves of others, own curve, last epoch) -> whether."""
+
+    rule: Callable[[Sequence[Sequence[Losses]], Sequence[Losses], int], bool]
+    pauses: bool = False
+
+    def on_report(self, curves: Curves, trial: InTraining) -> Decision:
+        return Decision.STOP if self.rule(list(curves.values()), trial.curve, trial.last) else Decision.CONTINUE
+
+    def promote(self, curves: Curves, paused: Sequence[InTraining], drain: bool) -> int | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Pauses at rungs and continues the best third. brackets: how many of them for so many rungs; one is successive halving."""
+
+    brackets: Callable[[int], int]
+    pauses: bool = True
+
+    def on_report(self, curves: Curves, trial: InTraining) -> Decision:
+        waits = pauses(trial.place, len(trial.curve), trial.steps, self.brackets(len(trial.steps)))
+        return Decision.PAUSE if waits else Decision.CONTINUE
+
+    def promote(self, curves: Curves, paused: Sequence[InTraining], drain: bool) -> int | None:
+        return promotable(curves, {t.place: t.steps for t in paused}, self.brackets(len(paused[0].steps)), drain)
+
+
+SCHEDULERS: dict[str, Scheduler] = {
+    "asha": Stopping(asha),
+    "median": Stopping(median),
+    "halving": Halving(lambda rungs: 1),
+    "hyperband": Halving(lambda rungs: rungs),
+    "none": Stopping(never),
 }

@@ -1,8 +1,8 @@
-"""Training of any `nn.Module` by a recipe. Knows nothing of architectures."""
+"""Training of any `nn.Module` by a recipe. Knows the contract of tasks, and no task."""
 
-from nasforge.train.fit import Fitted, OutOfMemory, TrainingFailed, fit, use_threads
+from nasforge.train.fit import Fitted, fit, use_threads
 from nasforge.train.inherit import inherit
+from nasforge.train.loop import OutOfMemory, Stop, TrainingFailed, score
 from nasforge.train.recipe import Recipe, default_recipe
-from nasforge.train.scoring import score
 
-__all__ = ["Fitted", "OutOfMemory", "Recipe", "TrainingFailed", "default_recipe", "fit", "inherit", "score", "use_threads"]
+__all__ = ["Fitted", "OutOfMemory", "Recipe", "Stop", "TrainingFailed", "default_recipe", "fit", "inherit", "score", "use_threads"]

@@ -18,16 +18,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from nasforge.data.arrays import IGNORE
+from nasforge.data import IGNORE, Batch, Dataset, Mix
 from nasforge.errors import UserError
+from nasforge.tasks.base import Task
 
+FITTED_ON = 1000  # training samples whose colors are looked at
 STRENGTHS: Mapping[str, tuple[float, float]] = {  # name: its default, its largest
     "flip": (0.5, 1.0),
     "shift": (0.1, 0.5),
@@ -38,42 +40,35 @@ STRENGTHS: Mapping[str, tuple[float, float]] = {  # name: its default, its large
     "fancy_pca": (0.1, 10.0),
     "mixup": (0.2, 100.0),
 }
-NOT_FOR_LABEL_MAPS = ("mixup",)
-
-
-@dataclass(frozen=True)
-class Mix:
-    """The second target of each sample, and the (B,) weight of the first."""
-
-    y: Tensor
-    weight: Tensor
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Strength by name, and the principal axes of the colours where `fancy_pca` is among them."""
+    """Strength by name, the masks among the targets, and the principal axes of the colors where `fancy_pca` is asked for."""
 
     strengths: Mapping[str, float]
+    masks: tuple[str, ...] = ()
     axes: Tensor | None = None
 
-    def __call__(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Mix | None]:
-        """Augmented `x` and `y`, and what was mixed in. `generator` is on the CPU, `x` and `y` on any device."""
-        s = self.strengths
+    def __call__(self, batch: Batch, generator: Generator) -> Batch:
+        """Return the augmented batch. `generator` is on the CPU, the batch on any device."""
+        s, x = self.strengths, batch.x
+        masks = {name: batch.targets[name] for name in self.masks}
         if s.keys() & {"flip", "shift", "crop"}:
-            x, y = self._move(x, y, generator)
+            rows, columns = self._moved(x, generator)
+            x, masks = take(x, rows, columns), {name: take_mask(y, rows, columns) for name, y in masks.items()}
         if s.keys() & {"rotate", "zoom"}:
             degrees, size = (_uniform(len(x), s.get(name, 0.0), generator).to(x.device) for name in ("rotate", "zoom"))
-            x, y = turn(x, y, degrees, 1 + size)
+            x, masks = turn(x, degrees, 1 + size), {name: turn_mask(y, degrees, 1 + size) for name, y in masks.items()}
         if self.axes is not None:
             x = x + color_shift(self.axes, torch.randn(len(x), x.shape[1], generator=generator) * s["fancy_pca"])
         if "cutout" in s:
             x = cutout(x, s["cutout"], generator)
-        if "mixup" in s:
-            return (*mixup(x, y, s["mixup"], generator),)
-        return x, y, None
+        changed = replace(batch, inputs={**batch.inputs, next(iter(batch.inputs)): x}, targets={**batch.targets, **masks})
+        return mixup(changed, s["mixup"], generator) if "mixup" in s else changed
 
-    def _move(self, x: Tensor, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Flips and whole-pixel shifts as one gather of rows and columns."""
+    def _moved(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """The rows and columns of flips and whole-pixel shifts, so that both are one gather."""
         n, (height, width) = len(x), x.shape[-2:]
         down, right = torch.zeros(n, 1, dtype=torch.long), torch.zeros(n, 1, dtype=torch.long)
         for reach in reaches(self.strengths, height, width):
@@ -83,24 +78,27 @@ class Augment:
         if "flip" in self.strengths:
             mirrored = torch.rand(n, 1, generator=generator) < self.strengths["flip"]
             columns = torch.where(mirrored, columns.flip(1), columns)
-        return take(x, y, rows.to(x.device), columns.to(x.device))
+        return rows.to(x.device), columns.to(x.device)
 
 
-def make_augment(strengths: Mapping[str, float], x: Tensor, y: Tensor) -> Augment | None:
-    """The augmentation that `strengths` describe, fitted on training samples; None where there is nothing to do.
+def make_augment(strengths: Mapping[str, float], data: Dataset, task: Task) -> Augment | None:
+    """Return the augmentation that `strengths` describe, fitted on training samples; None where there is nothing to do.
 
     Raises:
-        UserError: the names do not suit these samples.
+        UserError: the names do not suit these samples or this task.
     """
-    image, label_map = x.ndim == 4, y.ndim == 3
-    for name in strengths:
-        if not image and (name != "mixup" or x.ndim != 3 or y.ndim != 1):
-            raise UserError(f"recipe.augment: {name} needs images, got samples of shape {tuple(x.shape[1:])}; leave it out")
-        if label_map and name in NOT_FOR_LABEL_MAPS:
-            raise UserError(f"recipe.augment: {name} cannot be used with label maps; leave it out")
     if not strengths:
         return None
-    return Augment(strengths, principal_axes(x) if "fancy_pca" in strengths else None)
+    x = next(data.batches("train", FITTED_ON)).x
+    several = len(data.spec.inputs) > 1
+    for name in strengths:
+        if several or (x.ndim != 4 and (name != "mixup" or x.ndim != 3)):
+            got = f"the inputs {', '.join(data.spec.inputs)}" if several else f"samples of shape {tuple(x.shape[1:])}"
+            raise UserError(f"recipe.augment: {name} needs images, got {got}; leave it out")
+        if name not in task.augmentations:
+            raise UserError(f"recipe.augment: {name} cannot be used with the task {task.name}; leave it out")
+    masks = tuple(name for name, target in data.spec.targets.items() if target.kind == "mask")
+    return Augment(strengths, masks, principal_axes(x) if "fancy_pca" in strengths else None)
 
 
 def reaches(strengths: Mapping[str, float], height: int, width: int) -> list[tuple[int, int]]:
@@ -113,17 +111,21 @@ def reaches(strengths: Mapping[str, float], height: int, width: int) -> list[tup
     return made
 
 
-def take(x: Tensor, y: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels at `rows` (B, h) and `columns` (B, w) of each image: (B, C, H, W) -> (B, C, h, w); label maps likewise."""
+def take(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the pixels at `rows` (B, h) and `columns` (B, w) of each image: (B, C, H, W) -> (B, C, h, w)."""
     height, width = x.shape[-2:]
     batch = torch.arange(len(x), device=x.device)[:, None, None, None]
     channel = torch.arange(x.shape[1], device=x.device)[None, :, None, None]
-    r, c = rows.clamp(0, height - 1)[:, None, :, None], columns.clamp(0, width - 1)[:, None, None, :]
-    moved = x[batch, channel, r, c]
-    if y.ndim != 3:
-        return moved, y
+    return x[batch, channel, rows.clamp(0, height - 1)[:, None, :, None], columns.clamp(0, width - 1)[:, None, None, :]]
+
+
+def take_mask(y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the same of label maps: (B, H, W) -> (B, h, w), ignored where they lie outside."""
+    height, width = y.shape[-2:]
     outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
-    return moved, y[batch[:, 0], r[:, 0], c[:, 0]].masked_fill(outside, IGNORE)
+    batch = torch.arange(len(y), device=y.device)[:, None, None]
+    moved = y[batch, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
+    return moved.masked_fill(outside, IGNORE)
 
 
 def random_crop(x: Tensor, size: int, generator: Generator) -> Tensor:
@@ -132,22 +134,27 @@ def random_crop(x: Tensor, size: int, generator: Generator) -> Tensor:
     down = torch.randint(0, height - size + 1, (n, 1), generator=generator)
     right = torch.randint(0, width - size + 1, (n, 1), generator=generator)
     rows, columns = torch.arange(size) + down, torch.arange(size) + right
-    return take(x, x.new_zeros(n), rows.to(x.device), columns.to(x.device))[0]
+    return take(x, rows.to(x.device), columns.to(x.device))
 
 
-def turn(x: Tensor, y: Tensor, degrees: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """Images turned by (B,) `degrees` and `size` times as large, about their centre; bilinear, label maps by nearest."""
+def turn(x: Tensor, degrees: Tensor, size: Tensor) -> Tensor:
+    """Return images (B, C, H, W) turned by (B,) `degrees` and `size` times as large, about their center; bilinear."""
+    return functional.grid_sample(x, _turned(x, degrees, size), padding_mode="border", align_corners=False)
+
+
+def turn_mask(y: Tensor, degrees: Tensor, size: Tensor) -> Tensor:
+    """Return the same of label maps (B, H, W), by the nearest pixel, ignored where they lie outside."""
+    known = (y - IGNORE)[:, None].float()  # so that 0, which is what lies outside, is the ignored label
+    labels = functional.grid_sample(known, _turned(known, degrees, size), mode="nearest", padding_mode="zeros", align_corners=False)
+    return labels[:, 0].round().long() + IGNORE
+
+
+def _turned(x: Tensor, degrees: Tensor, size: Tensor) -> Tensor:
     angle = degrees * (math.pi / 180)
     ratio = x.shape[-1] / x.shape[-2]  # a grid runs from -1 to 1 along either side, whatever their lengths
     cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(angle)
     first, second = torch.stack([cos, -sin / ratio, zero], 1), torch.stack([sin * ratio, cos, zero], 1)
-    grid = functional.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
-    turned = functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
-    if y.ndim != 3:
-        return turned, y
-    known = (y - IGNORE)[:, None].float()  # so that 0, which is what lies outside, is the ignored label
-    labels = functional.grid_sample(known, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return turned, labels[:, 0].round().long() + IGNORE
+    return functional.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
 
 
 def principal_axes(x: Tensor) -> Tensor:
@@ -178,12 +185,15 @@ def cutout(x: Tensor, share: float, generator: Generator) -> Tensor:
     return x.masked_fill(hole.to(x.device), 0.0)
 
 
-def mixup(x: Tensor, y: Tensor, alpha: float, generator: Generator) -> tuple[Tensor, Tensor, Mix]:
-    """Each sample mixed with another, weights from Beta(alpha, alpha). Source: Zhang et al. 2018."""
+def mixup(batch: Batch, alpha: float, generator: Generator) -> Batch:
+    """Return the batch with each sample mixed with another, weights from Beta(alpha, alpha). Source: Zhang et al. 2018."""
+    x = batch.x
     seed = int(torch.randint(2**62, (1,), generator=generator))
     weight = torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, len(x)).astype(np.float32)).to(x.device)
     other = torch.randperm(len(x), generator=generator).to(x.device)
-    return x.lerp(x[other], (1 - weight).view(-1, *[1] * (x.ndim - 1))), y, Mix(y[other], weight)
+    mixed = x.lerp(x[other], (1 - weight).view(-1, *[1] * (x.ndim - 1)))
+    targets = {name: y[other] for name, y in batch.targets.items()}
+    return replace(batch, inputs={**batch.inputs, next(iter(batch.inputs)): mixed}, mix=Mix(targets, weight))
 
 
 def _uniform(n: int, reach: float, generator: Generator) -> Tensor:

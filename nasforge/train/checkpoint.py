@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         part.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any] | None:
-    """The state in `path`, None where there is no file. Only tensors and plain values are read, never code.
+def read_checkpoint(
+    path: Path, identity: Mapping[str, Any], device: torch.device, defaults: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any] | None:
+    """Return the state in `path`, None where there is no file. Only tensors and plain values are read, never code.
+
+    defaults: what older files lack in a part of their identity.
 
     Raises:
         UserError: the file is broken, or it belongs to a training that differs in `identity`.
@@ -40,10 +45,12 @@ def read_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     if not isinstance(state, dict) or "identity" not in state:
         raise UserError(f"{path}: must be a checkpoint of a training, got another file; give another path")
     for name, value in identity.items():
-        if state["identity"].get(name) != value:
+        written = state["identity"].get(name)
+        if isinstance(written, dict):  # by an older version, which had fewer names
+            written = {k: v for k, v in {**(defaults or {}).get(name, {}), **written}.items() if k in value}
+        if written != value:
             raise UserError(
-                f"{path}: belongs to a training with {name} {state['identity'].get(name)!r}, this one has {value!r}; "
-                "delete it or give another path"
+                f"{path}: belongs to a training with {name} {written!r}, this one has {value!r}; delete it or give another path"
             )
     return dict(state)
 

@@ -12,30 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
-from nasforge.data import Data, Part
-from nasforge.data.splits import stratified_order
-from nasforge.errors import UserError
+from nasforge.data import Dataset
+from nasforge.errors import UserError, is_out_of_memory
+from nasforge.objectives.objective import validation
+from nasforge.tasks import Task, forward, task_of
 from nasforge.train.augment import make_augment
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
 from nasforge.train.init import initialize
-from nasforge.train.loop import Training, TrainingFailed, has_batch_norm, is_stuck, resume, run_epoch, state_of
+from nasforge.train.loop import OutOfMemory, Stop, Training, has_batch_norm, is_stuck, resume, run_epoch, state_of
 from nasforge.train.optim import Average, make_optimizer
 from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import Recipe
-from nasforge.train.scoring import check_logits, training_loss
 
 CHECKPOINT_EVERY_S = 10.0
 GROWING = ("data_fraction", "resolution")  # may differ from a checkpoint's: a training may go on with more
 
-OnEpoch = Callable[[int, dict[str, float]], bool | None]
-
-
-class OutOfMemory(TrainingFailed):
-    """The training needs more memory than the device has."""
+OnEpoch = Callable[[int, dict[str, float]], Stop | None]
 
 
 @dataclass(frozen=True)
@@ -43,41 +38,44 @@ class Fitted:
     """What a training gave.
 
     Attributes:
-        metrics: `accuracy` and `loss` on `val` (`miou` for label maps) of the weights that the model now has.
-        curve: one row an epoch: `epoch`, `loss`, `val_loss`, `accuracy`, `lr`, `seconds` since the start.
+        metrics: on `val`, those of the task, of the weights that the model now has.
+        curve: one row an epoch: `epoch`, `loss` (training), `val_loss`, the other metrics of the task on val, `lr`, `seconds`
+            since the start.
         seconds: in all, those before a resumed checkpoint included.
         epochs: that were run.
-        stopped: None where all epochs were run, `pruned` by `on_epoch`, or `early` for want of progress.
+        stopped: why it ended before the last epoch, None where all were run.
     """
 
     metrics: dict[str, float]
     curve: list[dict[str, float]]
     seconds: float
     epochs: int
-    stopped: str | None
+    stopped: Stop | None
 
 
 def fit(
     model: nn.Module,
-    data: Data,
+    data: Dataset,
     recipe: Recipe,
     *,
+    task: Task | None = None,
     seed: int = 0,
     device: str | torch.device = "cpu",
     on_epoch: OnEpoch | None = None,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> Fitted:
-    """Trains `model` in place on `data.train` and scores it on `data.val`; `data.test` is not touched.
+    """Train `model` in place on the training part and score it on val; the test part is not touched.
 
-    In train mode the model may return `(logits, [auxiliary logits, ...])`. With the same seed, recipe, number of threads
+    In train mode the model may return `(main, [auxiliary, ...])`. With the same seed, recipe, number of threads
     and version of torch, results on a CPU are bit-identical, also over a kill and resume.
 
     Args:
+        task: what is learned; by default what the data are for.
         seed: of initial weights (where the recipe names an `init`), order of samples, augmentation and dropout. The
             caller's random state is left as it was.
-        on_epoch: called after each epoch, counted from 1, with its row of the curve; true stops the training.
-            The epochs before a resumed checkpoint are told again, and the answers to these do not count.
+        on_epoch: called after each epoch, counted from 1, with its row of the curve; a `Stop` ends the training.
+            The epochs before a resumed checkpoint are reported again, and the answers to these do not count.
         checkpoint: file to resume from, where it exists, and to write to after an epoch and at the end.
         checkpoint_every_s: shortest time between two writes.
 
@@ -90,8 +88,9 @@ def fit(
     with _own_randomness(device, seed), _memory_errors_named(recipe):
         told = {k: v for k, v in recipe.to_dict().items() if k not in GROWING}
         identity = {"recipe": told, "seed": seed, "data": data.key, "weights": _shapes(model)}
-        state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device)
-        training = _start(model, data, recipe, seed, device, None if state is None else Setting(*state["setting"]))
+        state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device, {"recipe": Recipe().to_dict()})
+        setting = None if state is None else Setting(*state["setting"])
+        training = _start(model, data, task or task_of(data.spec, data.name), recipe, seed, device, setting)
         if state is not None:
             resume(training, state)
             for row in training.curve if on_epoch is not None else ():
@@ -99,27 +98,35 @@ def fit(
         return _run(training, on_epoch, checkpoint, checkpoint_every_s, identity)
 
 
-def _start(model: nn.Module, data: Data, recipe: Recipe, seed: int, device: torch.device, setting: Setting | None) -> Training:
-    """A training before its first epoch; `setting` is that of a checkpoint, else it is chosen here."""
+def _start(
+    model: nn.Module, data: Dataset, task: Task, recipe: Recipe, seed: int, device: torch.device, setting: Setting | None
+) -> Training:
+    """Return a training before its first epoch; `setting` is that of a checkpoint, else it is chosen here."""
+    monitor = next((m for m in task.metrics if m.name == recipe.monitor), None) if recipe.monitor else task.main
+    if monitor is None:
+        raise UserError(f"recipe.monitor: must be a metric of the task {task.name}, got {recipe.monitor!r}; "
+                        f"valid: {', '.join(m.name for m in task.metrics)}")  # fmt: skip
+    if recipe.sampling == "balanced" and data.spec.target.kind != "label":
+        raise UserError(f"recipe.sampling: balanced needs one class a sample, the task {task.name} has none; leave it out")
+    if recipe.class_weights is not None and not data.spec.target.counts:
+        raise UserError(f"recipe.class_weights: the task {task.name} has no classes; leave them out")
     model.to(device)
-    parts = _share(data.train, recipe.data_fraction, device), _share(data.val, 1.0, device)
-    train, val = (_shrink(part, recipe.resolution) for part in parts)
-    initialize(model, recipe.init, train.x[:256], seed)
-    _check_fit(model, train, recipe.batch_size, data.classes)
-    x, y = train.x[: recipe.batch_size], train.y[: recipe.batch_size]
-
-    def loss(output: Any, y: Tensor) -> Tensor:
-        return training_loss(output, y, None, recipe.label_smoothing, recipe.aux_weight)
-
-    steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
-    setting = setting or choose(model, x, y, recipe, loss, steps)
+    data = _shrunk(data.subset(recipe.data_fraction).to(device), recipe.resolution)
+    if recipe.init == "lsuv":
+        initialize(model, recipe.init, next(data.batches("train", 256)), seed)
+    else:
+        initialize(model, recipe.init, None, seed)
+    _check_fit(model, data, task, recipe.batch_size)
+    batch = next(data.batches("train", recipe.batch_size))
+    steps = recipe.epochs * math.ceil(data.size("train") / recipe.batch_size)
+    setting = setting or choose(model, batch, recipe, lambda output, batch: task.loss(output, batch, recipe), steps)
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
     average = None if recipe.ema is None else Average(model, recipe.ema)
-    augment = make_augment(recipe.augment, train.x, train.y)
+    augment = make_augment(recipe.augment, data, task)
     generator = Generator().manual_seed(seed)
-    return Training(model, recipe, train, val, setting, optimizer, average, augment, generator, device)
+    return Training(model, task, recipe, data, monitor, setting, optimizer, average, augment, generator, device)
 
 
 def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
@@ -129,21 +136,14 @@ def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s
         t.seconds = row["seconds"] = before + time.perf_counter() - began
         t.curve.append(row)
         stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
-        if on_epoch is not None and on_epoch(len(t.curve), dict(row)):
-            t.stopped = "pruned"
-        elif stuck:
-            t.stopped = "early"
+        asked = on_epoch(len(t.curve), dict(row)) if on_epoch is not None else None
+        t.stopped = asked or (Stop.EARLY if stuck else None)
         last = t.stopped is not None or len(t.curve) == t.recipe.epochs
         if checkpoint is not None and (last or time.monotonic() - written >= every_s):
             write_checkpoint(checkpoint, {"identity": identity, **state_of(t)})
             written = time.monotonic()
-    return _finish(t)
-
-
-def _finish(t: Training) -> Fitted:
-    """Puts the weights that count into the model: the best with early stopping, else the average, else the last."""
     row = t.curve[-1]
-    if t.best is not None and t.stopped != "pruned":
+    if t.best is not None and t.stopped not in (Stop.PRUNED, Stop.PAUSED):  # with early stopping the best weights count
         t.model.load_state_dict(t.best["weights"])
         row = t.best["row"]
     elif t.average is not None:
@@ -151,40 +151,30 @@ def _finish(t: Training) -> Fitted:
     if t.setting.channels_last:
         t.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     t.model.eval()
-    metrics = {"loss" if k == "val_loss" else k: row[k] for k in ("accuracy", "val_loss", "miou") if k in row}
-    return Fitted(metrics, t.curve, t.seconds, len(t.curve), t.stopped)
+    return Fitted(validation(row), t.curve, t.seconds, len(t.curve), t.stopped)
 
 
-def _share(part: Part, fraction: float, device: torch.device) -> Part:
-    """A stratified share of the training samples, the same in every training."""
-    if fraction < 1:
-        count = max(2, round(fraction * len(part)))
-        chosen = torch.arange(count)
-        if part.y.ndim == 1:
-            chosen = torch.from_numpy(stratified_order(part.y.numpy(), np.random.default_rng(0))[:count])
-        part = Part(part.x[chosen], part.y[chosen])
-    return Part(part.x.to(device), part.y.to(device))
-
-
-def _shrink(part: Part, resolution: float) -> Part:
-    """The images with their sides multiplied; pixels are averaged. Raises UserError for data that are no images."""
+def _shrunk(data: Dataset, resolution: float) -> Dataset:
+    """The images with their sides multiplied; pixels are averaged. Raises UserError for data that are no classified images."""
     if resolution == 1:
-        return part
-    if part.x.ndim != 4 or part.y.ndim == 3:
-        raise UserError(f"recipe.resolution: is for classified images, got samples of shape {tuple(part.x.shape[1:])}; leave it at 1")
-    sides = [max(1, round(side * resolution)) for side in part.x.shape[2:]]
-    return Part(nn.functional.interpolate(part.x, size=sides, mode="area"), part.y)
+        return data
+    if not data.spec.is_image or data.spec.target.kind == "mask":
+        raise UserError(f"recipe.resolution: is for images without label maps, got samples of shape {data.spec.input}; leave it at 1")
+    sides = [max(1, round(side * resolution)) for side in data.spec.input[1:]]
+    change = lambda x: nn.functional.interpolate(x, size=sides, mode="area")  # noqa: E731
+    return data.map(lambda batch: batch.with_inputs(change), f"{sides[0]}x{sides[1]}")
 
 
-def _check_fit(model: nn.Module, part: Part, batch_size: int, classes: int) -> None:
-    """Raises UserError where the output of the model does not fit the targets, before an hour of training does."""
-    batch = min(batch_size, len(part))
+def _check_fit(model: nn.Module, data: Dataset, task: Task, batch_size: int) -> None:
+    """Raise UserError where the output of the model does not fit the targets, before an hour of training does."""
+    batch = min(batch_size, data.size("train"))
     if batch < 1 or (batch < 2 and has_batch_norm(model)):
         raise UserError(f"training: batch norm needs at least 2 samples a batch, got {batch}; raise batch_size or add data")
     training = model.training
     model.eval()
     with torch.no_grad():
-        check_logits(model(part.x[:2]), part.y[:2], classes)
+        some = next(data.batches("train", 2))
+        task.check(forward(model, some), some)
     model.train(training)
 
 
@@ -217,8 +207,7 @@ def _memory_errors_named(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(words in str(error) for words in ("not enough memory", "can't allocate memory")):
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             f"training: the device must hold the model and a batch, got out of memory with batch_size "

@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Generator, Tensor, nn
 
+from nasforge.data import Batch
 from nasforge.errors import UserError, nearest
+from nasforge.tasks.base import forward
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Fill = Callable[[Tensor, int, int, Generator], None]
 
 
-def initialize(model: nn.Module, kind: str, batch: Tensor | None = None, seed: int = 0) -> None:
+def initialize(model: nn.Module, kind: str, batch: Batch | None = None, seed: int = 0) -> None:
     """Fills the weights of convolutions, linear, recurrent and attention layers in place, and sets their biases to 0.
 
     Norms, embeddings and parameters of other modules stay as they are. Stacked weights (the gates of an LSTM, the
@@ -94,7 +96,7 @@ def fill_orthogonal(matrix: Tensor, n_in: int, n_out: int, generator: Generator)
     nn.init.orthogonal_(matrix, generator=generator)
 
 
-def _scale_to_unit_variance(model: nn.Module, batch: Tensor) -> None:
+def _scale_to_unit_variance(model: nn.Module, batch: Batch) -> None:
     """One pass in which each layer is scaled as it is reached and hands on the scaled output.
 
     The biases are 0, so dividing the weight by a layer's standard deviation divides its output by it exactly: one pass
@@ -117,7 +119,7 @@ def _scale_to_unit_variance(model: nn.Module, batch: Tensor) -> None:
     training = model.training
     try:
         model.eval()
-        model(batch)
+        forward(model, batch)
     finally:
         model.train(training)
         for hook in hooks:

@@ -4,39 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 from torch.optim import Optimizer
 
-from nasforge.data import Part
+from nasforge.data import Batch, Dataset, Part
 from nasforge.errors import UserError
-from nasforge.train.augment import Augment, Mix
+from nasforge.objectives.metrics import Metric
+from nasforge.objectives.objective import validation
+from nasforge.tasks.base import Task, forward
+from nasforge.train.augment import Augment
 from nasforge.train.optim import Average, lr_factor
 from nasforge.train.precision import Setting
 from nasforge.train.recipe import Recipe
-from nasforge.train.scoring import score, training_loss
 
-CHUNK_NUMBERS = 2**22  # numbers augmented at once, 16 MiB: one call for many batches, yet little memory
+CHUNK_NUMBERS = 2**22  # numbers augmented or scored at once, 16 MiB: one call for many batches, yet little memory
 CHECK_EVERY_STEPS = 64
 
 
 class TrainingFailed(UserError):
-    """The training cannot go on: its loss is no number any more."""
+    """Raised when the loss becomes NaN or infinite."""
+
+
+class OutOfMemory(TrainingFailed):
+    """Raised when a training needs more memory than the device has."""
+
+
+class Stop(StrEnum):
+    """Why a training, or a whole evaluation, ended before its last epoch."""
+
+    PRUNED = "pruned"  # stopped for good by whoever watches it
+    PAUSED = "paused"  # stopped for now; it may be continued from its checkpoint
+    EARLY = "early"  # no progress on val
+    TOO_SLOW = "too slow"  # its latency breaks a limit
+    OUT_OF_MEMORY = "out of memory"
+    DISK_FULL = "disk full"
+    LOST = "lost"  # its worker died; it may be tried again
 
 
 @dataclass
 class Training:
-    """The state of a training between two epochs."""
+    """The state of a training between two epochs. monitor: the metric on val that tells the best epoch."""
 
     model: nn.Module
+    task: Task
     recipe: Recipe
-    train: Part
-    val: Part
+    data: Dataset
+    monitor: Metric
     setting: Setting
     optimizer: Optimizer
     average: Average | None
@@ -46,16 +66,16 @@ class Training:
     curve: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] | None = None  # the row of the best epoch and its weights, with early stopping
     seconds: float = 0.0
-    stopped: str | None = None
+    stopped: Stop | None = None
 
     def averaged(self) -> AbstractContextManager[None]:
-        """A context in which the model has the averaged weights, where there are such."""
+        """Return a context in which the model has the averaged weights, where there are such."""
         return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     @property
     def sizes(self) -> list[int]:
-        """Batch sizes of an epoch; a last batch of one sample goes, as batch norm cannot learn from one."""
-        full, rest = divmod(len(self.train), self.recipe.batch_size)
+        """Batch sizes of an epoch; a last batch of one sample is left out, as batch norm cannot learn from one."""
+        full, rest = divmod(self.data.size("train"), self.recipe.batch_size)
         drop = rest == 1 and full > 0 and has_batch_norm(self.model)
         return [self.recipe.batch_size] * full + ([rest] if rest and not drop else [])
 
@@ -66,17 +86,17 @@ def has_batch_norm(model: nn.Module) -> bool:
 
 
 def run_epoch(t: Training) -> dict[str, float]:
-    """One pass over the training samples: the row of the curve."""
+    """Make one pass over the training samples and return the row of the curve."""
     t.model.train()
     epoch, sizes, recipe = len(t.curve), t.sizes, t.recipe
     params = [p for p in t.model.parameters() if p.requires_grad]
     total, lr = torch.zeros((), device=t.device), 0.0
-    for step, (x, y, mix) in enumerate(_batches(t, sizes)):
+    for step, batch in enumerate(_batches(t, sum(sizes))):
         lr = recipe.lr * lr_factor(recipe, epoch * len(sizes) + step, len(sizes))
         for group in t.optimizer.param_groups:
             group["lr"] = lr
         with t.setting.cast(t.device):
-            loss = training_loss(t.model(x), y, mix, recipe.label_smoothing, recipe.aux_weight)
+            loss = t.task.loss(forward(t.model, batch), batch, recipe)
         t.optimizer.zero_grad()
         loss.backward()
         if recipe.grad_clip is not None:
@@ -84,49 +104,76 @@ def run_epoch(t: Training) -> dict[str, float]:
         t.optimizer.step()
         if t.average is not None:
             t.average.update()
-        total += loss.detach() * len(y)
+        total += loss.detach() * len(batch)
         if step % CHECK_EVERY_STEPS == 0:
             _check_finite(float(total), epoch + 1, "training", recipe)
     mean = float(total) / sum(sizes)
     _check_finite(mean, epoch + 1, "training", recipe)
-    scores = _validate(t)
+    with t.averaged():
+        scores = score(t.model, t.data, "val", t.task)
     val_loss = scores.pop("loss")
     _check_finite(val_loss, epoch + 1, "validation", recipe)
     return {"epoch": epoch + 1, "loss": mean, "val_loss": val_loss, **scores, "lr": lr}
 
 
-def _batches(t: Training, sizes: list[int]) -> Iterator[tuple[Tensor, Tensor, Mix | None]]:
-    """The epoch's batches in a new order, augmented many at a time."""
-    order = torch.randperm(len(t.train), generator=t.generator).to(t.device)
-    per_batch = max(1, t.recipe.batch_size * t.train.x[0].numel())
-    step = max(1, CHUNK_NUMBERS // per_batch) * t.recipe.batch_size
-    order = order[: sum(sizes)]
-    for chosen in order.split(step):
-        x, y, mix = t.train.x[chosen], t.train.y[chosen], None
+def _batches(t: Training, samples: int) -> Iterator[Batch]:
+    """Yield the epoch's batches in a new order, augmented many at a time."""
+    size = t.recipe.batch_size
+    balanced = t.data.spec.target.kind == "label" and t.recipe.sampling == "balanced"
+    chunk = max(1, CHUNK_NUMBERS // max(1, size * _numbers(t.data))) * size
+    key = next(iter(t.data.spec.targets)) if balanced else None
+    for big in t.data.batches("train", chunk, generator=t.generator, balanced=key):
+        some = big[:samples]
+        samples -= len(some)
+        if not len(some):
+            return
         if t.augment is not None:
-            x, y, mix = t.augment(x, y, t.generator)
-        x = t.setting.arrange(x)
-        for i in range(0, len(x), t.recipe.batch_size):
-            part = slice(i, i + t.recipe.batch_size)
-            yield x[part], y[part], None if mix is None else Mix(mix.y[part], mix.weight[part])
+            some = t.augment(some, t.generator)
+        some = some.with_inputs(t.setting.arrange)
+        for start in range(0, len(some), size):
+            yield some[start : start + size]
 
 
-def _validate(t: Training) -> dict[str, float]:
-    with t.averaged():
-        return score(t.model, t.val, device=t.device)
+def _numbers(data: Dataset) -> int:
+    """How many numbers one sample has."""
+    shapes = data.spec.inputs.values()
+    return sum(shape["length"] if isinstance(shape, Mapping) else math.prod(shape) for shape in shapes)
+
+
+def score(model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None) -> dict[str, float]:
+    """Return the metrics of the task for the model in eval mode on a part of the data.
+
+    Without `batch_size` a batch has up to 512 samples, fewer where these are large.
+
+    Raises:
+        UserError: the part is empty.
+    """
+    if data.size(part) == 0:
+        raise UserError("score: at least one sample is needed, got none")
+    batch_size = batch_size or max(1, min(512, CHUNK_NUMBERS // _numbers(data)))
+    training = model.training
+    model.eval()
+    scorer = task.scorer()
+    with torch.no_grad():  # not inference mode: what a model caches in it could not be trained through later
+        for batch in data.batches(part, batch_size):
+            scorer.update(forward(model, batch), batch)
+    model.train(training)
+    return scorer.result()
 
 
 def is_stuck(t: Training, patience: int) -> bool:
-    """Whether the best epoch is `patience` epochs past; keeps the weights of a new best one."""
+    """Return whether the best epoch is `patience` epochs past; keeps the weights of a new best one."""
     row = t.curve[-1]
-    if t.best is None or _rank(row) > _rank(t.best["row"]):
+    if t.best is None or _rank(t, row) > _rank(t, t.best["row"]):
         with t.averaged():
             t.best = {"row": row, "weights": {k: v.clone() for k, v in t.model.state_dict().items()}}
     return row["epoch"] - t.best["row"]["epoch"] >= patience
 
 
-def _rank(row: dict[str, float]) -> tuple[float, float]:
-    return row.get("miou", row["accuracy"]), -row["val_loss"]
+def _rank(t: Training, row: dict[str, float]) -> tuple[float, float]:
+    """What orders epochs: the metric that is watched, of equal ones the loss."""
+    value = validation(row)[t.monitor.name]
+    return (value if t.monitor.maximize else -value), -row["val_loss"]
 
 
 def _check_finite(loss: float, epoch: int, which: str, recipe: Recipe) -> None:
@@ -152,7 +199,7 @@ def state_of(t: Training) -> dict[str, Any]:
         "curve": t.curve,
         "best": t.best,
         "seconds": t.seconds,
-        "stopped": t.stopped,
+        "stopped": None if t.stopped is None else str(t.stopped),
     }
 
 
@@ -167,4 +214,5 @@ def resume(t: Training, state: dict[str, Any]) -> None:
     if state["cuda_rng"] is not None and t.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda_rng"].cpu(), t.device)
     t.curve, t.best, t.seconds = state["curve"], state["best"], state["seconds"]
-    t.stopped = None if state["stopped"] == "pruned" else state["stopped"]  # it was paused, and goes on
+    stopped = state["stopped"]
+    t.stopped = None if stopped in (None, Stop.PRUNED, Stop.PAUSED) else Stop(stopped)  # it was paused, and is continued

@@ -13,13 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasforge.data import Batch
+from nasforge.tasks.base import forward
 from nasforge.train.recipe import Recipe
 
 WORTH_MEASURING_S = 20.0  # below, a wrong choice costs less than results that depend on timing
 GAIN = 0.9  # a candidate must take at most this share of the time of plain fp32
 TIMED_STEPS = 3
 
-Loss = Callable[[Any, Tensor], Tensor]
+Loss = Callable[[Any, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Setting:
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
 
 
-def choose(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, loss: Loss, steps: int) -> Setting:
+def choose(model: nn.Module, batch: Batch, recipe: Recipe, loss: Loss, steps: int) -> Setting:
     """The setting of the recipe, with each `auto` settled.
 
     `auto` is plain fp32 when that trains in under 20 s; beyond, the fastest of fp32 and bf16, plain and channels last,
@@ -46,24 +48,24 @@ def choose(model: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, loss: Loss, s
     by timing may differ between two runs: name both values where bit-identical results matter.
 
     Args:
-        x: one batch on the device of the model; `y` its targets.
+        batch: on the device of the model.
         steps: of the whole training.
     """
     options = [
         Setting(bf16, last)
         for bf16, last in itertools.product(_options(recipe.precision, "bf16"), _options(recipe.channels_last, True))
-        if x.ndim == 4 or not last
+        if batch.x.ndim == 4 or not last
     ]
     base = options[0] if options else Setting(recipe.precision == "bf16", False)
     if len(options) < 2:
         return base
-    fastest = _step_s(model, x, y, base, loss)
+    fastest = _step_s(model, batch, base, loss)
     if fastest * steps < WORTH_MEASURING_S:
         return base
     best, fastest = base, GAIN * fastest
     for option in options[1:]:
         try:
-            taken = _step_s(model, x, y, option, loss)
+            taken = _step_s(model, batch, option, loss)
         except (RuntimeError, NotImplementedError):  # an operation without this format: the plain one stays
             continue
         if taken < fastest:
@@ -75,18 +77,18 @@ def _options(value: bool | str, special: bool | str) -> tuple[bool, ...]:
     return (False, True) if value == "auto" else (value == special,)
 
 
-def _step_s(model: nn.Module, x: Tensor, y: Tensor, setting: Setting, loss: Loss) -> float:
+def _step_s(model: nn.Module, batch: Batch, setting: Setting, loss: Loss) -> float:
     """Seconds of one forward and backward pass, the fastest of a few after one to warm up."""
     trial = copy.deepcopy(model)
     if setting.channels_last:
         trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trial.train()
-    times = []
+    times, x = [], batch.x
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         for _ in range(1 + TIMED_STEPS):
             start = time.perf_counter()
             with setting.cast(x.device):
-                value = loss(trial(setting.arrange(x)), y)
+                value = loss(forward(trial, batch.with_inputs(setting.arrange)), batch)
             value.backward()
             if not bool(torch.isfinite(value)):  # also waits for the device
                 raise RuntimeError("the loss is not finite in this format")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasforge.data import Data
+from nasforge.data import Dataset
 from nasforge.errors import UserError, nearest
+from nasforge.objectives.metrics import METRICS, is_metric
+from nasforge.tasks.base import Task
 from nasforge.train.augment import STRENGTHS
 
 OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "step", "linear", "constant", "onecycle")
 INITS = ("default", "xavier", "he", "orthogonal", "lsuv")
 PRECISIONS = ("auto", "fp32", "bf16")
+SAMPLINGS = ("natural", "balanced")
+WEIGHT = {"low": 0, "high": 1e6, "above": False, "optional": False, "whole": False}
 
 
 def _number(default: float, low: float, high: float, *, above: bool = False, optional: bool = False) -> Any:
@@ -49,6 +53,10 @@ class Recipe:
         channels_last: true, false or `auto`, measured likewise.
         data_fraction: share of the training samples used, a stratified one.
         resolution: share of the sides of images, in training and validation.
+        class_weights: of the classes in the loss: `balanced`, or weights by name or number of the class; null weighs all the same.
+        sampling: `balanced` draws the classes equally often in training, with replacement.
+        head_weights: of the losses of several heads, by name; 1 where none is given.
+        monitor: the metric on val by which early stopping judges; null is the main one of the task.
     """
 
     epochs: int = _number(30, 1, 100_000)
@@ -71,14 +79,18 @@ class Recipe:
     channels_last: bool | str = "auto"
     data_fraction: float = _number(1.0, 0, 1, above=True)
     resolution: float = _number(1.0, 0, 1, above=True)
+    class_weights: str | Mapping[str, float] | None = None
+    sampling: str = _word("natural", SAMPLINGS)
+    head_weights: Mapping[str, float] = field(default_factory=dict)
+    monitor: str | None = None
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, _checked(f, getattr(self, f.name), "recipe"))
 
     @classmethod
-    def of(cls, mapping: Mapping[str, Any], where: str = "recipe", base: Recipe | None = None) -> Recipe:
-        """The recipe that `mapping` describes; what it does not name is as in `base`, by default a plain `Recipe()`.
+    def from_dict(cls, mapping: Mapping[str, Any], where: str = "recipe", base: Recipe | None = None) -> Recipe:
+        """Return the recipe that `mapping` describes; what it does not name is as in `base`, by default a plain `Recipe()`.
 
         Raises:
             UserError: an unknown name, a wrong type or a value out of range, with the path below `where`.
@@ -93,7 +105,7 @@ class Recipe:
         return dataclasses.replace(base or cls(), **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that `of` reads back."""
+        """Return plain data that `from_dict` reads back."""
         return dataclasses.asdict(self)
 
 
@@ -101,10 +113,21 @@ def _checked(f: dataclasses.Field[Any], value: Any, where: str) -> Any:
     where = f"{where}.{f.name}"
     if f.name == "augment":
         return _checked_augment(value, where)
+    if f.name in ("class_weights", "head_weights"):
+        if f.name == "class_weights" and (value is None or value == "balanced"):
+            return value
+        if not isinstance(value, Mapping):
+            valid = "balanced, null or " if f.name == "class_weights" else ""
+            raise UserError(f"{where}: must be {valid}weights by name, got {value!r}")
+        return {str(name): _checked_number(WEIGHT, weight, f"{where}.{name}") for name, weight in value.items()}
+    if f.name == "monitor":
+        if value is not None and not is_metric(str(value)):
+            raise UserError(f"{where}: must be a metric, got {value!r}; {nearest(value, METRICS)}")
+        return value
     if f.name in ("decay_norm_bias", "channels_last"):
-        valid = (True, False) if f.name == "decay_norm_bias" else (True, False, "auto")
-        if not any(value is v or (isinstance(v, str) and value == v) for v in valid):
-            raise UserError(f"{where}: must be one of {', '.join(str(v).lower() for v in valid)}, got {value!r}")
+        choices = (True, False) if f.name == "decay_norm_bias" else (True, False, "auto")
+        if not any(value is v or (isinstance(v, str) and value == v) for v in choices):
+            raise UserError(f"{where}: must be one of {', '.join(str(v).lower() for v in choices)}, got {value!r}")
         return value
     if "words" in f.metadata:
         if value not in f.metadata["words"]:
@@ -142,96 +165,6 @@ def _checked_augment(value: Any, where: str) -> dict[str, float]:
     return made
 
 
-def default_recipe(data: Data, full: bool = False) -> Recipe:
-    """A sensible recipe for `data`: short, for a search, or `full`, for its finalists.
-
-    Measured on one thread of a 2-core CPU for the small images; the others are the field's customary values.
-    """
-    return RECIPES[_kind(data)](data, full)
-
-
-def _kind(data: Data) -> str:
-    if data.train.y.ndim == 3:
-        return "label_maps"
-    if data.train.y.ndim == 2:
-        return "steps"
-    if data.vocab is not None:
-        return "tokens"
-    if data.train.x.ndim == 3:
-        return "sequences"
-    return "small_images" if max(data.shape[1:]) <= 12 else "images"
-
-
-def _epochs(data: Data, samples_seen: int, low: int, high: int) -> int:
-    """Epochs that show `samples_seen` samples in all, within bounds: small sets need more passes."""
-    return max(low, min(high, round(samples_seen / len(data.train))))
-
-
-def _small_images(data: Data, full: bool) -> Recipe:
-    """Images of up to 12 x 12, tuned on the digits: they are centred already, so shifts do not help."""
-    epochs = _epochs(data, 52_000 if full else 9_000, 5, 150)
-    return Recipe(
-        epochs=epochs,
-        batch_size=64 if full else 32,
-        lr=5e-3,
-        label_smoothing=0.1,
-        warmup_epochs=0.1 * epochs,
-        augment={"rotate": 15.0, "zoom": 0.15} if full else {"rotate": 10.0, "zoom": 0.1},
-    )
-
-
-def _images(data: Data, full: bool) -> Recipe:
-    """Larger images: flips and crops where they are in colour, small shifts where they are drawings or letters.
-
-    Budgets for a search within an hour on two cores; --epochs and --final-epochs give more where there is more time.
-    """
-    share = 1.0 if full else min(1.0, 10_000 / len(data.train))
-    epochs = _epochs(data, 160_000, 3, 60) if full else _epochs(data, round(30_000 / share), 3, 15)
-    augment: dict[str, float] = {"flip": 0.5, "crop": min(64.0, data.shape[-1] / 8)} if data.shape[0] >= 3 else {"shift": 0.08}
-    if full and data.shape[0] >= 3:
-        augment["cutout"] = 0.5
-    return Recipe(
-        epochs=epochs,
-        batch_size=128 if full else 64,
-        lr=3e-3,
-        weight_decay=0.05,
-        label_smoothing=0.1 if full else 0.0,
-        warmup_epochs=0.1 * epochs,
-        augment=augment,
-        data_fraction=share,
-    )
-
-
-def _sequences(data: Data, full: bool) -> Recipe:
-    epochs = _epochs(data, 60_000 if full else 10_000, 3, 100)
-    return Recipe(epochs=epochs, batch_size=32, lr=2e-3, label_smoothing=0.05, warmup_epochs=0.1 * epochs, grad_clip=1.0)
-
-
-def _steps(data: Data, full: bool) -> Recipe:
-    """One class a step: the next token, above all."""
-    share = 1.0 if full else min(1.0, 5_000 / len(data.train))
-    epochs = _epochs(data, 200_000, 5, 60) if full else _epochs(data, round(15_000 / share), 3, 20)
-    return Recipe(
-        epochs=epochs,
-        batch_size=32,
-        lr=4e-3,
-        weight_decay=0.1,
-        warmup_epochs=0.1 * epochs,
-        grad_clip=1.0,
-        data_fraction=share,
-    )
-
-
-def _label_maps(data: Data, full: bool) -> Recipe:
-    epochs = _epochs(data, 20_000 if full else 3_000, 3, 100)
-    return Recipe(epochs=epochs, batch_size=8, lr=2e-3, warmup_epochs=0.1 * epochs, augment={"flip": 0.5}, grad_clip=5.0)
-
-
-RECIPES: Mapping[str, Callable[[Data, bool], Recipe]] = {
-    "small_images": _small_images,
-    "images": _images,
-    "sequences": _sequences,
-    "tokens": _sequences,
-    "steps": _steps,
-    "label_maps": _label_maps,
-}
+def default_recipe(task: Task, data: Dataset, full: bool = False) -> Recipe:
+    """Return a sensible recipe for a task on some data: short, for a search, or `full`, for its finalists."""
+    return Recipe.from_dict(task.recipe(data, full))

@@ -23,7 +23,7 @@ from nasforge.evaluation.tables import OURS, Table, read_table
 from nasforge.evaluation.tables.nasbench_nlp import VOCABULARY
 from nasforge.networks.build import build, make
 from nasforge.networks.cost import count
-from nasforge.search.simulate import Trace, race
+from nasforge.search.simulate import Trace, simulate
 from nasforge.spaces.choosers import replay
 from nasforge.strategies.registry import STRATEGIES
 
@@ -187,12 +187,12 @@ def test_a_training_that_failed_costs_an_evaluation(tmp_path: Path) -> None:
     table = read_table(path)
     assert table.evaluate({"let.cell": "7#2"}, "test_loss") == 4  # of the epoch with the lowest loss on val
     for name in STRATEGIES:
-        trace = race(table, name, 0, 5, "val_loss", "test_loss")
+        trace = simulate(table, name, 0, 5, "val_loss", "test_loss")
         assert trace.best == [2, 2] and trace.reported == [4, 4] and trace.absent == 0
 
 
 def test_less_is_better_in_a_race_on_losses(nlp: Table) -> None:
-    trace = race(nlp, "evolution", 0, 40, "val_loss", "test_loss")
+    trace = simulate(nlp, "evolution", 0, 40, "val_loss", "test_loss")
     assert trace.best == sorted(trace.best, reverse=True) and trace.best[0] > trace.best[-1]
     out = summary([trace], [1, 40], nlp.best("val_loss"))
     assert out["regret"]["1"] > out["regret"]["40"] >= 0
@@ -206,7 +206,7 @@ def test_the_predictor_sees_into_recurrent_cells(nlp: Table) -> None:
     """
     regret = {}
     for name in ("predictor", "random"):
-        regret[name] = statistics.fmean(race(nlp, name, s, 50, "val_loss", "test_loss").best[-1] - nlp.best("val_loss") for s in range(10))
+        regret[name] = statistics.fmean(simulate(nlp, name, s, 50, "val_loss", "test_loss").best[-1] - nlp.best("val_loss") for s in range(10))
     assert regret["predictor"] < 0.6 * regret["random"]
 
 
@@ -276,7 +276,7 @@ def test_make_table_writes_what_read_table_reads(
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_duplicates_cost_nothing(toy: Path, name: str) -> None:
     """All nine networks are evaluated once each, however often they are drawn; then the race ends."""
-    trace = race(read_table(toy), name, seed=0, evals=50, select="val", report="test")
+    trace = simulate(read_table(toy), name, seed=0, evals=50, select="val", report="test")
     assert len(trace.best) == 9 and trace.duplicates > 0
     assert trace.best == sorted(trace.best) and trace.best[-1] == 14
     assert trace.reported[-1] == 2  # of the network selected, not the best of its column
@@ -284,13 +284,13 @@ def test_duplicates_cost_nothing(toy: Path, name: str) -> None:
 
 def test_the_same_seed_gives_the_same_race(ours: Table) -> None:
     for name in STRATEGIES:
-        once, again, other = (race(ours, name, seed, 25, "val", "test") for seed in (3, 3, 4))
+        once, again, other = (simulate(ours, name, seed, 25, "val", "test") for seed in (3, 3, 4))
         assert once == again != other
 
 
 def test_networks_that_the_table_lacks_cost_nothing(toy: Path) -> None:
     toy.write_text("\n".join(line for line in toy.read_text().splitlines() if not line.startswith("12,pool")))
-    trace = race(read_table(toy), "random", 0, 50, "val", "test")
+    trace = simulate(read_table(toy), "random", 0, 50, "val", "test")
     assert len(trace.best) == 7 and trace.absent > 0 and trace.best[-1] < 13
 
 
@@ -311,22 +311,22 @@ def test_random_search_on_nas_bench_201_matches_the_table_itself(nb201: Table) -
     expected = values[-1] - sum(c * v for c, v in zip(chance, values, strict=True))
     spread = math.sqrt(sum(c * (values[-1] - v - expected) ** 2 for c, v in zip(chance, values, strict=True)))
     assert expected == pytest.approx(1.70, abs=0.05)
-    regrets = [values[-1] - race(nb201, "random", seed, draws, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(seeds)]
+    regrets = [values[-1] - simulate(nb201, "random", seed, draws, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(seeds)]
     # duplicates are drawn again, which is worth a little: 1.58 by simulation
     assert abs(statistics.fmean(regrets) - expected) < 3 * spread / math.sqrt(seeds)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_workers_end_out_of_order(ours: Table, name: str) -> None:
-    once, again = (race(ours, name, 1, 20, "val", "test", workers=8) for _ in range(2))
+    once, again = (simulate(ours, name, 1, 20, "val", "test", workers=8) for _ in range(2))
     assert once == again and len(once.best) == 20 and once.best == sorted(once.best)
 
 
 def test_with_workers_later_asks_know_less(toy: Path) -> None:
     """With as many workers as networks the strategy does not matter: all is asked before anything is told."""
     table = read_table(toy)
-    assert len(race(table, "local", 0, 9, "val", "test", workers=9).best) == 9
-    assert race(table, "random", 0, 9, "val", "test", workers=1).best[-1] == 14
+    assert len(simulate(table, "local", 0, 9, "val", "test", workers=9).best) == 9
+    assert simulate(table, "random", 0, 9, "val", "test", workers=1).best[-1] == 14
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_with_workers_later_asks_know_less(toy: Path) -> None:
 def test_ours_beat_random_on_nas_bench_201(nb201: Table, name: str, most: float) -> None:
     """Random is at 1.15 after 100 evaluations; the bounds leave room for three times the spread of a mean of 12."""
     best = nb201.best("c10_valid_e12")
-    assert statistics.fmean(best - race(nb201, name, seed, 100, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(12)) < most
+    assert statistics.fmean(best - simulate(nb201, name, seed, 100, "c10_valid_e12", "c10_test_e200").best[-1] for seed in range(12)) < most
 
 
 # ---------------------------------------------------------------- the command

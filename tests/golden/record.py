@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import torch
 
-from nasforge.data import load
-from nasforge.evaluation.base import DataSpec, Result, data_of, fit_to_data, train
+from nasforge.data import Source, load
+from nasforge.evaluation.base import Context, Decision, Report, Result, Stop
+from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.runners.inline import InlineRunner
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
+from nasforge.search.study import quiet
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
+from nasforge.tasks import load_data, task_of
 from nasforge.train import Recipe, default_recipe, fit, score
 
 SPACES = {"digits": "digits", "mixed": "pictures", "sequence": "digits", "unet": "maps"}  # and what each is trained on
@@ -74,31 +77,33 @@ def curves(folder: Path) -> dict[str, Any]:
             for name, changes in RECIPES.items():
                 if (source == "maps" and name in ("mixed up", "small")) or (space == "sequence" and name == "small"):
                     continue
-                recipe = Recipe.of({**default_recipe(data, full=name == "whole").to_dict(), **changes})
+                task = task_of(data.spec)
+                recipe = Recipe.from_dict({**default_recipe(task, data, full=name == "whole").to_dict(), **changes})
                 torch.manual_seed(number)
                 model = build(arch)
                 fitted = fit(model, data, recipe, seed=number)
                 rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.curve]
-                out[f"{space} {number} {name}"] = {"curve": rows, "metrics": fitted.metrics, "test": score(model, data.test)}
+                out[f"{space} {number} {name}"] = {"curve": rows, "metrics": fitted.metrics, "test": score(model, data, "test", task)}
     return out
 
 
 class MadeUp:
     """A runner that gives each job made-up scores, a function of its network."""
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        while (todo := next_job()) is not None:
+    def run(self, driver: Any) -> None:
+        while (todo := driver.next_job()) is not None:
             number, job = todo
             result = Result()
             for epoch in range(1, job.recipe["epochs"] + 1):
                 row = {"epoch": epoch, "lr": 0.1, "seconds": 0.0, **made_up(job.arch, epoch / job.recipe["epochs"])}
                 result.curve.append(row)
-                if on_epoch(number, row):
-                    result.stopped = "pruned"
+                decision = driver.on_report(number, Report(epoch, row))
+                if decision != Decision.CONTINUE:
+                    result.stopped = Stop.PAUSED if decision == Decision.PAUSE else Stop.PRUNED
                     break
             result.metrics = {"accuracy": row["accuracy"], "loss": row["val_loss"], "miou": row["miou"]}
             result.test = dict(result.metrics) if job.test else {}
-            on_end(number, result)
+            driver.on_end(number, result)
 
     def close(self) -> None:
         pass
@@ -115,14 +120,15 @@ def asks(folder: Path) -> dict[str, Any]:
     """The choices that searches ask for and what becomes of their trials, by space and strategy."""
     out: dict[str, Any] = {}
     for space, source in SPACES.items():
-        spec = DataSpec(written(folder)[source], 400)
+        spec = Source(written(folder)[source], 400)
         for strategy, pruner in (("predictor", "asha"), ("nsga2", "halving"), ("tpe", "median"), ("local", "none")):
             if space != "digits" and strategy in ("tpe", "local"):
                 continue
             limit = "params<=600000" if space == "unet" else "params<=60000"
+            fitted = fit_to_data(read(find_space(space)), load_data(spec))
             plan = Plan(
-                space=fit_to_data(read(find_space(space)), data_of(spec)), data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])),
-                limits=(parse_limit(limit),), strategy=strategy, pruner=pruner, trials=16, recipe={"epochs": 9},
+                space=fitted, data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])),
+                limits=(parse_limit(limit),), strategy=strategy, scheduler=pruner, trials=16, recipe={"epochs": 9},
                 final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
             )  # fmt: skip
             run = folder / f"{space}-{strategy}"
@@ -134,22 +140,13 @@ def asks(folder: Path) -> dict[str, Any]:
 def trainings(folder: Path) -> dict[str, Any]:
     """A search of real trainings in this process."""
 
-    class Here:
-        def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-            while (todo := next_job()) is not None:
-                number, job = todo
-                on_end(number, train(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
-
-        def close(self) -> None:
-            pass
-
-    spec = DataSpec("digits", 300)
+    spec = Source("digits", 300)
     plan = Plan(
-        space=fit_to_data(read(find_space("digits")), data_of(spec)), data=spec, objectives=tuple(parse_objectives("accuracy,-params")),
+        space=fit_to_data(read(find_space("digits")), load_data(spec)), data=spec, objectives=tuple(parse_objectives("accuracy,-params")),
         limits=(parse_limit("macs<=100000"),), trials=6, recipe={"epochs": 4}, final_recipe={"epochs": 2}, finalists=2, final_seeds=2,
         baselines={"plain": {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 8}}], "head": ["gap_head"]}},
     )  # fmt: skip
-    summary = search(plan, folder / "real", Here, lambda status: None)
+    summary = search(plan, folder / "real", lambda: InlineRunner(Context(source=spec)), lambda status: None)
     return {**trials_of(folder / "real"), "summary": plain(summary)}
 
 
@@ -181,7 +178,7 @@ def plain(summary: dict[str, Any]) -> dict[str, Any]:
 
 def recorded() -> dict[str, Any]:
     """Everything, as JSON reads it back."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    quiet()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

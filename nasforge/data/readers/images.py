@@ -1,4 +1,4 @@
-"""Readers of images: scikit-learn's digits, folders, idx files, JPEGs packed into one file. All give named arrays."""
+"""Images: scikit-learn's digits, folders, idx files, JPEGs packed into one file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nasforge.data.arrays import Raw, raw_of
+from nasforge.data.dataset import Source
 from nasforge.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
@@ -23,16 +25,42 @@ IDX_NAME = re.compile(r"(images|labels)[-.]idx\d(-ubyte)?(\.gz)?$")
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_digits() -> tuple[np.ndarray, np.ndarray]:
-    """1,797 handwritten digits (N, 1, 8, 8) in [0, 1] and their classes. Source: UCI Optdigits, through scikit-learn."""
+def read_digits(source: Source, kind: str | None) -> Raw:
+    """Return 1,797 handwritten digits (N, 1, 8, 8) in [0, 1] and their classes. Source: UCI Optdigits, through scikit-learn."""
+    x, y = _digits()
+    return raw_of({"x": x, "y": y}, "digits", kind)
+
+
+def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     return (bunch.images / bunch.images.max()).astype(np.float32)[:, None], bunch.target
 
 
-def read_folder(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """Arrays of a folder of images and the names of its classes, the sorted names of the folders that hold them."""
+def read_digit_scenes(source: Source, kind: str | None) -> Raw:
+    """Return the digits, twice as large, in one quarter of a (3, 32, 32) image: two targets for one image.
+
+    `mask` has 11 classes: 0 where there is no ink, else the digit and 1; `label` is the quarter, counted by rows. Ink and paper have random
+    colors, the same in every process.
+    """
+    digits, classes = _digits()
+    rng = np.random.default_rng(0)
+    ink = np.kron(digits[:, 0], np.ones((2, 2), np.float32))  # (N, 16, 16)
+    quarter = rng.integers(0, 4, len(ink))
+    canvas = np.zeros((len(ink), 32, 32), np.float32)
+    for i, place in enumerate(quarter):
+        row, column = 16 * (place // 2), 16 * (place % 2)
+        canvas[i, row : row + 16, column : column + 16] = ink[i]
+    paper, color = rng.uniform(0, 0.35, (len(ink), 3, 1, 1)), rng.uniform(0.55, 1, (len(ink), 3, 1, 1))
+    x = paper + (color - paper) * canvas[:, None] + rng.normal(0, 0.05, (len(ink), 3, 32, 32))
+    mask = np.where(canvas > 0.4, classes[:, None, None] + 1, 0)
+    return raw_of({"x": x.astype(np.float32), "y:mask": mask, "y:label": quarter}, "digit_scenes", kind)
+
+
+def read_folder(source: Source, kind: str | None) -> Raw:
+    """Return the images of a folder; classes are the sorted names of the folders that hold them."""
+    root = Path(source.spec).expanduser()
     parts = {PART_FOLDERS[d.name.lower()]: d for d in _folders(root) if d.name.lower() in PART_FOLDERS}
     if "train" not in parts or len(parts) != len(_folders(root)):
         parts = {"train": root}
@@ -49,7 +77,7 @@ def read_folder(root: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
             raise UserError(f"{folder}: must hold images ({' '.join(SUFFIXES)}) in its folders, got none")
         arrays[f"x_{part}"] = _stack((path for path, _ in files))
         arrays[f"y_{part}"] = np.array([k for _, k in files])
-    return _same_channels(arrays), labels
+    return raw_of(_same_channels(arrays), root.name, kind, labels)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -129,9 +157,11 @@ def find_idx(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read_idx(folder: Path) -> dict[str, np.ndarray]:
-    """Arrays of the idx files in a folder. Source: the format's description on the MNIST page (LeCun et al. 1998)."""
-    return {name: _read_idx(path) for name, path in find_idx(folder.iterdir()).items()}
+def read_idx(source: Source, kind: str | None) -> Raw:
+    """Return the arrays of the idx files in a folder. Source: the format's description on the MNIST page (LeCun et al. 1998)."""
+    path = Path(source.spec).expanduser()
+    folder = path if path.is_dir() else path.parent
+    return raw_of({name: _read_idx(file) for name, file in find_idx(folder.iterdir()).items()}, folder.name, kind)
 
 
 def _read_idx(path: Path) -> np.ndarray:

@@ -11,7 +11,7 @@ from random import Random
 from nasforge.spaces.choosers import crossover, mutate
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History
+from nasforge.strategies.base import History, TrialKind
 from nasforge.strategies.moves import excess
 from nasforge.strategies.predictor.encoder import Encoder, Row
 from nasforge.strategies.ranking import ranked
@@ -66,9 +66,9 @@ class Pool:
 
 def best(history: History) -> list[Mapping[str, Scalar]]:
     """The choices of the best trials of this search and of earlier ones; where none keeps the limits, of those that break them least."""
-    prior = [t for t in history.problem.prior if t.kind == "finished" and t.losses]
+    prior = [t for t in history.problem.prior if t.kind == TrialKind.FINISHED and t.losses]
     found = list(islice(ranked([*history.finished, *prior], history.problem.objectives), PARENTS))
-    near = [] if history.finished else [t for t in history.trials if t.kind in ("infeasible", "finished") and t.metrics]
+    near = [] if history.finished else [t for t in history.trials if t.kind in (TrialKind.INFEASIBLE, TrialKind.FINISHED) and t.metrics]
     return [t.choices for t in (*found, *nsmallest(PARENTS, near, key=lambda t: excess(history, t)))]
 
 

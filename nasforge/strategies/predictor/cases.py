@@ -11,7 +11,7 @@ from nasforge.objectives.metrics import Known, metric_or_value
 from nasforge.objectives.objective import Losses, Objective
 from nasforge.objectives.objective import scaled as scaled_metrics
 from nasforge.spaces.choosers import replay
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Trial, TrialKind
 from nasforge.strategies.predictor.encoder import Encoder, Row
 
 
@@ -36,12 +36,12 @@ class Case:
     @property
     def stopped(self) -> bool:
         """Whether the end of its training has to be told from its beginning."""
-        return self.seen.kind in ("pruned", "running") and bool(self.rungs)
+        return self.seen.kind in (TrialKind.PRUNED, TrialKind.RUNNING) and bool(self.rungs)
 
     @property
     def teaches(self) -> bool:
         """Whether it says anything about the objectives."""
-        return self.seen.kind in ("finished", "failed") or self.stopped
+        return self.seen.kind in (TrialKind.FINISHED, TrialKind.FAILED) or self.stopped
 
 
 class Cases:
@@ -58,7 +58,7 @@ class Cases:
         """The trials whose network can be written down: those that have ended in order, then those that run."""
         ended, running = [], []
         for seen in history.trials:
-            if seen.kind == "running":
+            if seen.kind == TrialKind.RUNNING:
                 running.append(self._case(seen.number, seen, history))
             else:
                 if seen.number not in self.ended:
@@ -71,12 +71,12 @@ class Cases:
         if row is None:
             return None
         objectives, rungs = self.problem.objectives, list[Losses]()
-        if seen.curve and seen.kind in ("finished", "pruned", "running"):
-            if seen.kind == "running":
+        if seen.curve and seen.kind in (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.RUNNING):
+            if seen.kind == TrialKind.RUNNING:
                 seen = Trial(number, seen.kind, seen.choices, None, self._counted(number, seen), seen.curve)
             rungs = [scaled(losses, objectives) for losses in seen.rungs(objectives)]
-        final = scaled(seen.losses, objectives) if seen.kind == "finished" and seen.losses else None
-        name = (number, f"{seen.kind} {len(rungs)}" if seen.kind == "running" else seen.kind)
+        final = scaled(seen.losses, objectives) if seen.kind == TrialKind.FINISHED and seen.losses else None
+        name = (number, f"{seen.kind} {len(rungs)}" if seen.kind == TrialKind.RUNNING else seen.kind)
         whole = None if final is None or not all(map(math.isfinite, final)) else final
         within = history is None or history.feasible(seen)
         return Case(name, seen, row, whole, rungs, within)

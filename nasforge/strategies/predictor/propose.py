@@ -14,9 +14,8 @@ import numpy as np
 from nasforge.objectives.metrics import Known
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.space import Choices
-from nasforge.strategies.base import History, Problem
+from nasforge.strategies.base import History, Problem, Propose, TrialKind
 from nasforge.strategies.moves import newcomer, started
-from nasforge.strategies.optuna import Propose
 from nasforge.strategies.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
 from nasforge.strategies.predictor.candidates import PARENTS, Candidate, Pool, best
 from nasforge.strategies.predictor.cases import Case, Cases
@@ -84,7 +83,7 @@ class Predictor:
         by_trees, seed = rng.random() < TREES, rng.randrange(2**32)
         columns = self.learner.basis(known.cases).columns
         told = {c.name for c in known.cases}
-        running = [c.row for c in cases if c.seen.kind == "running" and c.name not in told]
+        running = [c.row for c in cases if c.seen.kind == TrialKind.RUNNING and c.name not in told]
         models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.problem.objectives))]
         trained = [i for i, o in enumerate(self.problem.objectives) if not on_paper(o)]
         limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.problem.limits]

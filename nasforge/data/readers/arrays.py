@@ -1,0 +1,95 @@
+"""Arrays in NumPy's files, and those that a function of the user's own returns."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasforge.data.arrays import Raw, raw_of
+from nasforge.data.dataset import Source
+from nasforge.data.readers.images import PACKED, read_packed
+from nasforge.errors import UserError
+
+
+def read_npz(source: Source, kind: str | None) -> Raw:
+    """Return the data of FILE.npz, or of a folder that holds one."""
+    path = Path(source.spec).expanduser()
+    path = next(path.glob("*.npz")) if path.is_dir() else path
+    with _open_array(path) as file:
+        arrays = {}
+        for name in file.files:
+            try:
+                arrays[name] = file[name]
+            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                raise UserError(
+                    f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to a numeric type "
+                    "before saving (objects would be pickles, which can run code)"
+                ) from error
+    return raw_of(read_packed(arrays, str(path)) if set(arrays) >= PACKED else arrays, path.stem, kind)
+
+
+def read_npy(source: Source, kind: str | None) -> Raw:
+    """Return the data of `x.npy` and `y.npy` in a folder, which either file names too."""
+    path = Path(source.spec).expanduser()
+    folder = path if path.is_dir() else path.parent
+    for name in ("x.npy", "y.npy"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: must hold x.npy and y.npy, {name} is missing")
+    return raw_of({name: _open_array(folder / f"{name}.npy") for name in "xy"}, folder.name, kind)
+
+
+def _open_array(path: Path) -> Any:
+    """What `np.load` gives without pickles."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: must be an array file without pickles, got: {error}; save plain arrays") from error
+
+
+def names_function(spec: str) -> bool:
+    """Return whether a word is `module:function`."""
+    _, colon, function = spec.rpartition(":")
+    return bool(colon) and function.isidentifier()
+
+
+def read_function(source: Source, kind: str | None) -> Raw:
+    """Return the data of the arrays that the user's function returns: `(x, y)` or a dict of arrays."""
+    module, _, function = source.spec.rpartition(":")
+    where = source.spec
+    if not source.allow_code:
+        raise UserError(f"data: {where} would run code of its own; if you trust it, add --allow-code")
+    found = getattr(_import(module), function, None)
+    if not callable(found):
+        raise UserError(f"data: {module} must have a function {function!r}")
+    result = found()
+    if isinstance(result, (tuple, list)) and len(result) == 2:
+        result = {"x": result[0], "y": result[1]}
+    if not isinstance(result, dict):
+        raise UserError(f"data: {where} must return (x, y) or a dict of arrays, got {type(result).__name__}")
+    return raw_of(result, where, kind)
+
+
+def _import(module: str) -> Any:
+    """A module by name, the working folder included, or from a .py file."""
+    path = Path(module)
+    if path.suffix == ".py":
+        spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", path.stem), path)
+        if not path.is_file() or spec is None or spec.loader is None:
+            raise UserError(f"data: no file {module!r}")
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"data: no file, folder or module {module!r} ({error})") from error
+    finally:
+        sys.path.pop(0)

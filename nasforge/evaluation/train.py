@@ -1,0 +1,164 @@
+"""Training as an evaluator; the one place where architectures, data and recipes meet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from nasforge.blocks.core.shapes import Tokens
+from nasforge.data import Dataset
+from nasforge.errors import UserError
+from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result, Stop, failures_in
+from nasforge.latency import measure
+from nasforge.networks.build import build, input_shapes
+from nasforge.objectives.metrics import Metric
+from nasforge.spaces.arch import Arch
+from nasforge.tasks import Task, task_of
+from nasforge.train import Recipe, default_recipe, fit, inherit, score
+from nasforge.zoo.small import small
+
+STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: Stop.PRUNED}
+
+
+class Train:
+    """Trains a network by its recipe and scores it on val, finalists also on test."""
+
+    def metrics(self, task: Task) -> tuple[Metric, ...]:
+        return task.metrics
+
+    def prepare(self, context: Context) -> None:
+        self.device, self.data = context.device, context.load()
+        self.task = task_of(self.data.spec, self.data.name)
+
+    def evaluate(self, job: Job, on_report: OnReport) -> Result:
+        result = Result()
+        with failures_in(result):
+            data = at_input(self.data, job.arch)
+            torch.manual_seed(job.seed)
+            model = build(job.arch)
+            if job.latency and not fast_enough(job, model, self.device, result):
+                return result
+            if job.parent and Path(job.parent).exists():
+                result.metrics["inherited"] = inherit(model, load_file(job.parent))
+            fitted = fit(
+                model, data, recipe_of(job, self.data, self.task), task=self.task, seed=job.seed, device=self.device,
+                on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
+                checkpoint=Path(job.checkpoint) if job.checkpoint else None,
+            )  # fmt: skip
+            result.metrics |= fitted.metrics
+            result.curve, result.stopped = fitted.curve, fitted.stopped
+            result.seconds["training"] = fitted.seconds
+            if job.test:
+                result.test = score(model, data.to(self.device), "test", self.task)
+            if job.weights:
+                Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
+                save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)
+        return result
+
+
+def fast_enough(job: Job, model: torch.nn.Module, device: str, result: Result) -> bool:
+    """Measure the latency of a network into a result; return whether it keeps the limit of the job."""
+    began = time.perf_counter()
+    shape = next(iter(input_shapes(job.arch).values()))
+    result.metrics["latency_ms"] = measure(model, shape, device=device).median_ms
+    result.seconds["measuring"] = time.perf_counter() - began
+    if job.latency_limit_ms is not None and result.metrics["latency_ms"] > job.latency_limit_ms:
+        result.stopped = Stop.TOO_SLOW
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- architectures and data
+
+
+def fit_to_data(arch: Mapping[str, Any], data: Dataset) -> Arch:
+    """Return the architecture or space with the inputs and the number of outputs of the data.
+
+    Raises:
+        UserError: they cannot fit: other inputs, or heads that the data have no targets for.
+    """
+    task, given, other = task_of(data.spec, data.name), data.spec.inputs, "take another space or other data"
+    spec = arch.get("input")
+    several = isinstance(spec, Mapping) and "tokens" not in spec
+    misfit = several != (len(given) > 1) or (several and set(spec or {}) != set(given))
+    for name, shape in input_shapes({"input": spec}).items() if spec is not None and not misfit else ():
+        wanted = given[name if several else next(iter(given))]
+        tokens = isinstance(wanted, Mapping)
+        misfit |= isinstance(shape, Tokens) != tokens or (not tokens and len(shape) != len(wanted))
+    if misfit:
+        raise UserError(f"input: made for {_inputs(spec)}, the data set {data.name} has {_inputs(data.spec.input)}; {other}")
+    heads, targets = arch.get("heads") or {}, ", ".join(data.spec.targets)
+    if heads and set(heads) != set(data.spec.targets):
+        raise UserError(f"heads: made for the targets {', '.join(heads)}, the data set {data.name} has {targets}; {other}")
+    if not heads and len(data.spec.targets) > 1:
+        raise UserError(f"heads: the data set {data.name} has the targets {targets}; write `heads:` with one of each name")
+    ordered = {name: given[name] for name in spec} if several and spec else data.spec.input
+    return {**arch, "input": ordered, "classes": task.outputs}
+
+
+def _inputs(spec: Any) -> str:
+    """Inputs in words."""
+    several = isinstance(spec, Mapping) and "tokens" not in spec
+    return "the inputs " + ", ".join(f"{name} {shape}" for name, shape in spec.items()) if several else str(spec)
+
+
+def for_data(arch: Arch, data: Dataset) -> Arch:
+    """Return the architecture for a data set: networks for large images in their small form."""
+    native, images = arch.get("input"), data.spec.is_image
+    if images and isinstance(native, list) and len(native) == 3:
+        shape, classes = tuple(data.spec.input), task_of(data.spec, data.name).outputs
+        if list(shape) != native or arch.get("classes") != classes:
+            arch = small(arch, shape, classes)
+    return fit_to_data(arch, data)
+
+
+def with_its_own_side(arch: Arch, data: Dataset) -> Arch:
+    """Return the architecture for a data set whose images are brought to the height and width that it reads.
+
+    Raises:
+        UserError: there are no images, or they have label maps.
+    """
+    native = arch.get("input")
+    maps = any(target.kind == "mask" for target in data.spec.targets.values())
+    if not isinstance(native, list) or len(native) != 3 or not data.spec.is_image or maps:
+        has = data.spec.input
+        raise UserError(f"--resize: needs a network of images and images without label maps; {native} and {has} have no side to match")
+    return {**arch, "input": [data.spec.input[0], *native[1:]], "classes": task_of(data.spec, data.name).outputs}
+
+
+def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
+    """Return the default recipe for the data with what the architecture and the job change.
+
+    Fewer epochs shorten the warm-up in proportion.
+    """
+    base = {**default_recipe(task, data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
+    changes = dict(job.recipe)
+    if "epochs" in changes and "warmup_epochs" not in changes:
+        before = Recipe.from_dict(base)
+        changes["warmup_epochs"] = before.warmup_epochs * min(1.0, Recipe.from_dict({**base, **changes}).epochs / before.epochs)
+    return Recipe.from_dict({**base, **changes})
+
+
+def at_input(data: Dataset, arch: Arch) -> Dataset:
+    """Return the data with their images brought to the height and width that the architecture reads, where these differ.
+
+    Averages of the nearest pixels, weighted by distance. Label maps, and inputs that differ in more, stay: building says what is wrong.
+    """
+    wanted: Any = arch.get("input")
+    if not data.spec.is_image or not isinstance(wanted, list | tuple) or len(wanted) != 3:
+        return data
+    have = data.spec.input
+    if any(target.kind == "mask" for target in data.spec.targets.values()) or wanted[0] != have[0] or list(wanted) == have:
+        return data
+    size = (int(wanted[1]), int(wanted[2]))
+    return data.map(lambda batch: batch.with_inputs(lambda x: _resized(x, size)), f"{size[0]}x{size[1]}")
+
+
+def _resized(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(N, C, H, W) -> (N, C, *size)"""
+    return torch.nn.functional.interpolate(x, size=size, mode="bilinear", antialias=True)

@@ -1,0 +1,184 @@
+"""From what a user asks for to the plan of a search: the rules, and the errors that say what to change, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasforge.blocks import BLOCKS
+from nasforge.data import Source
+from nasforge.errors import UserError, nearest
+from nasforge.evaluation import EVALUATORS
+from nasforge.evaluation.base import Job
+from nasforge.evaluation.tables import OURS, read_table
+from nasforge.evaluation.train import fit_to_data, for_data, recipe_of
+from nasforge.latency import read_profile
+from nasforge.objectives.metrics import Known, Metric, metric, names
+from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.search.plan import Plan
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import check_arch
+from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
+from nasforge.tasks import Task, load_data, task_of
+
+# what `search:` of a space file may say, and the command line, which goes before it
+DEFAULTS: dict[str, Any] = {
+    "data": "digits", "task": None, "target": None, "objective": None, "strategy": "predictor", "evaluator": "train",
+    "scheduler": "asha", "fidelity": "epochs", "scores": "", "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [],
+    "epochs": None, "final_epochs": None, "data_limit": None, "control": True,
+}  # fmt: skip
+ALIASES = {"pruner": "scheduler"}  # names in older files
+OTHERS: dict[str, Any] = {  # what the command line alone may say
+    "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
+    "storage": None, "prior": (), "inherit": False,
+}  # fmt: skip
+
+
+def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[str], Arch], say: Callable[[str], None]) -> Plan:
+    """Return the plan: what is given, then the space's own `search` and `constraints`, then defaults.
+
+    Args:
+        raw: the space.
+        given: options by name, those of DEFAULTS and OTHERS; None counts as not given.
+        find: the architecture of a name, for baselines.
+        say: takes a note for the user.
+
+    Raises:
+        UserError: something is unknown, or does not fit the data, the task or the evaluator.
+    """
+    check_arch(raw, BLOCKS)
+    of_space = {ALIASES.get(k, k): v for k, v in (raw.get("search") or {}).items()}
+    unknown = [k for k in of_space if k not in DEFAULTS]
+    if unknown:
+        raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
+    asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
+    source = Source(asked["data"], asked["data_limit"], 0, asked["allow_code"], asked["task"], asked["target"])
+    data = load_data(source)
+    task = task_of(data.spec, data.name)
+    for note in data.spec.notes:
+        say(f"{data.name}: {note}")
+    looked_up = _table(asked) if asked["evaluator"] == "table" else None
+    space = fit_to_data(raw, data) if looked_up is None else raw  # a table is of the space as it is
+    if asked["data"] != of_space.get("data", asked["data"]) and given.get("seed_arch") is None and asked["seed_arch"]:
+        baselines = ", ".join(asked["seed_arch"])
+        say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
+        asked["seed_arch"] = []
+    for name, table in (("strategy", STRATEGIES), ("scheduler", SCHEDULERS), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
+        if asked[name] not in table:
+            raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
+    if asked["fidelity"] != "epochs" and not SCHEDULERS[asked["scheduler"]].pauses:
+        raise UserError(f"--fidelity {asked['fidelity']}: grows at rungs where trainings pause; add --scheduler halving or hyperband")
+    for name in ("trials", "finalists", "final_seeds"):
+        if not isinstance(asked[name], int) or asked[name] < 1:
+            raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
+    limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
+    objectives = tuple(parse_objectives(asked["objective"] or _default_objective(task)))
+    scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
+    profiles = _profiles(asked["profile"])
+    _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, limits.values(), profiles)
+    plan = Plan(
+        space=space,
+        data=source,
+        objectives=objectives,
+        limits=tuple(limits.values()),
+        strategy=asked["strategy"],
+        evaluator=asked["evaluator"],
+        scheduler=asked["scheduler"],
+        fidelity=asked["fidelity"],
+        trials=asked["trials"],
+        seed=asked["seed"],
+        recipe={} if asked["epochs"] is None else {"epochs": asked["epochs"]},
+        final_recipe={} if asked["final_epochs"] is None else {"epochs": asked["final_epochs"]},
+        baselines={word: for_data(find(name), data) for word, name in _plain_names(asked["seed_arch"]).items()},
+        finalists=asked["finalists"],
+        final_seeds=asked["final_seeds"],
+        control=asked["control"],
+        device=asked["device"],
+        storage=asked["storage"],
+        prior=tuple(asked["prior"]),
+        inherit=asked["inherit"],
+        scores=scores,
+        profiles=profiles,
+        table=looked_up,
+    )
+    for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
+        recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written
+    return plan
+
+
+def _default_objective(task: Task) -> str:
+    """The main metric of the task, and few parameters."""
+    return f"{'' if task.main.maximize else '-'}{task.main.name},-params"
+
+
+def _table(asked: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The table that is looked up, and its columns: selected, reported."""
+    table = read_table(Path(asked["table"]) if asked["table"] else OURS)
+    if table.minimize:
+        raise UserError(
+            f"--table {asked['table']}: must hold accuracies, got losses; `nasforge bench` compares strategies on them"
+        )
+    select, report = asked["select"] or table.usual[0], asked["report"] or table.usual[1]
+    table.column(select, "--select")
+    table.column(report, "--report")
+    return str(asked["table"] or OURS), select, report
+
+
+def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[str, ...]:
+    """The zero-cost scores that are asked for: with commas between, or a list in a space file."""
+    asked = asked if isinstance(asked, str) else ",".join(map(str, asked))
+    found = tuple(dict.fromkeys(n.strip() for n in asked.split(",") if n.strip()))
+    for name in found:
+        if name not in names(Known.ZERO_COST):
+            raise UserError(f"--scores {asked}: {name!r} is no zero-cost score; {nearest(name, names(Known.ZERO_COST))}")
+    if found and (strategy, evaluator) != ("predictor", "train"):
+        got = f"--strategy {strategy} --evaluator {evaluator}"
+        raise UserError(f"--scores {asked}: are read by --strategy predictor beside --evaluator train, got {got}")
+    return found
+
+
+def _profiles(words: Sequence[str]) -> dict[str, str]:
+    """The files of device profiles by device: `FILE` is this machine's, `NAME=FILE` another device's."""
+    out: dict[str, str] = {}
+    for word in words:
+        name, _, path = word.rpartition("=")
+        if name in out:
+            raise UserError(
+                f"--profile {word}: {name or 'this machine'} has two profiles; give each device a name of its own, as NAME=FILE"
+            )
+        read_profile(path)
+        out[name] = path
+    return out
+
+
+def _check_known(
+    told: Sequence[Metric], evaluator: str, task: Task, objectives: Sequence[Objective], limits: Iterable[Limit], profiles: Iterable[str]
+) -> None:
+    """Raise UserError where a metric that is asked for is never known: of another task, or of a device without a profile."""
+    own = [m.name for m in told]
+    known = {*own, *names(Known.PAPER, Known.MEASURED), *(f"latency_ms@{name}" for name in profiles if name)}
+    for name in {name for o in objectives for name in o.reads} | {limit.metric for limit in limits}:
+        if name in known:
+            continue
+        if metric(name).known is Known.PREDICTED:
+            device = name.partition("@")[2]
+            raise UserError(f"{name}: needs the profile of that device; add --profile {device}=FILE (nasforge calibrate makes one)")
+        if evaluator == "train":
+            raise UserError(f"--objective: the task {task.name} has no {name}; it has {', '.join(own)}, costs and latency")
+        raise UserError(f"--evaluator {evaluator}: does not find out {name}; it finds out {', '.join(sorted(own))}, costs and latency")
+
+
+def _plain_names(names: list[str]) -> dict[str, str]:
+    """Each baseline by a file name of its own: a path gives its stem, RUN:NAME its NAME."""
+    out: dict[str, str] = {}
+    for name in names:
+        base = word = Path(name.rpartition(":")[2]).stem
+        if word.isdigit() or word.startswith(("finalist", "control")):
+            base = word = f"baseline_{word}"
+        number = 2
+        while word in out:
+            word, number = f"{base}_{number}", number + 1
+        out[word] = name
+    return out

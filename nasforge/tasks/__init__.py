@@ -1,0 +1,67 @@
+"""Tasks by name. The first task of a kind of target is the one that such data get unless `--task` names another."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from nasforge.data import Dataset, DataSpec, Source, load
+from nasforge.errors import UserError, nearest
+from nasforge.tasks.base import Task, forward
+from nasforge.tasks.classification import Classification
+from nasforge.tasks.heads import Heads
+from nasforge.tasks.multilabel import Multilabel
+from nasforge.tasks.regression import Regression
+from nasforge.tasks.segmentation import Segmentation
+from nasforge.tasks.seq2seq import Seq2Seq
+from nasforge.tasks.tagging import Tagging
+
+__all__ = ["TASKS", "Task", "forward", "load_data", "task_of"]
+
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
+}  # fmt: skip
+OF_CHOICE = ("value", "labels")  # kinds of targets that data do not show: the task must be named
+
+
+@lru_cache(maxsize=2)
+def load_data(source: Source) -> Dataset:
+    """Return the data that a source names, for the task that it names; loaded once a process.
+
+    Raises:
+        UserError: there is no such task, the data cannot be read, or they have no target for it.
+    """
+    if source.task is not None and source.task not in TASKS:
+        raise UserError(f"--task {source.task}: no such task; {nearest(source.task, TASKS)}")
+    kind = TASKS[source.task].kind if source.task else None
+    data = load(
+        source.spec, seed=source.seed, limit=source.limit, allow_code=source.allow_code, kind=kind if kind in OF_CHOICE else None,
+        task=source.task, target=source.target,
+    )  # fmt: skip
+    task_of(data.spec, data.name)
+    return data
+
+
+def task_of(spec: DataSpec, where: str = "data") -> Task:
+    """Return the task of some data: one for each target, together as heads where there are several.
+
+    Raises:
+        UserError: the task that was asked for learns another kind of target.
+    """
+    if len(spec.targets) > 1:
+        if spec.task is not None:
+            targets = ", ".join(spec.targets)
+            raise UserError(f"--task {spec.task}: {where} has the targets {targets}, each with a task of its own; leave it out")
+        return Heads({key: _default(target.kind)(key, target) for key, target in spec.targets.items()})
+    key, target = next(iter(spec.targets.items()))
+    task = TASKS[spec.task] if spec.task else _default(target.kind)
+    if task.kind != target.kind:
+        able = [name for name, other in TASKS.items() if other.kind == target.kind]
+        raise UserError(
+            f"--task {task.name}: learns a target of kind {task.kind}, {where} has one of kind {target.kind}; "
+            f"such data are for {' or '.join(able)}"
+        )
+    return task(key, target)
+
+
+def _default(kind: str) -> type[Task]:
+    return next(task for task in TASKS.values() if task.kind == kind)
