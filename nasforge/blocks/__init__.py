@@ -1,7 +1,7 @@
 """The block table: every layer, combinator and motif by the name it has in a file.
 
 A family module lists what it offers in LAYERS, COMBINATORS and MOTIFS; the arguments in a file are the keyword arguments of the
-class (after `shape`), of its `of` (after `make, shape`) or of the function.
+class (after `shape`), of its `build` (after `make, shapes`) or of the function.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
 MOST = 100_000  # of any number that a motif is given
 
 
-def _entries(family: ModuleType) -> Iterator[Block]:
+def entries(family: ModuleType) -> Iterator[Block]:
+    """Yield what a family module adds to the table."""
     for name, cls in family.LAYERS.items():
-        yield Block(name, "layer", cls, _params(cls.__init__, 2), getattr(cls, "simplify", None))
+        yield Block(name, "layer", cls, _params(cls.__init__, 2), cls.canonical)
     for name, cls in family.COMBINATORS.items():
-        yield Block(name, "combinator", cls, _params(cls.of, 2), getattr(cls, "simplify", None))
+        yield Block(name, "combinator", cls, _params(cls.build, 2), cls.canonical)
     for name, function in family.MOTIFS.items():
         yield Block(name, "motif", _bounded(function), _params(function, 0))
 
@@ -68,4 +69,4 @@ def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
     return opened
 
 
-BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in _entries(family)}
+BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in entries(family)}

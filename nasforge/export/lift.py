@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nasforge.export.reach import PACKAGE, Definition, File, Name, Reached, assigned, parse, reach
+from nasforge.export.reach import BASES, PACKAGE, Definition, File, Name, Reached, assigned, parse, reach
 from nasforge.export.references import is_docstring
 
 Edit = tuple[int, int, bytes]  # bytes from, to, and what is to stand there
@@ -54,7 +54,7 @@ def _in_order(found: Reached) -> list[tuple[File, Definition]]:
 def _names(order: list[tuple[File, Definition]], first: list[Name], taken: set[str]) -> dict[Name, str]:
     """What each definition is called in the one file: its own name, with its module's behind it where the name is taken."""
     rest = [(file.name, name) for file, node in order for name, other in file.definitions.items() if other is node]
-    names: dict[Name, str] = {}
+    names = dict(BASES)
     for key in [*first, *(r for r in rest if r not in first)]:
         module, name = key
         if name in taken:

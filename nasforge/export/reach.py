@@ -2,7 +2,8 @@
 
 From the given classes, a definition is reached when reached code reads its name, a method or class constant when reached code reads an
 attribute (or a word) of its name, an entry of a table `{"relu": ..., ...}[kind]` when its word stands anywhere else in reached code.
-So build-only parts (`of`, `simplify`, `free`) and unused activations fall away without being named here.
+So build-only parts (`build`, `canonical`, `free`) and unused activations fall away without being named here. The bases of blocks, which
+only declare such parts, are written as `nn.Module`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.export.references import Entry, references
 
 PACKAGE = "nasforge."
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 Name = tuple[str, str]  # module, name in it
+BASES: dict[Name, str] = {(base.__module__, base.__name__): "nn.Module" for base in (Layer, Combinator)}
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,10 @@ def _follow(found: Reached, file: File, name: str, place: ast.expr) -> None:
         assert original is not None and f"{module}.{original}" not in sys.modules, f"{file.name}: import names, not the module {original}"
         home, meaning = parse(module), original
     found.reads.append((file.name, place, name, (home.name, meaning)))
-    _define(found, home, meaning)
+    if (home.name, meaning) in BASES:
+        found.imports.add(("torch", "nn", "nn"))
+    else:
+        _define(found, home, meaning)
 
 
 def _wake(found: Reached) -> bool:

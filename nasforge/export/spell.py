@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Tokens
 from nasforge.errors import UserError
 
@@ -30,9 +31,9 @@ class Spelled:
 def spell(module: nn.Module, where: str) -> Spelled:
     """The call that makes a layer or a combinator. Raises UserError for a module that does not tell how it was made."""
     cls = type(module)
-    if hasattr(module, "spelled"):
-        shapes, args = module.spelled
-        shape = tuple(shapes) if getattr(module, "many", False) else shapes[0]
+    if isinstance(module, Layer) and module.made_with is not None:
+        shapes, args = module.made_with
+        shape = shapes if module.reads == "all" else shapes[0]
         return _call(cls, {**dict.fromkeys(list(inspect.signature(cls).parameters)[:1], shape), **args}, where)
     if cls is nn.Identity:
         return Spelled("nn.Identity()")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape
 from nasforge.networks.build import steps
 from nasforge.networks.network import Network
@@ -40,7 +41,8 @@ def straight(arch: Arch, network: Network) -> Straight:
     """The forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
     rows = [step for step in steps(arch) if step.where.partition(".")[0] in SECTIONS]
     modules = network.steps.items()
-    reads = [row.reads if getattr(module, "many", False) else row.reads[:1] for row, (_, module) in zip(rows, modules, strict=True)]
+    all_read = [isinstance(module, Layer) and module.reads == "all" for module in network.steps.values()]
+    reads = [row.reads if every else row.reads[:1] for row, every in zip(rows, all_read, strict=True)]
     ends = {word for words in network.head_reads.values() for word in words}
     variables = _variables([*network.inputs, *(word for row in rows for word in row.writes)])
     if len(network.inputs) == 1 and not any(network.inputs[0] in words for words in reads):

@@ -11,14 +11,15 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from nasforge.blocks import BLOCKS
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.combine import Chain, Residual
-from nasforge.blocks.core.shapes import Shape, Tokens, example
+from nasforge.blocks.core.shapes import Shape, Tokens, example, run
 from nasforge.errors import UserError
 from nasforge.networks.network import Network
 from nasforge.networks.probe import Meter, Probe, StandIn
@@ -53,16 +54,17 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
     try:
         if block.kind == "motif":
             return make(block.make(**args), shapes, classes, path)
-        if block.kind == "layer":
-            module = block.make(shapes if getattr(block.make, "many", False) else shapes[0], **args)
-            module.spelled = (shapes, args)  # what the layer table and the export print
+        cls = cast(type[Layer], block.make)
+        if not issubclass(cls, Combinator):
+            module = cls(shapes if cls.reads == "all" else shapes[0], **args)
+            module.made_with = (shapes, args)
             return module
 
         def child(inner: Node, shape: Shape, name: str) -> tuple[nn.Module, Shape]:
             inside = (shape, *shapes[1:])
             return (part or make)(inner, inside, classes, f"{path}.{name}"), output(inner, inside, classes, f"{path}.{name}")[-1]
 
-        return block.make.of(child, shapes if getattr(block.make, "reads_all", False) else shapes[0], **args)  # type: ignore[attr-defined]
+        return cls.build(child, shapes, **args)
     except UserError:
         raise
     except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, ArithmeticError) as error:
@@ -137,7 +139,7 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     try:
         inputs = [example(s, 1, "meta") for s in shapes]
         with meter:
-            out = module(*inputs) if getattr(module, "many", False) else module(inputs[0])
+            out = run(module, inputs[0], tuple(inputs[1:]))
     except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:
         raise UserError(f"{where}.{name}: {str(error).splitlines()[0]}; its input is {_show(shapes)}, its arguments {args}") from None
     found = meter.read(module, inputs, out)

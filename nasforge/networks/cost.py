@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasforge.blocks import BLOCKS
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, example
 from nasforge.errors import UserError
 from nasforge.networks.build import Step, build, input_shapes, steps
@@ -143,7 +144,7 @@ class _Recorder:
         self.open: list[list[int]] = []  # for each running module: macs at its start, macs of its children
 
     def watch(self, module: nn.Module, path: str) -> None:
-        leaf = hasattr(module, "spelled")
+        leaf = isinstance(module, Layer) and module.made_with is not None
         module.register_forward_pre_hook(lambda _, inputs: self.open.append([self.macs_now(), 0]))
         module.register_forward_hook(lambda _, inputs, output: self.close(module, path, leaf, inputs, output))
         for name, child in module.named_children() if not leaf else ():
@@ -154,11 +155,11 @@ class _Recorder:
         spent = self.macs_now() - start
         if self.open:
             self.open[-1][1] += spent
-        if getattr(module, "sees_all", False):
+        if isinstance(module, Layer) and module.scope == "global":
             mark_everywhere(output)
-        if hasattr(module, "lands"):  # where in a square of zeros a value stands
+        if isinstance(module, Layer) and module.unpools_to is not None:
             side: Any = module.stride
-            mark_spread(output, side, 1 if module.lands == "corner" else side)
+            mark_spread(output, side, 1 if module.unpools_to == "corner" else side)
         params = sum(p.numel() for p in module.parameters(recurse=leaf))
         if leaf or params or spent > below:
             self.rows.append(_row(module, path, tree_leaves(inputs), tree_leaves(output), params, spent - below))
@@ -166,6 +167,7 @@ class _Recorder:
 
 def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tensor], params: int, macs: int) -> Row:
     kernel, stride = (_numbers(getattr(module, name, None)) for name in ("kernel", "stride"))
+    args = module.made_with[1] if isinstance(module, Layer) and module.made_with is not None else {}
     return Row(
         _readable(path),
         _type(module),
@@ -180,7 +182,7 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
         FLOAT_BYTES * params,
         sum(y.nbytes for y in outputs),
         field_of(outputs),
-        dict(getattr(module, "spelled", ((), {}))[1]),
+        dict(args),
     )
 
 

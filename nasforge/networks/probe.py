@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, Tokens
 from nasforge.networks.receptive_field import LivePeak
 
@@ -123,10 +124,10 @@ class Meter:
         )
 
 
-class StandIn(nn.Module):
+class StandIn(Layer):
     """A block of which all is known: gives outputs like its own and puts its costs on the meter, without being run."""
 
-    many = True
+    reads = "all"
 
     def __init__(self, known: Probe, meter: Meter) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.cell_graph import Output, alive, canonical_order, edges_of, is_identity, merged
 from nasforge.blocks.core.shapes import Make, Shape, run
 
@@ -24,7 +25,7 @@ Join = Literal["add", "mean", "max", "concat", "weighted"]
 MOST_INPUTS = 8
 
 
-class Zero(nn.Module):
+class Zero(Layer):
     """Zeros of the input's shape: an edge that is not there."""
 
     free = True
@@ -36,7 +37,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x)
 
 
-class Cell(nn.Module):
+class Cell(Combinator):
     """Nodes that join the outputs of their edges; only live nodes are kept.
 
     sources[i][j] is the node that edge j of live node i reads; outputs are the nodes that are concatenated or averaged.
@@ -44,9 +45,8 @@ class Cell(nn.Module):
     `drop_path`: the probability that an edge with an operation is left out for a sample of a training step (Larsson et al. 2017).
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(
         self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int,
@@ -60,7 +60,7 @@ class Cell(nn.Module):
         self.shares = nn.ParameterDict(shares)  # a single edge needs no weight
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
         shapes: tuple[Shape, ...],
@@ -97,8 +97,8 @@ class Cell(nn.Module):
         ends = [number[o] for o in outputs]
         return cls(built, sources, ends, inputs, join, _axis(shapes[0], 1), output == "mean", dropped, drop_path), shape
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         inputs, join, output = args.get("inputs", 1), args.get("join", "add"), args.get("output", "last")
         _check_inputs(inputs)
         live, outputs = alive(edges_of(args["nodes"], inputs), inputs, output)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.cell import Cell, Edges, Join
 from nasforge.blocks.compose.cell_graph import alive, canonical_order, edges_of, is_identity, is_zero, merged
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank, run
@@ -23,10 +24,10 @@ INPUTS = 2
 DEEPEST = 2000
 
 
-class SearchCell(nn.Module):
+class SearchCell(Layer):
     """A cell of two inputs, each first brought to the width and size of the cell."""
 
-    many = True
+    reads = "all"
 
     def __init__(self, current: nn.Module, before: nn.Module, cell: nn.Module) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class SearchCell(nn.Module):
         return run(self.cell, run(self.current, x, ()), (run(self.before, before, ()),))
 
 
-class CellStack(nn.Module):
+class CellStack(Combinator):
     """`depth` cells of one design; gives the last two outputs. Shapes: (C, H, W) and (C', H', W') -> the same of new widths.
 
     Each input first goes through activation, 1x1 convolution to `out` maps and norm; where the older one is larger, through
@@ -48,16 +49,15 @@ class CellStack(nn.Module):
     Sources: Zoph et al. 2018, section 3 and its reference code; Liu et al. 2019 (DARTS), section 2.1.
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(self, cells: list[nn.Module]) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
         shapes: tuple[Shape, ...],
@@ -92,8 +92,8 @@ class CellStack(nn.Module):
             before, now = now, after
         return cls(cells)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         live, outputs = alive(edges_of(args["nodes"], INPUTS), INPUTS, _ends(args["nodes"], args.get("also")))
         # an operation that reads an input may be given a stride or a width: it is not the same as elsewhere
         marked = {n: [(s, [{"input": canon(op)}] if s < INPUTS else canon(op)) for s, op in edges] for n, edges in live.items()}

@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, channels
 
 
-class Maxout(nn.Module):
+class Maxout(Layer):
     """The maximum over groups of `pieces` channels; the channels shrink by that factor. Source: Goodfellow et al. 2013, section 3."""
 
     free = True
@@ -71,7 +72,7 @@ def activation(kind: str, axis: int = -1) -> nn.Module:
     return table[kind]()
 
 
-class Activation(nn.Module):
+class Activation(Layer):
     """An activation as a layer of its own. Shapes: any -> the same (softmax runs over channels or features)."""
 
     free = True
@@ -82,8 +83,8 @@ class Activation(nn.Module):
         self.kind = kind
         self.act = activation(kind, -1 if len(shape) <= 2 else 1)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:

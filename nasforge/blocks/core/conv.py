@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core import rearrange
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.norm import NormKind, normalisation, standardise, weight_length, weight_norm
@@ -37,7 +38,7 @@ def needed(out: int | None, block: str) -> int:
     return out
 
 
-class Conv(nn.Module):
+class Conv(Layer):
     """Convolution, then normalisation, then activation (the order is turned round by `preact`).
 
     Shapes: (C, H, W) -> (out, H', W'), also (T, F) -> (T', out) and (C, T, H, W).
@@ -149,7 +150,7 @@ class Conv(nn.Module):
         return weight_norm(self.conv.weight, self.gain) if self.weight_kind == "norm" else self.conv.weight
 
 
-class Deconv(nn.Module):
+class Deconv(Layer):
     """Transposed convolution, then normalisation, then activation: without both the adjoint of `conv` with the same weights.
 
     Shapes: (C, H, W) -> (out, H', W'), likewise (T, F) and (C, T, H, W).

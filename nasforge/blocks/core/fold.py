@@ -40,10 +40,10 @@ def _fold(module: Conv | Deconv) -> None:
     if isinstance(module, Conv) and module.weight_kind != "plain":
         module.weight_kind = "plain"
         module.gain = None  # type: ignore[assignment]
-    if hasattr(module, "spelled"):  # what the layer table and the export print
-        shapes, args = module.spelled
+    if module.made_with is not None:
+        shapes, args = module.made_with
         kept = {k: v for k, v in args.items() if k not in ("norm", "bias", "weight")}
-        module.spelled = (shapes, {**kept, "norm": "none", "bias": True})  # type: ignore[assignment]
+        module.made_with = (shapes, {**kept, "norm": "none", "bias": True})
 
 
 def _per_output(factor: Tensor, conv: nn.Module) -> Tensor:

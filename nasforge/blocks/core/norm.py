@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, channels, need_rank
 
 NormKind = Literal["none", "batch", "layer", "group", "instance"]
@@ -33,7 +34,7 @@ def normalisation(kind: str, shape: Shape, groups: int | None = None, affine: bo
     return nn.GroupNorm(groups, count, eps, affine=affine)
 
 
-class Norm(nn.Module):
+class Norm(Layer):
     """Normalisation as a layer of its own. Shapes: any -> the same.
 
     `layer` on images is over (C, H, W) with one gain per channel, the form that group norm with one group has.
@@ -46,15 +47,15 @@ class Norm(nn.Module):
         self.norm = normalisation(kind, shape, groups, affine, eps)
         self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x.transpose(1, 2)).transpose(1, 2) if self.swap else self.norm(x)
 
 
-class LocalResponseNorm(nn.Module):
+class LocalResponseNorm(Layer):
     """x / (k + alpha/n * sum of squares over n neighbouring channels)^beta.
 
     Source: Krizhevsky et al. 2012, section 3.3; they write alpha for what is alpha/n here and in torch and Caffe.

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.conv import per_axis, uneven_same
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 TINY = 1e-12
 
 
-class Pool(nn.Module):
+class Pool(Layer):
     """Pooling of windows, or of everything where no kernel is given.
 
     Shapes: (C, H, W) -> (C, H', W'), without kernel (C, H, W) -> (C); likewise (T, F) -> (T', F) or (F).
@@ -120,14 +121,14 @@ class Pool(nn.Module):
         return F.pad(x, sides)
 
 
-class SpatialPyramid(nn.Module):
+class SpatialPyramid(Layer):
     """Pooling into n x n bins for each level, of a map of any size. Shapes: (C, H, W) -> (C * sum of n^2): 21 bins for levels 1, 2, 4.
 
     Source: He et al. 2014 (SPP-net), section 2.2.
     """
 
     free = True
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, levels: list[int] | None = None, kind: Literal["max", "avg"] = "max") -> None:
         super().__init__()
@@ -149,11 +150,11 @@ class SpatialPyramid(nn.Module):
         return cells
 
 
-class BedOfNails(nn.Module):
+class BedOfNails(Layer):
     """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). For repeated values see `upsample`."""
 
     free = True
-    lands = "corner"
+    unpools_to = "corner"
 
     def __init__(self, shape: Shape, stride: int = 2) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class BedOfNails(nn.Module):
         return x.flatten(4).flatten(2, 3)  # (B, C, H*s, W*s)
 
 
-class IndexPool(nn.Module):
+class IndexPool(Layer):
     """Max pooling that also tells where the maxima were. Shapes: (C, H, W) -> (positions (C, H/s, W/s), maxima (C, H/s, W/s)).
 
     Name the positions with `as: [where, pooled]` and give them to `index_unpool`. Source: Badrinarayanan et al. 2017 (SegNet), section 3.
@@ -186,12 +187,12 @@ class IndexPool(nn.Module):
         return where, pooled
 
 
-class IndexUnpool(nn.Module):
+class IndexUnpool(Layer):
     """Values put back to the places that index_pool recorded, zeros elsewhere. Inputs: (C, H, W) and positions of that shape."""
 
     free = True
-    lands = "anywhere"
-    many = True
+    unpools_to = "anywhere"
+    reads = "all"
 
     def __init__(self, shapes: tuple[Shape, ...], stride: int = 2) -> None:
         super().__init__()

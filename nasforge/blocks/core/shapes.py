@@ -55,5 +55,5 @@ def divisible(value: float, divisor: int) -> int:
 
 
 def run(module: nn.Module, x: Tensor, context: tuple[Tensor, ...]) -> Tensor:
-    """The output of a module; only those that read several inputs are given the context."""
-    return module(x, *context) if getattr(module, "many", False) else module(x)
+    """Return the output of a module; only one that `reads` all inputs is given the context."""
+    return module(x, *context) if getattr(module, "reads", "one") == "all" else module(x)

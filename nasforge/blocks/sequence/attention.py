@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.feedforward import Experts, FeedForward
 from nasforge.blocks.core.shapes import Shape, channels, need_rank
@@ -36,7 +37,7 @@ def head_sizes(width: int, heads: int, head_width: int | None, value_width: int 
     return key, key if value_width is None else value_width
 
 
-class Attention(nn.Module):
+class Attention(Layer):
     """Multi-head self-attention. Shapes: (T, F) -> (T, out), out = F.
 
     Weights heads*(2*F*P + F*L + L*out), with P = head_width = F/heads and L = value_width = P. `causal`: a step reads
@@ -44,7 +45,7 @@ class Attention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.2.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -86,14 +87,14 @@ def near(length: int, window: int, causal: bool) -> Tensor:
     return (back.abs() <= window) & ((back >= 0) | (not causal))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Layer):
     """Multi-head attention from one sequence to another: queries of the first, keys and values of the second input.
 
     Shapes: (T, F), (S, G) -> (T, out), out = F. Source: Vaswani et al. 2017, section 3.2.3.
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self,
@@ -130,7 +131,7 @@ def two_sequences(shapes: tuple[Shape, ...], what: str) -> tuple[int, int]:
     return channels(shapes[0]), channels(shapes[1])
 
 
-class Attend(nn.Module):
+class Attend(Layer):
     """Single attention by a chosen score, as between the states of a recurrent decoder and its encoder.
 
     Shapes: (T, F) or (F), (S, G) -> (T, G) or (G), the contexts; join concat: with the query beside, (T, F + G). With
@@ -140,8 +141,8 @@ class Attend(nn.Module):
     equations 8 and 9.
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self,
@@ -184,13 +185,13 @@ class Attend(nn.Module):
         return found.squeeze(1) if x.ndim == 2 else found
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(Layer):
     """A sequence as the weighted mean of its steps, weights softmax(v.tanh(W h + b)). Shapes: (T, F) -> (F).
 
     `hidden` = F units. Source: Bahdanau et al. 2015, appendix A.1.2, with a trained query; Lin et al. 2017, equation 5.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, hidden: int | None = None) -> None:
         super().__init__()

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class ActiveShift(nn.Module):
+class ActiveShift(Layer):
     """Each map moved down and right by two learned numbers, between positions by bilinear interpolation; zeros outside.
 
     Shapes: (C, H, W) -> (C, ceil(H / stride), ceil(W / stride)). The four products of a position are not counted, as in the paper.

@@ -8,17 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.shapes import Make, Node, Shape, divisible, need_rank, run
 
 
-class BottleneckAttention(nn.Module):
+class BottleneckAttention(Layer):
     """x (1 + sigmoid(M_c(x) M_s(x))): a gate over maps times one over positions. Shapes: (C, H, W) -> the same.
 
     M_c is a perceptron on the mean of each map, M_s a 1x1, two dilated 3x3 and a 1x1 convolution, all narrow (`ratio` of the channels).
     Source: Park et al. 2018 (BAM), section 3; norm and bias as in the authors' code.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, ratio: float = 0.0625, dilation: int = 4) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ def normalised(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
     return norm(x)
 
 
-class CompetitiveResidual(nn.Module):
+class CompetitiveResidual(Combinator):
     """y = s(x) + f(x) g, where the gate g reads the means of the maps of both, f(x) and s(x): inner imaging.
 
     The 2C means are one image of 2 `fold` rows and C / `fold` columns; a convolution with `ratio` C filters and a norm, the mean over the
@@ -57,8 +58,8 @@ class CompetitiveResidual(nn.Module):
     Source: Hu et al. 2018 (CMPE-SE), section 3.3 and the authors' code (3x3 folded view).
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self, before: nn.Module, body: nn.Module, shortcut: nn.Module | None, width: int, ratio: float, kernel: int, fold: int
@@ -74,9 +75,10 @@ class CompetitiveResidual(nn.Module):
         self.expand = nn.Linear(inner, width, bias=False)
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, body: Node, before: Node = None, ratio: float = 0.0625, kernel: int = 3, fold: int = 10
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], body: Node, before: Node = None, ratio: float = 0.0625, kernel: int = 3, fold: int = 10
     ) -> CompetitiveResidual:
+        shape = shapes[0]
         need_rank(shape, (3,), "cmpe")
         first, middle = make(before, shape, "before")
         inner, after = make(body, middle, "body")
@@ -87,8 +89,8 @@ class CompetitiveResidual(nn.Module):
             raise ValueError(f"cmpe needs channels divisible by fold and an image of at least the kernel, got {width}, {fold}, {kernel}")
         return cls(first, inner, skip, width, ratio, kernel, fold)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"cmpe": {**args, **{name: canon(args[name]) for name in ("body", "before") if name in args}}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:

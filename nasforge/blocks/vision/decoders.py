@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.norm import NormKind, normalisation
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
@@ -19,13 +20,13 @@ from nasforge.blocks.vision.pyramids import BiFpn, Fpn, FuseMaps, maps_of, resiz
 Enlarge = Literal["transposed", "bilinear", "nearest"]
 
 
-class Concat(nn.Module):
+class Concat(Layer):
     """All inputs side by side. Shapes: (C1, H, W), (C2, H, W), ... -> (C1 + C2 + ..., H, W); also (T, F) and (F).
 
     `crop`: the other maps are cut to the middle of the first one's size (Ronneberger et al. 2015, figure 1).
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...], crop: bool = False) -> None:
@@ -50,10 +51,10 @@ class Concat(nn.Module):
         return y[:, :, top : top + self.size[0], left : left + self.size[1]]
 
 
-class Add(nn.Module):
+class Add(Layer):
     """The sum of all inputs, which have one shape."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...]) -> None:
@@ -76,10 +77,10 @@ def several(shapes: tuple[Shape, ...], what: str) -> None:
         channels(shape)
 
 
-class ResizeTo(nn.Module):
+class ResizeTo(Layer):
     """The first map in the height and width of the second. Shapes: (C, H, W), (D, H2, W2) -> (C, H2, W2)."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...], kind: Literal["bilinear", "nearest"] = "bilinear") -> None:
@@ -91,7 +92,7 @@ class ResizeTo(nn.Module):
         return resize(x, self.size, self.kind)
 
 
-class Up(nn.Module):
+class Up(Layer):
     """A map enlarged `factor` times. Shapes: (C, H, W) -> (out, factor*H, factor*W), out = C * expand.
 
     transposed: convolution backwards with `kernel` = factor (its stride is factor); bilinear, nearest: interpolation,
@@ -123,14 +124,14 @@ class Up(nn.Module):
         return x if self.kind == "transposed" else resize(x, self.size, self.kind)
 
 
-class PooledMap(nn.Module):
+class PooledMap(Layer):
     """What a map holds in each of bins x bins parts, as a map of the old size: average pool, 1x1 convolution, enlarged.
 
     Shapes: (C, H, W) -> (out, H, W), out = C * expand. Sources: Zhao et al. 2017 (PSPNet), section 3.2; with one bin
     Chen et al. 2017 (DeepLab v3), section 3.3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class ImageAttention(nn.Module):
+class ImageAttention(Layer):
     """Every position of an image reads all others: o_j = v(sum_i softmax_i(f(x_i).g(x_j)) h(x_i)), f, g, h, v 1x1
     convolutions.
 
@@ -19,7 +20,7 @@ class ImageAttention(nn.Module):
     Sources: Zhang et al. 2019 (SAGAN), equations 1 and 2; relative Srinivas et al. 2021 (BoTNet), section 3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,

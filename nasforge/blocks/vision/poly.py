@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class PolyInception(nn.Module):
+class PolyInception(Layer):
     """relu(x + scale (F x + F F x + ...)), `times` terms, F = R P. Shapes: (C, H, W) -> the same.
 
     P is 1x1 | 1x1, 1xk, kx1, concatenated, with the same weights and other norms at each time; R is a 1x1 convolution of its own at each

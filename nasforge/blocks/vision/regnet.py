@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Make, Node, Shape, channels, divisible, need_rank
@@ -48,7 +49,7 @@ def _fitted(width: int, depth: int, group_width: int, ratio: float, halves: str)
     return StageNumbers(int(fitting / ratio), depth, group)
 
 
-class RegNetBlock:
+class RegNetBlock(Combinator):
     """1x1 to out * ratio channels, grouped 3x3, squeeze-excite, 1x1 to out, and a shortcut.
 
     Groups are `group_width` wide; the width of squeeze-excite is `se` times that of the block's input.
@@ -56,10 +57,11 @@ class RegNetBlock:
     """
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, group_width: int = 8, ratio: float = 1.0, se: float = 0.0,
-        norm: NormKind = "batch", act: Act = "relu",
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], out: int | None = None, stride: int = 1, group_width: int = 8, ratio: float = 1.0,
+        se: float = 0.0, norm: NormKind = "batch", act: Act = "relu",
     ) -> nn.Module:  # fmt: skip
+        shape = shapes[0]
         need_rank(shape, (3,), "regnet_block")
         width = channels(shape) if out is None else out
         inner = round(width * ratio)

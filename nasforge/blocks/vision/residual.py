@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.compose.combine import Chain, Residual
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.conv import needed
@@ -15,7 +16,7 @@ from nasforge.blocks.core.shapes import Make, Node, Shape, channels
 Ordering = Literal["original", "norm_after_add", "act_before_add", "act_only_preact", "preact", "pyramid"]
 
 
-class ResidualUnit:
+class ResidualUnit(Combinator):
     """A residual whose projection, where the shape changes, has the norm of its choice and reads what `before` gives.
 
     `before` (norm and activation of a pre-activated block) is part of the body where the shape stays, and shared by body and projection
@@ -24,26 +25,27 @@ class ResidualUnit:
     """
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
-        shape: Shape,
+        shapes: tuple[Shape, ...],
         body: Node,
         before: Node = None,
         shortcut: Node = "auto",
         norm: NormKind = "none",
         act: Act = "none",
     ) -> nn.Module:
+        shape = shapes[0]
         first, middle = make(before, shape, "before")
         inner, after = make(body, middle, "body")
         if shortcut == "projection" or (shortcut == "auto" and tuple(after) != tuple(shape)):
-            residual = Residual.of(_built(inner, after, make), middle, body, _projection(middle, after, norm), act)
+            residual = Residual.build(_built(inner, after, make), (middle,), body, _projection(middle, after, norm), act)
             return Chain([first, residual]) if before else residual
         whole = Chain([first, inner]) if before else inner
-        return Residual.of(_built(whole, after, make), shape, body, shortcut, act)
+        return Residual.build(_built(whole, after, make), (shape,), body, shortcut, act)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         nodes: dict[str, Any] = {name: canon(args[name]) for name in ("body", "before") if name in args}
         if "shortcut" in args and not isinstance(args["shortcut"], str):
             nodes["shortcut"] = canon(args["shortcut"])

@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.shapes import Shape, need_rank
 from nasforge.blocks.sequence.tokens import grid
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Layer):
     """Multi-head self-attention inside windows of `window` x `window` tokens, with a trained bias for each head and
     distance.
 

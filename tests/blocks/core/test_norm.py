@@ -154,7 +154,7 @@ def test_folded_network_is_the_same_function_with_fewer_parameters() -> None:
 
 def test_folding_tells_how_the_layer_is_written_now_and_leaves_preactivation_alone() -> None:
     layer = used(make({"conv": {"out": 6, "weight": "standard"}}, ((4, 6, 6),), 10, "block"), 4, 6, 6)
-    shapes, args = fold_batch_norm(layer).spelled  # type: ignore[misc]
+    shapes, args = fold_batch_norm(layer).made_with  # type: ignore[misc]
     again = Conv(shapes[0], **args)
     again.load_state_dict(fold_batch_norm(layer).state_dict())
     x = torch.randn(2, 4, 6, 6)
