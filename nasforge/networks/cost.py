@@ -22,8 +22,9 @@ from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, example
 from nasforge.errors import UserError
 from nasforge.networks.build import Step, build, input_shapes, steps
+from nasforge.networks.memory import SavedBytes
 from nasforge.networks.probe import FLOAT_BYTES, size_bytes
-from nasforge.networks.receptive_field import ReceptiveField, SavedBytes, field_of, mark_everywhere, mark_input, mark_spread
+from nasforge.networks.receptive_field import ReceptiveField, field_of, mark_everywhere, mark_input, mark_spread
 from nasforge.spaces.arch import Arch
 
 # ---------------------------------------------------------------- totals

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, Tokens
-from nasforge.networks.receptive_field import LivePeak
+from nasforge.networks.memory import LivePeak
 
 FLOAT_BYTES = 4
 
