@@ -265,9 +265,7 @@ class Gain(Layer):
         return x * self.gain.repeat(x.shape[1] // len(self.gain), 1, 1)
 
 
-LAYERS = {"gain": Gain}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"gain": Gain}
 '''
 
 

@@ -163,6 +163,4 @@ def _axis(shape: Shape, batch: int) -> int:
     return -1 if len(shape) <= 2 else batch
 
 
-LAYERS = {"zero": Zero}
-COMBINATORS = {"cell": Cell}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"zero": Zero, "cell": Cell}

@@ -102,6 +102,4 @@ def act_conv(
     return [{"act": {"kind": act}}, {"conv": {"out": out, "kernel": kernel, "stride": stride, "norm": norm, "act": "none", "pad": pad}}]
 
 
-LAYERS = {"factorized_reduction": FactorizedReduction}
-COMBINATORS = {"reduced_conv": ReducedConv}
-MOTIFS = {"sep_conv": sep_conv, "act_conv": act_conv}
+BLOCKS = {"factorized_reduction": FactorizedReduction, "reduced_conv": ReducedConv, "sep_conv": sep_conv, "act_conv": act_conv}

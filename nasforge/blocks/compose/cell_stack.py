@@ -194,6 +194,4 @@ def _with(op: Node, argument: str, value: Any) -> Node:
     return {_name(op): {**args, argument: value}}
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"cell_stack": CellStack}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"cell_stack": CellStack}

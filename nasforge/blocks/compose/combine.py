@@ -283,6 +283,4 @@ def _with(node: Any, name: str, value: int, position: int) -> Any:
     return {kind: {**args, name: value}}
 
 
-LAYERS = {"zero_pad": ZeroPad}
-COMBINATORS = {"parallel": Parallel, "residual": Residual, "dense": Dense}
-MOTIFS = {"identity": identity, "stage": stage}
+BLOCKS = {"zero_pad": ZeroPad, "parallel": Parallel, "residual": Residual, "dense": Dense, "identity": identity, "stage": stage}

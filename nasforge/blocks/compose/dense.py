@@ -85,6 +85,4 @@ def dual_path(
     return [{"dual": {"body": body, "width": width, **({"shortcut": [start]} if first else {})}}]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"dual": Dual}
-MOTIFS = {"dense_layer": dense_layer, "dense_block": dense_block, "transition": transition, "dual_path": dual_path}
+BLOCKS = {"dual": Dual, "dense_layer": dense_layer, "dense_block": dense_block, "transition": transition, "dual_path": dual_path}

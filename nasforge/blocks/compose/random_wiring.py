@@ -108,6 +108,4 @@ def randwire(
     return [{"cell": {"nodes": made, "join": "weighted", "output": "mean"}}]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"randwire": randwire}
+BLOCKS = {"randwire": randwire}

@@ -99,6 +99,4 @@ def _word(kind: str) -> Callable[[], list]:
     return named
 
 
-LAYERS = {"act": Activation, "maxout": Maxout}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {kind: _word(kind) for kind in get_args(Act) if kind != "none"}
+BLOCKS = {"act": Activation, "maxout": Maxout, **{kind: _word(kind) for kind in get_args(Act) if kind != "none"}}

@@ -280,13 +280,7 @@ def maxout_conv(out: int, kernel: int = 3, pieces: int = 2, pad: int | Literal["
     return [{"conv": filters}, {"maxout": {"pieces": pieces}}]
 
 
-LAYERS = {"conv": Conv, "deconv": Deconv, **rearrange.LAYERS}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "depthwise": depthwise,
-    "separable": separable,
-    "asymmetric": asymmetric,
-    "flattened": flattened,
-    "mlpconv": mlpconv,
-    "maxout_conv": maxout_conv,
-}
+BLOCKS = {
+    "conv": Conv, "deconv": Deconv, **rearrange.BLOCKS, "depthwise": depthwise, "separable": separable, "asymmetric": asymmetric,
+    "flattened": flattened, "mlpconv": mlpconv, "maxout_conv": maxout_conv,
+}  # fmt: skip

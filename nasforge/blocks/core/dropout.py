@@ -73,6 +73,4 @@ class DropBlock(Layer):
         return x * keep * (keep.numel() / keep.sum().clamp_min(1.0))
 
 
-LAYERS = {"dropout": Dropout, "drop_block": DropBlock}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"dropout": Dropout, "drop_block": DropBlock}

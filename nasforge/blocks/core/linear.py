@@ -112,9 +112,7 @@ def aux_head(
     ]
 
 
-LAYERS = {"flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head,
-    "aux_head": aux_head, "maxout_linear": maxout_linear,
+BLOCKS = {
+    "flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool, "vector_head": vector_head, "gap_head": gap_head,
+    "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head, "aux_head": aux_head, "maxout_linear": maxout_linear,
 }  # fmt: skip

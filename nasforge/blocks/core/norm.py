@@ -91,6 +91,4 @@ def weight_norm(direction: Tensor, gain: Tensor) -> Tensor:
     return gain * direction / weight_length(direction)
 
 
-LAYERS = {"norm": Norm, "lrn": LocalResponseNorm}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"norm": Norm, "lrn": LocalResponseNorm}

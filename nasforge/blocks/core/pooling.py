@@ -206,8 +206,4 @@ class IndexUnpool(Layer):
         return flat.unflatten(2, (high, wide))  # (B, C, H*s, W*s)
 
 
-LAYERS = {
-    "pool": Pool, "spatial_pyramid": SpatialPyramid, "bed_of_nails": BedOfNails, "index_pool": IndexPool, "index_unpool": IndexUnpool,
-}  # fmt: skip
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"pool": Pool, "spatial_pyramid": SpatialPyramid, "bed_of_nails": BedOfNails, "index_pool": IndexPool, "index_unpool": IndexUnpool}

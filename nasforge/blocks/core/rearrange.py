@@ -130,6 +130,4 @@ class Upsample(Layer):
         return x.transpose(1, 2) if self.swap else x
 
 
-LAYERS = {
-    "shuffle": Shuffle, "shift": Shift, "space_to_depth": SpaceToDepth, "depth_to_space": DepthToSpace, "upsample": Upsample,
-}  # fmt: skip
+BLOCKS = {"shuffle": Shuffle, "shift": Shift, "space_to_depth": SpaceToDepth, "depth_to_space": DepthToSpace, "upsample": Upsample}

@@ -260,15 +260,8 @@ def decoder_layer(
     return [block for part in parts for block in _wrapped(part, order, dropout, eps)]
 
 
-LAYERS = {
-    "attention": Attention,
-    "cross_attention": CrossAttention,
-    "attend": Attend,
-    "attention_pool": AttentionPool,
-    "image_attention": ImageAttention,
-    "window_attention": WindowAttention,
-    "ffn": FeedForward,
-    "experts": Experts,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"encoder_layer": encoder_layer, "decoder_layer": decoder_layer, "swin_pair": swin_pair, "bot": bot}
+BLOCKS = {
+    "attention": Attention, "cross_attention": CrossAttention, "attend": Attend, "attention_pool": AttentionPool,
+    "image_attention": ImageAttention, "window_attention": WindowAttention, "ffn": FeedForward, "experts": Experts,
+    "encoder_layer": encoder_layer, "decoder_layer": decoder_layer, "swin_pair": swin_pair, "bot": bot,
+}  # fmt: skip

@@ -269,12 +269,7 @@ def tcn(out: int, levels: int = 3, kernel: int = 3, convs: int = 2, dropout: flo
     return [tcn_block(out, kernel, 2**level, convs, dropout) for level in range(levels)]
 
 
-LAYERS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm, "conv_lstm": ConvLSTM, "renet": ReNet}
-COMBINATORS = {"time_distributed": TimeDistributed}
-MOTIFS = {
-    "stacked": stacked,
-    "residual_recurrent": residual_recurrent,
-    "pyramidal": pyramidal,
-    "tcn_block": tcn_block,
-    "tcn": tcn,
-}
+BLOCKS = {
+    "rnn": Rnn, "gru": Gru, "lstm": Lstm, "conv_lstm": ConvLSTM, "renet": ReNet, "time_distributed": TimeDistributed, "stacked": stacked,
+    "residual_recurrent": residual_recurrent, "pyramidal": pyramidal, "tcn_block": tcn_block, "tcn": tcn,
+}  # fmt: skip

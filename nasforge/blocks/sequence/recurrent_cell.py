@@ -108,6 +108,4 @@ class RecurrentCell(Combinator):
         return found
 
 
-LAYERS: dict[str, object] = {}
-COMBINATORS = {"recurrent_cell": RecurrentCell}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"recurrent_cell": RecurrentCell}

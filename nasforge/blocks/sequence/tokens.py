@@ -221,16 +221,7 @@ class PatchMerging(Layer):
         return self.project(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)))  # (B, T/4, 4F) -> (B, T/4, out)
 
 
-LAYERS = {
-    "embedding": Embedding,
-    "positions": Positions,
-    "patches": Patches,
-    "class_token": ClassToken,
-    "take": Take,
-    "to_image": ToImage,
-    "to_sequence": ToSequence,
-    "join_steps": JoinSteps,
-    "patch_merging": PatchMerging,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {
+    "embedding": Embedding, "positions": Positions, "patches": Patches, "class_token": ClassToken, "take": Take, "to_image": ToImage,
+    "to_sequence": ToSequence, "join_steps": JoinSteps, "patch_merging": PatchMerging,
+}  # fmt: skip

@@ -57,6 +57,4 @@ def active_shift_unit(out: int | None = None, stride: int = 1) -> list:
     return [{"residual_unit": {"body": body, "before": ["norm", "relu"], "norm": "none"}}]
 
 
-LAYERS = {"active_shift": ActiveShift}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"active_shift_unit": active_shift_unit}
+BLOCKS = {"active_shift": ActiveShift, "active_shift_unit": active_shift_unit}

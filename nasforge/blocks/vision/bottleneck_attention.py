@@ -117,6 +117,4 @@ def cmpe_wide(out: int | None = None, stride: int = 1, ratio: float = 0.0625, fo
     return [{"cmpe": {"before": ["norm", "relu"], "body": body, "ratio": ratio, "fold": fold}}]
 
 
-LAYERS = {"bam": BottleneckAttention}
-COMBINATORS = {"cmpe": CompetitiveResidual}
-MOTIFS = {"cmpe_wide": cmpe_wide}
+BLOCKS = {"bam": BottleneckAttention, "cmpe": CompetitiveResidual, "cmpe_wide": cmpe_wide}

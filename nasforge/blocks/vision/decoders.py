@@ -231,22 +231,8 @@ def extra_level(squeeze: int, out: int, stride: int = 2, pad: Literal["same", "v
     ]
 
 
-LAYERS = {
-    "concat": Concat,
-    "add": Add,
-    "resize_to": ResizeTo,
-    "up": Up,
-    "pooled_map": PooledMap,
-    "fuse_maps": FuseMaps,
-    "fpn": Fpn,
-    "bifpn": BiFpn,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "double_conv": double_conv,
-    "unet_down": unet_down,
-    "unet_up": unet_up,
-    "aspp": aspp,
-    "pyramid_pooling": pyramid_pooling,
-    "extra_level": extra_level,
-}
+BLOCKS = {
+    "concat": Concat, "add": Add, "resize_to": ResizeTo, "up": Up, "pooled_map": PooledMap, "fuse_maps": FuseMaps, "fpn": Fpn,
+    "bifpn": BiFpn, "double_conv": double_conv, "unet_down": unet_down, "unet_up": unet_up, "aspp": aspp,
+    "pyramid_pooling": pyramid_pooling, "extra_level": extra_level,
+}  # fmt: skip

@@ -196,9 +196,7 @@ class SelectiveKernel(Layer):
         return self.norm(x)
 
 
-LAYERS = {
+BLOCKS = {
     "se": SqueezeExcite, "eca": EfficientChannel, "cbam": ConvBlockAttention, "scse": ConcurrentExcite, "highway": Highway,
     "sk": SelectiveKernel,
 }  # fmt: skip
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}

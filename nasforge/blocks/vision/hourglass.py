@@ -103,6 +103,4 @@ class Masked(Combinator):
         return (1 + run(self.mask, x, context)) * run(self.trunk, x, context)
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"same_size": SameSize, "masked": Masked}
-MOTIFS = {"attention_module": attention_module, "hourglass": hourglass}
+BLOCKS = {"same_size": SameSize, "masked": Masked, "attention_module": attention_module, "hourglass": hourglass}

@@ -139,6 +139,4 @@ class Gathered(Combinator):
         return self.last(total)
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"hr_stage": Streams, "hr_gather": Gathered}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"hr_stage": Streams, "hr_gather": Gathered}

@@ -130,9 +130,7 @@ def fire(squeeze: int, e1: int, e3: int, norm: NormKind = "none", act: Act = "re
     return [*_convs([squeeze], [1], rest), *_concat([_convs([e1], [1], rest), _convs([e3], [3], rest)])]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
+BLOCKS = {
     "inception": inception, "inception_naive": inception_naive, "inception_factorised": inception_factorised,
     "inception_asymmetric": inception_asymmetric, "inception_expanded": inception_expanded, "reduction": reduction, "fire": fire,
 }  # fmt: skip

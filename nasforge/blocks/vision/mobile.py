@@ -161,9 +161,7 @@ class ShuffleUnitV2(Combinator):
         return make([joined, {"shuffle": {"groups": 2}}], shape, "unit")[0]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"shuffle_unit_v1": ShuffleUnitV1, "shuffle_unit_v2": ShuffleUnitV2}
-MOTIFS = {
-    "depthwise_separable": depthwise_separable, "mbconv": mbconv, "inverted_residual": inverted_residual, "csc": csc,
-    "xception_block": xception_block,
+BLOCKS = {
+    "shuffle_unit_v1": ShuffleUnitV1, "shuffle_unit_v2": ShuffleUnitV2, "depthwise_separable": depthwise_separable, "mbconv": mbconv,
+    "inverted_residual": inverted_residual, "csc": csc, "xception_block": xception_block,
 }  # fmt: skip

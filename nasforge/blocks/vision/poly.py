@@ -54,6 +54,4 @@ class PolyInception(Layer):
         return torch.cat([left, x], 1)
 
 
-LAYERS = {"poly_inception": PolyInception}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"poly_inception": PolyInception}

@@ -107,6 +107,4 @@ def regnet(
     return made
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"regnet_block": RegNetBlock}
-MOTIFS = {"regnet": regnet}
+BLOCKS = {"regnet_block": RegNetBlock, "regnet": regnet}

@@ -195,9 +195,7 @@ def pyramid(alpha: float, depths: list[int], start: int = 16, block: Literal["ba
     return lines
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"residual_unit": ResidualUnit}
-MOTIFS = {
-    "basic": basic, "bottleneck": bottleneck, "resnext": resnext, "preact_basic": preact_basic, "preact_bottleneck": preact_bottleneck,
-    "wide_basic": wide_basic, "pyramid": pyramid,
+BLOCKS = {
+    "residual_unit": ResidualUnit, "basic": basic, "bottleneck": bottleneck, "resnext": resnext, "preact_basic": preact_basic,
+    "preact_bottleneck": preact_bottleneck, "wide_basic": wide_basic, "pyramid": pyramid,
 }  # fmt: skip
