@@ -186,19 +186,14 @@ def _outputs(folder: Path) -> list[Outputs]:
     return found
 
 
-def compare(file: str, batch: int, expected: Outputs, got: Outputs) -> float:
-    """The largest difference of any output relative to its largest value. Raises ExportRefused where they cannot be compared."""
-    return max(_apart(file, batch, expected, got).values())
-
-
 def _distances(file: str, expected: list[Outputs], got: list[Outputs]) -> dict[str, float]:
     """For each output the largest relative difference in any batch."""
-    found = [_apart(file, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True)]
+    found = [apart(file, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True)]
     return {name: max(one[name] for one in found) for name in found[0]}
 
 
-def _apart(file: str, batch: int, expected: Outputs, got: Outputs) -> dict[str, float]:
-    """For each output the largest difference relative to its largest value."""
+def apart(file: str, batch: int, expected: Outputs, got: Outputs) -> dict[str, float]:
+    """Return for each output the largest difference relative to its largest value. Raise ExportRefused where they cannot be compared."""
     shapes = [{name: tuple(y.shape) for name, y in one.items()} for one in (expected, got)]
     if shapes[0] != shapes[1]:
         raise ExportRefused(f"{file}: for a batch of {batch} the outputs must be {shapes[0]}, got {shapes[1]}; nothing was kept")

@@ -126,10 +126,10 @@ def _table_edits(found: Reached, file: File) -> Iterator[Edit]:
 
 def _tail(file: File, table: ast.Dict, start: int) -> Edit:
     """The edit that takes the entries from byte `start` to the end out of a table, and keeps its closing brace in place."""
-    domain, end = file.span(table)
+    first, end = file.span(table)
     end -= 1
-    before, inside = file.source[domain + 1 : start].rstrip(), file.source[start:end]
+    before, inside = file.source[first + 1 : start].rstrip(), file.source[start:end]
     closing = inside[len(inside.rstrip()) :] if before else b""
     if b"\n" not in closing:
         before, closing = before.removesuffix(b","), b""
-    return domain + 1 + len(before), end, closing
+    return first + 1 + len(before), end, closing

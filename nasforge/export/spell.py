@@ -21,9 +21,9 @@ Part = tuple[str, "Spelled"]  # what stands before an item (`act=`, `"name": `) 
 
 @dataclass(frozen=True)
 class Spelled:
-    """An expression: `domain` + items + `closing`, where `domain` is a class or a piece of text."""
+    """An expression: `opening` + items + `closing`, where `opening` is a class or a piece of text."""
 
-    domain: type | str
+    opening: type | str
     items: tuple[Part, ...] = ()
     closing: str = ""
 
@@ -108,4 +108,4 @@ def _flat(spelled: Spelled, names: Mapping[type, str]) -> str:
 
 
 def _opening(spelled: Spelled, names: Mapping[type, str]) -> str:
-    return spelled.domain if isinstance(spelled.domain, str) else names[spelled.domain] + "("
+    return spelled.opening if isinstance(spelled.opening, str) else names[spelled.opening] + "("

@@ -121,8 +121,8 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
     body = {line.name: spell(network.steps[line.name], line.name) for line in lines.lines}
     heads = {key: spell(module, f"heads.{key}") for key, module in network.heads.items()}
     parts = [part for one in (*body.values(), *heads.values()) for part in within(one)]
-    classes = list(dict.fromkeys(p.domain for p in parts if isinstance(p.domain, type)))
-    words = {json.loads(p.domain) for p in parts if isinstance(p.domain, str) and p.domain.startswith('"')}
+    classes = list(dict.fromkeys(p.opening for p in parts if isinstance(p.opening, type)))
+    words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
     model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines)]
     top = ["", *imports(lifted.imports | OWN_IMPORTS), "", ""]

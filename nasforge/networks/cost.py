@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -259,7 +260,7 @@ def _operations(row: Row, args: dict[str, Any], layer: int) -> list[TextbookRow]
     if row.type not in ("conv", "linear", "pool", "lrn", "act") or args.get("norm", "none") != "none":
         raise UserError(f"{row.path}: the table knows conv, linear, pool, lrn and act, all without norm; got {row.type} {row.args}")
     shape, out = row.inputs[0], row.outputs[0]
-    before, after = _elements(shape), _elements(out)
+    before, after = prod(shape), prod(out)
     channels, side = shape[0], shape[-1] if len(shape) > 1 else 1
     kernel, stride, padding = (values[0] if values else 0 for values in (row.kernel, row.stride, row.padding))
     if row.type == "act":
@@ -268,22 +269,15 @@ def _operations(row: Row, args: dict[str, Any], layer: int) -> list[TextbookRow]
         size = args["size"]
         return [TextbookRow(layer, "Norm", channels, side, 0, size, 0, 0, before * (2 * size - 1), before, 0, after)]
     if row.type == "pool":
-        window = _elements(row.kernel or shape[1:])
+        window = prod(row.kernel or shape[1:])
         return [TextbookRow(layer, "Pool", channels, side, padding, kernel, stride, 0, after * window, before, 0, after)]
     if row.type == "linear":
         kind, cost, weights, kernel, stride = "Full", row.params, row.params, 1, 1
     else:
-        fan_in = _elements(row.kernel or ()) * channels // (channels if args["groups"] == "depthwise" else args["groups"])
+        fan_in = prod(row.kernel or ()) * channels // (channels if args["groups"] == "depthwise" else args["groups"])
         bias = row.params > fan_in * out[0]
         kind, cost, weights = "Conv", after * (fan_in + bias), fan_in * out[0] + after * bias
     rows = [TextbookRow(layer, kind, channels, side, padding, kernel, stride, out[0], cost, before, weights, after)]
     if args["act"] != "none":
         rows.append(TextbookRow(layer, "Nonl", out[0], out[-1] if len(out) > 1 else 1, 0, 0, 0, 0, after, after, 0, after))
     return rows
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    product = 1
-    for side in shape:
-        product *= side
-    return product

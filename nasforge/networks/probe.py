@@ -22,10 +22,7 @@ def size_bytes(shape: Shape) -> int:
     """The bytes of one sample of a shape (32-bit floats, 64-bit tokens)."""
     if isinstance(shape, Tokens):
         return 8 * shape.length
-    count = FLOAT_BYTES
-    for side in shape:
-        count *= side
-    return count
+    return FLOAT_BYTES * prod(shape)
 
 
 class Given(NamedTuple):

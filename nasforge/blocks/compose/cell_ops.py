@@ -9,7 +9,7 @@ from torch import Tensor, cat, nn
 from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.conv import separable
-from nasforge.blocks.core.norm import NormKind, normalisation
+from nasforge.blocks.core.norm import NormKind, normalization
 from nasforge.blocks.core.shapes import Make, Node, Shape, channels, need_rank
 
 
@@ -29,7 +29,7 @@ class FactorizedReduction(Layer):
         self.act = activation(act)
         self.here = nn.Conv2d(shape[0], width // 2, 1, stride, bias=False)
         self.beside = nn.Conv2d(shape[0], width - width // 2, 1, stride, bias=False)
-        self.norm = normalisation(norm, (width, *shape[1:]))
+        self.norm = normalization(norm, (width, *shape[1:]))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(x)

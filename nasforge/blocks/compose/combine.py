@@ -64,9 +64,8 @@ class Parallel(Combinator):
             share = channels(shape) // len(branches)
             inner = (*shape[:-1], share) if len(shape) <= 2 else (share, *shape[1:])
         made = [make(branch, inner, f"branches.{i}") for i, branch in enumerate(branches)]
-        at = axis if axis < 0 else 0
-        rest = {tuple(s[:at]) + tuple(s[at:][1:]) if at >= 0 else tuple(s[:-1]) for _, s in made}
-        if len(rest) > 1 or (join != "concat" and len({tuple(s) for _, s in made}) > 1):
+        sizes = {tuple(s[1:] if axis == 1 else s[:-1]) for _, s in made}
+        if len(sizes) > 1 or (join != "concat" and len({tuple(s) for _, s in made}) > 1):
             raise ValueError(f"the branches must end in one size to be joined by {join}, got {[tuple(s) for _, s in made]}")
         return cls([m for m, _ in made], join, axis, split)
 
@@ -214,15 +213,14 @@ class Dense(Combinator):
     @classmethod
     def build(cls, make: Make, shapes: tuple[Shape, ...], layers: Nodes) -> Dense:
         shape = shapes[0]
-        made, now = [], tuple(shape)
+        made, now, last = [], tuple(shape), len(shape) <= 2
         for i, node in enumerate(layers):
             module, out = make(node, now, f"layers.{i}")
-            last = len(shape) <= 2
             if (out[:-1] if last else out[1:]) != (now[:-1] if last else now[1:]):
                 raise ValueError(f"layer {i} of dense must keep the size, got {now} -> {tuple(out)}")
             made.append(module)
             now = (*now[:-1], now[-1] + out[-1]) if last else (now[0] + out[0], *now[1:])
-        return cls(made, -1 if len(shape) <= 2 else 1)
+        return cls(made, -1 if last else 1)
 
     @classmethod
     def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:

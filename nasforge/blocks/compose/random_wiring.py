@@ -14,13 +14,13 @@ MOST_NODES = 500
 MOST_TRIES = 100  # graphs drawn until one is connected
 
 
-def small_world(nodes: int, neighbours: int, p: float, rng: random.Random) -> Links:
-    """A ring where each node is linked to `neighbours` around it, each link moved to a random end with probability p.
+def small_world(nodes: int, neighbors: int, p: float, rng: random.Random) -> Links:
+    """A ring where each node is linked to `neighbors` around it, each link moved to a random end with probability p.
 
     Source: Watts & Strogatz 1998; Xie et al. 2019, section 3.3 (WS).
     """
-    links = {_link(v, (v + i) % nodes) for i in range(1, neighbours // 2 + 1) for v in range(nodes)}
-    for i in range(1, neighbours // 2 + 1):
+    links = {_link(v, (v + i) % nodes) for i in range(1, neighbors // 2 + 1) for v in range(nodes)}
+    for i in range(1, neighbors // 2 + 1):
         for v in range(nodes):
             old = _link(v, (v + i) % nodes)
             free = [w for w in range(nodes) if w != v and _link(v, w) not in links]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nasforge.blocks.base import Layer
 from nasforge.blocks.core import rearrange
 from nasforge.blocks.core.activation import Act, activation
-from nasforge.blocks.core.norm import NormKind, normalisation, standardise, weight_length, weight_norm
+from nasforge.blocks.core.norm import NormKind, normalization, standardize, weight_length, weight_norm
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 
 
@@ -93,7 +93,7 @@ class Conv(Layer):
         if weight == "norm":
             self.gain = nn.Parameter(weight_length(self.conv.weight.detach()))  # so that w = v at the start
         normed = before if preact else after
-        self.norm = normalisation(norm, (1, normed) if self.swap else (normed, *shape[1:]), norm_groups)
+        self.norm = normalization(norm, (1, normed) if self.swap else (normed, *shape[1:]), norm_groups)
         self.act = activation(act, axis=1)
 
     def _padding(self, pad: int | list[int] | str, size: Shape) -> tuple[list[tuple[int, int]], bool]:
@@ -146,7 +146,7 @@ class Conv(Layer):
     def weights(self) -> Tensor:
         """The filters that are used: as they are learned, or normalised or standardised."""
         if self.weight_kind == "standard":
-            return standardise(self.conv.weight)
+            return standardize(self.conv.weight)
         return weight_norm(self.conv.weight, self.gain) if self.weight_kind == "norm" else self.conv.weight
 
 
@@ -192,7 +192,7 @@ class Deconv(Layer):
             before, after, tuple(self.kernel), tuple(self.stride), tuple(pads), tuple(extra), groups,
             bias=norm == "none" if bias is None else bias,
         )  # fmt: skip
-        self.norm = normalisation(norm, (1, after) if self.swap else (after, *shape[1:]), norm_groups)
+        self.norm = normalization(norm, (1, after) if self.swap else (after, *shape[1:]), norm_groups)
         self.act = activation(act, axis=1)
 
     def forward(self, x: Tensor) -> Tensor:

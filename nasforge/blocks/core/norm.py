@@ -14,7 +14,7 @@ from nasforge.blocks.core.shapes import Shape, channels, need_rank
 NormKind = Literal["none", "batch", "layer", "group", "instance"]
 
 
-def normalisation(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
+def normalization(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
     """The module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
 
     `groups` of group norm: 32 where the channels can be divided by that, else the largest common divisor of both.
@@ -44,7 +44,7 @@ class Norm(Layer):
 
     def __init__(self, shape: Shape, kind: NormKind = "batch", groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm = normalisation(kind, shape, groups, affine, eps)
+        self.norm = normalization(kind, shape, groups, affine, eps)
         self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)
 
     @classmethod
@@ -73,12 +73,12 @@ class LocalResponseNorm(Layer):
         return self.lrn(x)
 
 
-def standardise(weight: Tensor, eps: float = 1e-5) -> Tensor:
+def standardize(weight: Tensor, eps: float = 1e-5) -> Tensor:
     """(W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
     axes = list(range(1, weight.ndim))
-    centred = weight - weight.mean(axes, keepdim=True)
-    variance = centred.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
-    return centred / (variance.sqrt() + eps)
+    centered = weight - weight.mean(axes, keepdim=True)
+    variance = centered.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
+    return centered / (variance.sqrt() + eps)
 
 
 def weight_length(weight: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class BottleneckAttention(Layer):
         self.score = nn.Conv2d(inner, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = self.expand(normalised(self.reduce_norm, self.reduce(x.flatten(2).mean(-1))).relu())  # (B, C)
+        maps = self.expand(normalized(self.reduce_norm, self.reduce(x.flatten(2).mean(-1))).relu())  # (B, C)
         places = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             places = norm(conv(places)).relu()
@@ -43,7 +43,7 @@ class BottleneckAttention(Layer):
         return x * (1 + scores.sigmoid())
 
 
-def normalised(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+def normalized(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
     """The batch norm of vectors (B, F); a training batch of one, which has no variance, takes the running one."""
     if x.shape[0] == 1:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
-from nasforge.blocks.core.norm import NormKind, normalisation
+from nasforge.blocks.core.norm import NormKind, normalization
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 from nasforge.blocks.vision.pyramids import BiFpn, Fpn, FuseMaps, maps_of, resize
 
@@ -150,7 +150,7 @@ class PooledMap(Layer):
         self.size = (shape[1], shape[2])
         self.edges = [[(i * side // bins, -(-(i + 1) * side // bins)) for i in range(bins)] for side in shape[1:]]
         self.project = nn.Conv2d(shape[0], after, 1, bias=norm == "none")
-        self.norm = normalisation(norm, (after, bins, bins))
+        self.norm = normalization(norm, (after, bins, bins))
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:

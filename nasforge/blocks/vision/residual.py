@@ -122,8 +122,8 @@ def bottleneck(
     out = needed(out, "bottleneck")
     mid = int(out * ratio * base_width / 64) * groups
     first, second = (1, stride) if stride_on == "3x3" else (stride, 1)
-    centre = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation}
-    convs = [{"out": mid, "kernel": 1, "stride": first}, centre, {"out": out, "kernel": 1}]
+    center = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation}
+    convs = [{"out": mid, "kernel": 1, "stride": first}, center, {"out": out, "kernel": 1}]
     if middle is None:
         return _residual(convs, ordering, norm, act, shortcut, _end(se, gate))
     return _residual([convs[0], convs[2]], ordering, norm, act, shortcut, _end(se, gate), [_strided(middle, second)])
