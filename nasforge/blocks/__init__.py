@@ -60,7 +60,7 @@ def entries(family: ModuleType) -> Iterator[Block]:
 
 
 def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
-    """The motif, refusing numbers of blocks that no memory holds. It raises ValueError."""
+    """Return the motif, which then refuses numbers of blocks that no memory holds with ValueError."""
 
     @functools.wraps(motif)
     def opened(**args: Any) -> Any:

@@ -36,12 +36,12 @@ class File:
     imports: dict[str, tuple[str, str | None]]
 
     def span(self, node: ast.expr) -> tuple[int, int]:
-        """The first byte of an expression and the byte after it."""
+        """Return the first byte of an expression and the byte after it."""
         assert node.end_lineno is not None and node.end_col_offset is not None
         return self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset
 
     def lines(self, node: ast.stmt) -> tuple[int, int]:
-        """The same for a statement as whole lines, with the decorators and comments above it."""
+        """Return the same for a statement as whole lines, with the decorators and comments above it."""
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
         while first > 1 and self._line(first - 1).startswith(b"#") and b"----" not in self._line(first - 1):
             first -= 1
@@ -70,7 +70,7 @@ class Reached:
 
 
 def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
-    """What `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed."""
+    """Return what `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed."""
     found = Reached(set(words))
     for cls in classes:
         _define(found, parse(cls.__module__), cls.__name__)
@@ -81,7 +81,7 @@ def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
 
 @lru_cache(maxsize=200)
 def parse(name: str) -> File:
-    """The parsed source of an imported module."""
+    """Return the parsed source of an imported module."""
     source = inspect.getsource(sys.modules[name]).encode()
     definitions: dict[str, Definition] = {}
     imports: dict[str, tuple[str, str | None]] = {}
@@ -99,7 +99,7 @@ def parse(name: str) -> File:
 
 
 def assigned(node: ast.stmt) -> list[str]:
-    """The names that an assignment binds."""
+    """Return the names that an assignment binds."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
@@ -123,7 +123,7 @@ def _define(found: Reached, file: File, name: str) -> None:
 
 
 def _called_from_outside(cls: type, name: str) -> bool:
-    """Whether Python or a library's base class may use a member: `__init__`, `forward`, `extra_repr` ..."""
+    """Return whether Python or a library's base class may use a member: `__init__`, `forward`, `extra_repr` ..."""
     outside = [base for base in cls.__mro__[1:] if not base.__module__.startswith(PACKAGE)]
     return name.startswith("__") or any(hasattr(base, name) for base in outside)
 

@@ -29,7 +29,7 @@ class Spelled:
 
 
 def spell(module: nn.Module, where: str) -> Spelled:
-    """The call that makes a layer or a combinator. Raises UserError for a module that does not tell how it was made."""
+    """Return the call that makes a layer or a combinator. Raise UserError for a module that does not tell how it was made."""
     cls = type(module)
     if isinstance(module, Layer) and module.made_with is not None:
         shapes, args = module.made_with
@@ -48,7 +48,7 @@ def spell(module: nn.Module, where: str) -> Spelled:
 
 
 def _call(cls: type, args: Mapping[str, Any], where: str) -> Spelled:
-    """A call with what differs from the defaults; shapes and modules come first, without their names."""
+    """Return a call with what differs from the defaults; shapes and modules come first, without their names."""
     parameters = inspect.signature(cls).parameters
     items: list[Part] = []
     named = False
@@ -78,7 +78,7 @@ def _value(value: Any, where: str) -> Spelled:
 
 
 def literal(value: Any) -> str:
-    """Python text of a scalar, words in double quotes."""
+    """Return Python text of a scalar, words in double quotes."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and not math.isfinite(value):
@@ -87,14 +87,14 @@ def literal(value: Any) -> str:
 
 
 def within(spelled: Spelled) -> Iterator[Spelled]:
-    """The expression and all inside it."""
+    """Yield the expression and all inside it."""
     yield spelled
     for _, item in spelled.items:
         yield from within(item)
 
 
 def write(spelled: Spelled, names: Mapping[type, str], before: str = "", indent: int = 8) -> str:
-    """The text `before` + expression, on one line if it fits, else one item a line."""
+    """Return the text `before` + expression, on one line if it fits, else one item a line."""
     line = " " * indent + before + _flat(spelled, names)
     if len(line) + (indent > 8) <= WIDTH or not spelled.items:  # an item has a comma behind it
         return line

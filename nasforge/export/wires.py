@@ -38,7 +38,7 @@ class Straight:
 
 
 def straight(arch: Arch, network: Network) -> Straight:
-    """The forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
+    """Return the forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
     rows = [step for step in steps(arch) if step.where.partition(".")[0] in SECTIONS]
     modules = network.steps.items()
     all_read = [isinstance(module, Layer) and module.reads == "all" for module in network.steps.values()]
@@ -64,7 +64,7 @@ def straight(arch: Arch, network: Network) -> Straight:
 
 
 def _live(lines: list[Line], needed: set[str]) -> list[Line]:
-    """The lines that the variables `needed` at the end depend on."""
+    """Return the lines that the variables `needed` at the end depend on."""
     kept: list[Line] = []
     for line in reversed(lines):
         if needed & set(line.writes):
@@ -74,7 +74,7 @@ def _live(lines: list[Line], needed: set[str]) -> list[Line]:
 
 
 def _variables(names: Iterable[str]) -> dict[str, str]:
-    """A Python name for each name, all different, none of them `self`, `x` or one of Python's own."""
+    """Return a Python name for each name, all different, none of them `self`, `x` or one of Python's own."""
     out: dict[str, str] = {}
     for name in dict.fromkeys(names):
         word = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "wire"

@@ -33,7 +33,7 @@ Part = Callable[[Node, tuple[Shape, ...], int, str], nn.Module]  # the module of
 
 
 def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: Part | None = None) -> nn.Module:
-    """The module of a block that reads inputs of `shapes` (the first is the main one). Raises UserError with the path.
+    """Return the module of a block that reads inputs of `shapes` (the first is the main one). Raise UserError with the path.
 
     `part` makes the blocks inside a combinator, in place of this function.
     """
@@ -72,7 +72,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
 
 
 def _filled(name: str, args: dict[str, Any], classes: int, where: str) -> dict[str, Any]:
-    """The arguments as plain values, with the number of classes where they, or the defaults, ask for it."""
+    """Return the arguments as plain values, with the number of classes where they, or the defaults, ask for it."""
     asked = {k: "classes" for k, p in BLOCKS[name].params.items() if isinstance(p.default, str) and p.default == "classes"}
     filled = {**asked, **{k: plain.plain_value(v) for k, v in args.items()}}
     wanted = [k for k, v in filled.items() if isinstance(v, str) and v == "classes"]
@@ -88,12 +88,12 @@ def _show(shapes: tuple[Shape, ...]) -> str:
 
 
 def output(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> tuple[Shape, ...]:
-    """The output shapes of a block."""
+    """Return the output shapes of a block."""
     return probe(node, shapes, classes, where).shapes
 
 
 def probe(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> Probe:
-    """What a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
+    """Return what a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
     return _probe(_Text(node, where), shapes, tuple(isinstance(s, Tokens) for s in shapes), classes)
 
 
@@ -112,7 +112,7 @@ class _Text(str):
         return self
 
     def data(self) -> Node:
-        """A copy of the block of its own, in lists and mappings."""
+        """Return a copy of the block of its own, in lists and mappings."""
         return json.loads(json.dumps(self.node))
 
 
@@ -173,7 +173,7 @@ class Step:
 
 
 def input_shapes(arch: Arch) -> dict[str, Shape]:
-    """The shape of each input by name; a single input is called `input`."""
+    """Return the shape of each input by name; a single input is called `input`."""
     spec = arch.get("input")
     if isinstance(spec, dict) and spec and "tokens" not in spec:
         return {str(name): _shape(one, f"input.{name}") for name, one in spec.items()}
@@ -195,7 +195,7 @@ def _shape(spec: Any, where: str) -> Shape:
 
 
 def steps(arch: Arch) -> Iterator[Step]:
-    """The live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
+    """Yield the live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
     known = input_shapes(arch)
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
     classes = int(arch.get("classes", 0))
@@ -209,7 +209,7 @@ def steps(arch: Arch) -> Iterator[Step]:
 
 
 def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int) -> Step:
-    """The step of a block that reads and writes named outputs; `shapes` is brought up to date."""
+    """Return the step of a block that reads and writes named outputs; `shapes` is brought up to date."""
     missing = [r for r in reads if r not in shapes]
     if missing:
         raise UserError(f"{where}.from: no output above is called {missing[0]!r}; there are {', '.join(shapes)}")
@@ -221,7 +221,7 @@ def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: st
 
 
 def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
-    """The network of an architecture, its weights drawn from torch's generator. Raises UserError with the path of a mistake."""
+    """Return the network of an architecture, its weights drawn from torch's generator. Raise UserError with the path of a mistake."""
     check_arch(arch, BLOCKS)
     parts: dict[str, dict[str, nn.Module]] = {"steps": {}, "heads": {}, "aux": {}}
     reads: list[list[str]] = []
@@ -253,7 +253,7 @@ def _head_name(name: str, where: str) -> str:
 
 
 def _spread_drop_path(network: nn.Module, rate: float) -> None:
-    """Rates that grow linearly with depth up to `rate`. Source: Huang et al. 2016, equation 4."""
+    """Set rates that grow linearly with depth up to `rate`. Source: Huang et al. 2016, equation 4."""
     residuals = [m for m in network.modules() if isinstance(m, Residual) and m.shortcut is not None]
     for i, module in enumerate(residuals):
         if rate and not module.drop_path:
@@ -274,12 +274,12 @@ def _named(text: _Text) -> list[str]:
 
 
 def opened(node: Node) -> list[Node]:
-    """The canonical chain of one block, remembered."""
+    """Return the canonical chain of one block, remembered."""
     return _opened(_Text(node, "block"))
 
 
 def key(arch: Arch) -> str:
-    """The name of the function that an architecture computes; equal for architectures that differ only in form or in dead parts.
+    """Return the name of the function that an architecture computes; equal for architectures that differ only in form or in dead parts.
 
     Each canonical block stands in the hash by its own, so that a known block costs a look into the memory.
     """

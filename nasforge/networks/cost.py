@@ -57,7 +57,7 @@ class Cost:
 
 
 def count(arch: Arch) -> Cost:
-    """The cost of an architecture: the sum over its lines, each counted once on meta and remembered."""
+    """Return the cost of an architecture: the sum over its lines, each counted once on meta and remembered."""
     lines = [step for step in steps(arch) if not step.where.startswith("aux.")]
     params = macs = 0
     for line in lines:
@@ -67,7 +67,7 @@ def count(arch: Arch) -> Cost:
 
 
 def _peak_bytes(arch: Arch, lines: list[Step]) -> int:
-    """The most bytes alive at one line: what it needs itself, and named outputs that a later line reads."""
+    """Return the most bytes alive at one line: what it needs itself, and named outputs that a later line reads."""
     if not any(line.writes or line.reads != ("last",) for line in lines) and "heads" not in arch:
         return max((line.probe.peak_bytes for line in lines), default=0)
     names: dict[str, tuple[int, int]] = {name: (-1, i) for i, name in enumerate(input_shapes(arch))}  # name -> one value
@@ -121,7 +121,7 @@ class Row:
 
 
 def layer_table(arch: Arch) -> list[Row]:
-    """The layers of an architecture in the order in which they run in inference; their sums are those of `count`.
+    """Return the layers of an architecture in the order in which they run in inference; their sums are those of `count`.
 
     A combinator has a row only where it holds parameters or multiplies itself.
     """
@@ -189,12 +189,12 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
 
 
 def _type(module: nn.Module) -> str:
-    """The name of a module's class in files, or in torch where files have none."""
+    """Return the name of a module's class in files, or in torch where files have none."""
     return next((name for name, block in BLOCKS.items() if block.make is type(module)), type(module).__name__)
 
 
 def _readable(path: str) -> str:
-    """The path in words of the file: `steps.body0.blocks.1.body` -> `body.0.1.body`."""
+    """Return the path in words of the file: `steps.body0.blocks.1.body` -> `body.0.1.body`."""
     return re.sub(r"^steps\.(\D+)(\d+)", r"\1.\2", path).replace(".blocks.", ".")
 
 
@@ -205,7 +205,7 @@ def _numbers(value: Any) -> tuple[int, ...] | None:
 
 
 def _padding(value: Any) -> tuple[int, ...] | None:
-    """Both sides together, from one number per axis (the same on both sides) or a pair per axis."""
+    """Return both sides together, from one number per axis (the same on both sides) or a pair per axis."""
     if not isinstance(value, list | tuple):
         return None
     return tuple(sum(side) if isinstance(side, tuple) else 2 * side for side in value)
@@ -238,12 +238,12 @@ class TextbookRow:
 
 
 def textbook_rows(arch: Arch) -> list[TextbookRow]:
-    """The operations of a serial network as the AlexNet cost table of the lecture notes counts them.
+    """Return the operations of a serial network as the AlexNet cost table of the lecture notes counts them.
 
     Conv: Lo^2 No (F^2 Ni + 1) operations and F^2 Ni No + Lo^2 No parameters: the bias is one operation and, untied, one parameter
     per output *element*. Full: Ni No + No of both. Pool: Lo^2 Ni F^2. Norm (local response over F maps): elements (2F - 1).
     Nonl: elements. All memory in elements, in + parameters + out. Flatten and dropout cost nothing and have no row.
-    Source: Redfern, Design, table "In Map" (AlexNet per layer). Raises UserError for a layer that the table does not know.
+    Source: Redfern, Design, table "In Map" (AlexNet per layer). Raise UserError for a layer that the table does not know.
     """
     rows: list[TextbookRow] = []
     layer = 0

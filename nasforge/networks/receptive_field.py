@@ -35,7 +35,7 @@ class Axis(NamedTuple):
         return self.seen + wider
 
     def filtered(self, span: float, stride: float) -> Axis:
-        """After a filter that reaches over `span` more positions."""
+        """Return the axis after a filter that reaches over `span` more positions."""
         more, jump = span * self.jump, self.jump * stride
         if not self.enlarged:
             return Axis(self.seen + more, jump)
@@ -43,7 +43,7 @@ class Axis(NamedTuple):
         return Axis(self.seen, jump, (*coarser, (step, extent + more)))
 
     def spread(self, factor: float, taps: float) -> Axis:
-        """After values were set `factor` apart, or one in 1 / factor was taken, and blended by a filter of so many taps."""
+        """Return the axis after values were set `factor` apart, or one in 1 / factor was taken, and blended by a filter of so many taps."""
         if factor < 1:
             return self.filtered(taps * factor - 1, 1 / factor)
         jump = self.jump / factor
@@ -88,7 +88,7 @@ def _after(name: str, args: Any, field: list[Axis], out: Any) -> list[Axis]:
 
 
 def _each(field: list[Axis], change: Callable[[Axis, int], Axis], axes: int) -> list[Axis]:
-    """The field after a filter with so many axes, of which the last two count: of video the time is left out."""
+    """Return the field after a filter with so many axes, of which the last two count: of video the time is left out."""
     return [change(axis, i) if i >= -axes else axis for i, axis in zip((-2, -1), field, strict=True)]
 
 
@@ -97,14 +97,14 @@ def _pick(values: Any, i: int) -> int:
 
 
 def _taps(factor: float, linear: bool) -> float:
-    """Of an interpolation: each value stands over `factor` places, or fades over twice as many to both sides."""
+    """Return the taps of an interpolation: each value stands over `factor` places, or fades over twice as many to both sides."""
     if not linear:
         return max(factor, 1 / factor)
     return 2 * factor - (factor % 2 == 1) if factor > 1 else 2 / factor
 
 
 def _over_positions(args: Any) -> bool:
-    """Whether a reduction joins positions: (B, C, H, W) over any of its last axes, (B, C, N) over N, (B, T, F) over T.
+    """Return whether a reduction joins positions: (B, C, H, W) over any of its last axes, (B, C, N) over N, (B, T, F) over T.
 
     Over the last of three axes with the axis kept, it is taken for a mean of features, as in RMS norm.
     """
@@ -117,7 +117,7 @@ def _over_positions(args: Any) -> bool:
 
 
 def _flattened(name: str, args: Any, out: Any) -> bool:
-    """Whether positions become features: (B, C, H, W) -> (B, C*H*W) or (B, T, F) -> (B, T*F)."""
+    """Return whether positions become features: (B, C, H, W) -> (B, C*H*W) or (B, T, F) -> (B, T*F)."""
     if name not in ("view", "_unsafe_view", "reshape") or out.ndim != 2 or args[0].ndim < 3 or out.shape[0] != args[0].shape[0]:
         return False
     return bool(args[0][0].numel() > max(args[0].shape[1:]))
@@ -130,7 +130,7 @@ def _mark(value: Any, field: list[Axis]) -> None:
 
 
 def mark_input(x: Tensor) -> Tensor:
-    """The tensor, marked as an input of the network."""
+    """Mark a tensor as an input of the network, and return it."""
     _mark(x, [Axis(1.0, 1.0), Axis(1.0, 1.0)])
     return x
 
@@ -147,7 +147,7 @@ def mark_spread(x: Tensor, factor: float, taps: float) -> None:
 
 
 def field_of(x: Any) -> float | None:
-    """The receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
+    """Return the receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
     tensor = next((t for t in tree_leaves(x) if isinstance(t, Tensor)), None)
     field = getattr(tensor, "_field", None)
     return None if field is None else max(axis.size for axis in field)

@@ -76,7 +76,7 @@ class Cell(Combinator):
     def made(
         cls, make: Make, shapes: tuple[Shape, ...], nodes: Edges, inputs: int, output: Output, join: str, drop_path: float
     ) -> tuple[nn.Module, Shape]:
-        """The module, and the shape that it gives."""
+        """Return the module, and the shape that it gives."""
         _check_inputs(inputs)
         if len(shapes) < inputs:
             raise ValueError(f"a cell with inputs: {inputs} reads that many outputs, got {len(shapes)}; write from: [last, NAME]")
@@ -124,7 +124,7 @@ class Cell(Combinator):
         return outs[0] if len(outs) == 1 else torch.cat(outs, self.axis)
 
     def _kept(self, node: int, edge: int, y: Tensor) -> Tensor:
-        """The output of an edge; in training, zeros for some samples."""
+        """Return the output of an edge; in training, zeros for some samples."""
         if not self.training or self.drop_path == 0 or self.dropped is None or not self.dropped[node][edge]:
             return y
         keep = torch.rand([y.shape[0]] + [1] * (y.ndim - 1), device=y.device) >= self.drop_path
@@ -148,7 +148,7 @@ def _check_inputs(inputs: int) -> None:
 
 
 def _joined_shape(shapes: list[Shape], join: str, node: int | str) -> Shape:
-    """The shape of what some edges bring, joined."""
+    """Return the shape of what some edges bring, joined."""
     if len(set(shapes)) > 1 and join != "concat":
         into = f"node {node}" if isinstance(node, int) else node
         raise ValueError(f"the edges into {into} must end in one shape to be joined by {join}, got {shapes}")
@@ -159,7 +159,7 @@ def _joined_shape(shapes: list[Shape], join: str, node: int | str) -> Shape:
 
 
 def _axis(shape: Shape, batch: int) -> int:
-    """The axis of channels, counted with the batch (1) or without (0)."""
+    """Return the axis of channels, counted with the batch (1) or without (0)."""
     return -1 if len(shape) <= 2 else batch
 
 

@@ -112,7 +112,7 @@ class CellStack(Combinator):
 
 
 def _ends(nodes: list[Any], also: list[int] | None) -> list[int]:
-    """The numbers of the outputs: nodes that no other reads, and those of `also`."""
+    """Return the numbers of the outputs: nodes that no other reads, and those of `also`."""
     last = INPUTS + len(nodes) - 1
     if not nodes or not all(0 <= n <= last for n in also or []):
         raise ValueError(f"a cell needs nodes, and `also` takes numbers of nodes from 0 to {last}, got {len(nodes)} nodes and {also}")
@@ -121,7 +121,7 @@ def _ends(nodes: list[Any], also: list[int] | None) -> list[int]:
 
 
 def _read(nodes: list[Any], ends: list[int]) -> set[int]:
-    """The inputs that the outputs depend on. Raises ValueError where there is none."""
+    """Return the inputs that the outputs depend on. Raise ValueError where there is none."""
     live, outputs = alive(edges_of(nodes, INPUTS), INPUTS, ends)
     if not outputs:
         raise ValueError("no node of the cell's output is reached from an input; give it an operation other than zero")
@@ -133,7 +133,7 @@ def _squeeze(width: int) -> Node:
 
 
 def _fit(before: Shape, now: Shape, width: int, raw: bool) -> Node:
-    """The block that brings the older input to the size of the newer one and the width of the cell."""
+    """Return the block that brings the older input to the size of the newer one and the width of the cell."""
     if before[1:] != now[1:]:
         return {"factorized_reduction": {"out": width, "stride": max(-(-a // b) for a, b in zip(before[1:], now[1:], strict=True))}}
     return [] if raw else _squeeze(width)
@@ -145,7 +145,7 @@ def _fit(before: Shape, now: Shape, width: int, raw: bool) -> Node:
 def dressed(
     nodes: list[Any], ends: list[int], widths: tuple[int, int], out: int, stride: int, skip: str, pad: str = "same"
 ) -> tuple[list[Any], list[int]]:
-    """The nodes and outputs of a cell whose edges from an input of `widths` maps have the stride and give `out` maps."""
+    """Return the nodes and outputs of a cell whose edges from an input of `widths` maps have the stride and give `out` maps."""
     made: list[Any] = []
     for node in edges_of(nodes, INPUTS):
         edges = [(s, op, widths[s] if s < INPUTS else out, stride if s < INPUTS else 1) for s, op in node if not is_zero(op)]
@@ -166,7 +166,7 @@ def _end(out: int, stride: int) -> Node:
 
 
 def _operation(op: Node, before: int, out: int, stride: int, skip: str, pad: str) -> Node:
-    """The operation with a stride and its padding, and from `before` to `out` maps; a pool gets a 1x1 convolution where these differ."""
+    """Return the operation with a stride and its padding, and from `before` to `out` maps, for which a pool gets a 1x1 convolution."""
     if is_identity(op):
         if stride > 1 and skip == "factorized":
             return {"factorized_reduction": {"out": out, "stride": stride}}

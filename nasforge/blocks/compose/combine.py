@@ -173,7 +173,7 @@ SHORTCUTS = ("auto", "match", "identity", "projection", "pool", "pad", "none")
 
 
 def _shortcut(kind: Any, before: Shape, after: Shape) -> Any:
-    """The block of a shortcut kind; None where there is no shortcut."""
+    """Return the block of a shortcut kind; None where there is no shortcut."""
     if kind is None:
         return []
     if not (isinstance(kind, str) and kind in SHORTCUTS):
@@ -265,7 +265,7 @@ def stage(
 
 
 def _with(node: Any, name: str, value: int, position: int) -> Any:
-    """The block with one more argument; of a chain its first or last block gets it."""
+    """Return the block with one more argument; of a chain its first or last block gets it."""
     if node is None or isinstance(node, list):
         if not node:
             raise ValueError(f"an empty block cannot take {name}: {value}")

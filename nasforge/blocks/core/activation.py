@@ -49,7 +49,7 @@ Act = Literal[
 
 
 def activation(kind: str, axis: int = -1) -> nn.Module:
-    """The module of an activation by name; `none` is the identity. Softmax and log-softmax run over `axis`."""
+    """Return the module of an activation by name; `none` is the identity. Softmax and log-softmax run over `axis`."""
     table = {
         "none": lambda: nn.Identity(),
         "relu": lambda: nn.ReLU(),

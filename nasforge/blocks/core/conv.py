@@ -15,7 +15,7 @@ from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 
 
 def per_axis(value: int | list[int], axes: int, what: str) -> list[int]:
-    """One number for each spatial axis."""
+    """Return one number for each spatial axis."""
     values = [value] * axes if isinstance(value, int) else list(value)
     if len(values) != axes or any(v < 1 for v in values):
         raise ValueError(f"{what} must be a number >= 1 or {axes} of them, got {value!r}")
@@ -23,7 +23,7 @@ def per_axis(value: int | list[int], axes: int, what: str) -> list[int]:
 
 
 def uneven_same(size: int, span: int, stride: int) -> tuple[int, int]:
-    """(before, after) by which a filter that reaches over `span` more positions gives ceil(size / stride), the odd one after.
+    """Return (before, after) by which a filter that reaches over `span` more positions gives ceil(size / stride), the odd one after.
 
     Source: TensorFlow's padding SAME; where the stride is 1 or the size odd it mostly is what `same` is.
     """
@@ -32,7 +32,7 @@ def uneven_same(size: int, span: int, stride: int) -> tuple[int, int]:
 
 
 def needed(out: int | None, block: str) -> int:
-    """`out`, which a block of a stage may leave to its stage but must have in the end."""
+    """Return `out`, which a block of a stage may leave to its stage but must have in the end."""
     if out is None:
         raise ValueError(f"{block} needs `out`, the channels it gives (here or in its stage)")
     return out
@@ -97,7 +97,7 @@ class Conv(Layer):
         self.act = activation(act, axis=1)
 
     def _padding(self, pad: int | list[int] | str, size: Shape) -> tuple[list[tuple[int, int]], bool]:
-        """(before, after) for each axis, and whether they differ."""
+        """Return (before, after) for each axis, and whether they differ."""
         spans = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
         if pad == "causal":
             if not self.swap:
@@ -133,7 +133,7 @@ class Conv(Layer):
         return self.norm(x)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """The convolution alone, channels first."""
+        """Return the convolution alone, channels first."""
         if self.uneven:
             x = F.pad(x, [side for pair in reversed(self.padding) for side in pair])
         weight = self.weights()
@@ -144,7 +144,7 @@ class Conv(Layer):
         return self.conv._conv_forward(x, weight, self.conv.bias)
 
     def weights(self) -> Tensor:
-        """The filters that are used: as they are learned, or normalised or standardised."""
+        """Return the filters that are used: as they are learned, or normalised or standardised."""
         if self.weight_kind == "standard":
             return standardize(self.conv.weight)
         return weight_norm(self.conv.weight, self.gain) if self.weight_kind == "norm" else self.conv.weight

@@ -15,7 +15,7 @@ NormKind = Literal["none", "batch", "layer", "group", "instance"]
 
 
 def normalization(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
-    """The module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
+    """Return the module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
 
     `groups` of group norm: 32 where the channels can be divided by that, else the largest common divisor of both.
     Sources: batch Ioffe & Szegedy 2015; layer Ba et al. 2016; instance Ulyanov et al. 2016; group Wu & He 2018.
@@ -74,7 +74,7 @@ class LocalResponseNorm(Layer):
 
 
 def standardize(weight: Tensor, eps: float = 1e-5) -> Tensor:
-    """(W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
+    """Return (W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
     axes = list(range(1, weight.ndim))
     centered = weight - weight.mean(axes, keepdim=True)
     variance = centered.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
@@ -82,12 +82,12 @@ def standardize(weight: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def weight_length(weight: Tensor) -> Tensor:
-    """||v|| per output channel, the other axes kept as 1."""
+    """Return ||v|| per output channel, the other axes kept as 1."""
     return torch.linalg.vector_norm(weight, dim=list(range(1, weight.ndim)), keepdim=True)
 
 
 def weight_norm(direction: Tensor, gain: Tensor) -> Tensor:
-    """w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
+    """Return w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
     return gain * direction / weight_length(direction)
 
 

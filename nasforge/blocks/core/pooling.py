@@ -97,13 +97,13 @@ class Pool(Layer):
         return function(self._padded(x), tuple(self.kernel), tuple(self.stride)) * prod(self.kernel)
 
     def _draw(self, x: Tensor) -> Tensor:
-        """One value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
+        """Return one value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
         windows = self._windows(x) if self.kernel else x
         clocks = torch.empty_like(windows).exponential_().clamp_min(TINY)
         return windows.gather(-1, (windows / clocks).argmax(-1, keepdim=True)).squeeze(-1)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """The values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
+        """Return the values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
         x = self._padded(x)
         cuts = []
         for offsets in product(*map(range, self.kernel)):
@@ -112,7 +112,7 @@ class Pool(Layer):
         return torch.stack(cuts, -1)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """The map with zeros around it, so that every window is full."""
+        """Return the map with zeros around it, so that every window is full."""
         sides: list[int] = []
         for n, k, s, p in zip(x.shape[2:], self.kernel, self.stride, self.padding, strict=True):
             rest = (n + 2 * p - k) % s  # positions that no window covers
@@ -141,7 +141,7 @@ class SpatialPyramid(Layer):
         return torch.cat([cell for n in self.levels for cell in self._bins(x, n)], 1)  # (B, C, H, W) -> (B, C * bins)
 
     def _bins(self, x: Tensor, n: int) -> list[Tensor]:
-        """Bin i covers the rows floor(i H / n) to ceil((i + 1) H / n), so a bin is never empty."""
+        """Return the values of n x n bins; bin i covers the rows floor(i H / n) to ceil((i + 1) H / n), so a bin is never empty."""
         high, wide = x.shape[2], x.shape[3]
         cells = []
         for i, j in product(range(n), range(n)):

@@ -22,14 +22,14 @@ from nasforge.blocks.vision.window_attention import WindowAttention, swin_pair
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """(B, T, heads*P) -> (B, heads, T, P)."""
+    """Split the heads: (B, T, heads*P) -> (B, heads, T, P)."""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 def head_sizes(width: int, heads: int, head_width: int | None, value_width: int | None) -> tuple[int, int]:
-    """(P, L), the widths of a key and of a value of one head.
+    """Return (P, L), the widths of a key and of a value of one head.
 
-    Raises ValueError if the heads do not share `width` evenly.
+    Raise ValueError if the heads do not share `width` evenly.
     """
     if heads < 1 or (head_width is None and width % heads):
         raise ValueError(f"attention needs features divisible by heads, got {width} and {heads}; change heads or give head_width")
@@ -79,7 +79,7 @@ class Attention(Layer):
 
 
 def near(length: int, window: int, causal: bool) -> Tensor:
-    """(T, T), true where step j is at most `window` steps from step i, and not after it if causal."""
+    """Return (T, T), true where step j is at most `window` steps from step i, and not after it if causal."""
     if window < 0:
         raise ValueError(f"window must be at least 0 steps, got {window}")
     steps = torch.arange(length)
@@ -123,7 +123,7 @@ class CrossAttention(Layer):
 
 
 def two_sequences(shapes: tuple[Shape, ...], what: str) -> tuple[int, int]:
-    """The features of the first two inputs. Raises ValueError unless both are sequences."""
+    """Return the features of the first two inputs. Raise ValueError unless both are sequences."""
     if len(shapes) < 2:
         raise ValueError(f"{what} reads two inputs, got one; name one with `as: memory` and write `from: [last, memory]`")
     for shape in shapes[:2]:
@@ -168,7 +168,7 @@ class Attend(Layer):
             self.ask = nn.Linear(width, other if score == "general" else places, bias=False)
 
     def scores(self, query: Tensor, memory: Tensor) -> Tensor:
-        """(B, T, F), (B, S, G) -> (B, T, S)."""
+        """Return the scores: (B, T, F), (B, S, G) -> (B, T, S)."""
         asked = query if self.ask is None else self.ask(query)
         if self.score == "location":
             return asked
@@ -209,7 +209,7 @@ class AttentionPool(Layer):
 
 
 def _wrapped(part: dict, order: str, dropout: float, eps: float) -> list:
-    """A part with its shortcut and layer norm, after the addition (post) or before the part (pre)."""
+    """Return a part with its shortcut and layer norm, after the addition (post) or before the part (pre)."""
     norm = {"norm": {"kind": "layer", "eps": eps}}
     body = [part, {"dropout": {"p": dropout}}] if dropout else [part]
     if order == "pre":

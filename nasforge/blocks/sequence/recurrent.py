@@ -24,14 +24,14 @@ Output = Literal["sequence", "last"]
 
 
 def _simpler(name: str, args: dict[str, Any]) -> list[Any]:
-    """The layer without what has no effect: merge in one direction, dropout between levels where there is one level."""
+    """Return the layer without what has no effect: merge in one direction, dropout between levels where there is one level."""
     dead = {"merge"} if not args.get("bidirectional") else set()
     dead |= {"dropout"} if args.get("layers", 1) == 1 else set()
     return [{name: {k: v for k, v in args.items() if k not in dead}}]
 
 
 def _check(shape: Shape, hidden: int, layers: int, dropout: float, what: str) -> int:
-    """The features of the input. Raises ValueError if the layer cannot be."""
+    """Return the features of the input. Raise ValueError if the layer cannot be."""
     need_rank(shape, (2,), what)
     if hidden < 1 or layers < 1 or not 0 <= dropout < 1:
         raise ValueError(f"{what} needs hidden >= 1, layers >= 1, dropout from 0 to below 1, got {hidden}, {layers}, {dropout}")

@@ -16,17 +16,17 @@ from nasforge.blocks.sequence.recurrent_steps import uniform
 
 
 def add(*parts: Tensor) -> Tensor:
-    """The sum of all."""
+    """Return the sum of all."""
     return reduce(torch.add, parts)
 
 
 def mul(*parts: Tensor) -> Tensor:
-    """The product of all."""
+    """Return the product of all."""
     return reduce(torch.mul, parts)
 
 
 def blend(share: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """`a` where the share is 1, `b` where it is 0."""
+    """Return `a` where the share is 1, `b` where it is 0."""
     return share * a + (1 - share) * b
 
 
@@ -97,7 +97,7 @@ class RecurrentCell(Combinator):
         return outs[-1] if self.output == "last" else torch.stack(outs, 1)
 
     def sums(self, x: Tensor) -> dict[str, tuple[Any, Any]]:
-        """For each linear node: W x + b of each step, all in one product, and its other weights."""
+        """Return for each linear node W x + b of each step, all in one product, and its other weights."""
         read, recur, bias = (iter(()) if p is None else iter(p.unbind(0)) for p in (self.read, self.recur, self.bias))
         found: dict[str, tuple[Any, Any]] = {}
         for name, (op, sources) in self.gates.items():

@@ -18,7 +18,7 @@ from nasforge.blocks.core.shapes import Shape, Tokens, channels, need_rank
 
 
 def grid(length: int, size: list[int] | None) -> tuple[int, int]:
-    """(H, W) of a grid of `length` tokens. Raises ValueError if they do not fill it."""
+    """Return (H, W) of a grid of `length` tokens. Raise ValueError if they do not fill it."""
     side = math.isqrt(length)
     height, width = (side, side) if size is None else (size + size)[:2]
     if size is not None and len(size) != 2:
@@ -49,7 +49,7 @@ class Embedding(Layer):
 
 
 def sinusoid(length: int, width: int, split: bool = False) -> Tensor:
-    """(length, width) sines and cosines of geometric wavelengths.
+    """Return (length, width) sines and cosines of geometric wavelengths.
 
     Interleaved: PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos(same); wavelengths from 2 pi to 10000
     * 2 pi.

@@ -33,7 +33,7 @@ class ActiveShift(Layer):
 
 
 def moved(x: Tensor, amounts: Tensor, stride: int) -> Tensor:
-    """y[c, i] = x[c, i * stride + amounts[c]] along the height, interpolated. Shapes: (B, C, H, W) -> (B, C, ceil(H / stride), W)."""
+    """Return y[c, i] = x[c, i * stride + amounts[c]] along the height, interpolated. Shapes: (B, C, H, W) -> (B, C, ceil(H/stride), W)."""
     below = amounts.detach().floor()
     share = (amounts - below)[:, None, None]
     places = torch.arange(0, x.shape[2], stride, device=x.device)[None, :] + below.long()[:, None]  # (C, H')
@@ -41,7 +41,7 @@ def moved(x: Tensor, amounts: Tensor, stride: int) -> Tensor:
 
 
 def taken(x: Tensor, places: Tensor) -> Tensor:
-    """The rows `places` (C, H') of the maps of x (B, C, H, W); rows outside are zero."""
+    """Return the rows `places` (C, H') of the maps of x (B, C, H, W); rows outside are zero."""
     framed = F.pad(x, [0, 0, 1, 1])  # a row of zeros above and below
     rows = (places + 1).clamp(0, x.shape[2] + 1)
     return framed.gather(2, rows[None, :, :, None].expand(x.shape[0], -1, -1, x.shape[3]))

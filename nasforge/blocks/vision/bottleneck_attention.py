@@ -44,7 +44,7 @@ class BottleneckAttention(Layer):
 
 
 def normalized(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    """The batch norm of vectors (B, F); a training batch of one, which has no variance, takes the running one."""
+    """Return the batch norm of vectors (B, F); a training batch of one, which has no variance, takes the running one."""
     if x.shape[0] == 1:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     return norm(x)
@@ -100,7 +100,7 @@ class CompetitiveResidual(Combinator):
         return kept + new * self.gate(new, kept)[:, :, None, None]
 
     def gate(self, new: Tensor, kept: Tensor) -> Tensor:
-        """The factors (B, C) of the residual maps."""
+        """Return the factors (B, C) of the residual maps."""
         means = torch.stack([part.flatten(2).mean(-1) for part in (new, kept)], -1)  # (B, C, 2)
         image = means.unflatten(1, (self.fold, -1)).transpose(2, 3).flatten(1, 2)  # (B, 2 fold, C / fold)
         view = self.norm(self.view(image.unsqueeze(1))).mean(1).flatten(1)

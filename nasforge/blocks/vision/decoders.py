@@ -44,7 +44,7 @@ class Concat(Layer):
         return torch.cat([x, *(self.cut(y) for y in context)], self.axis)
 
     def cut(self, y: Tensor) -> Tensor:
-        """The middle of a map."""
+        """Return the middle of a map."""
         if self.size is None:
             return y
         top, left = ((side - kept) // 2 for side, kept in zip(y.shape[2:], self.size, strict=True))

@@ -23,12 +23,12 @@ def _narrow(count: int, ratio: float, divisor: int) -> int:
 
 
 def _over(weights: Tensor, x: Tensor) -> Tensor:
-    """Weights (B, C) as a factor for every position of x: (B, T, C) or (B, C, H, W)."""
+    """Return weights (B, C) as a factor for every position of x: (B, T, C) or (B, C, H, W)."""
     return weights.unsqueeze(1) if x.ndim == 3 else weights.unflatten(1, (-1, *[1] * (x.ndim - 2)))
 
 
 def _mean(x: Tensor) -> Tensor:
-    """The mean over positions, (B, C); a sequence has its channels last."""
+    """Return the mean over positions, (B, C); a sequence has its channels last."""
     return x.mean(1) if x.ndim == 3 else x.flatten(2).mean(-1)
 
 

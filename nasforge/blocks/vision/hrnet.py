@@ -72,7 +72,7 @@ class Streams(Combinator):
 
 
 def _start(shapes: tuple[Shape, ...], i: int, width: int) -> list[Node]:
-    """What makes stream i of the inputs: nothing where it is there with its width."""
+    """Return what makes stream i of the inputs: nothing where it is there with its width."""
     if i < len(shapes):
         return [] if shapes[i][0] == width else [{"conv": {"out": width}}]
     steps = i - len(shapes) + 1
@@ -91,7 +91,7 @@ def _exchange(make: Make, shapes: tuple[Shape, ...], depth: int, block: Node, nu
 
 
 def _link(shapes: tuple[Shape, ...], i: int, j: int) -> list[Node]:
-    """How stream i reads stream j."""
+    """Return how stream i reads stream j."""
     if i == j:
         return []
     to = shapes[i][0]

@@ -56,7 +56,7 @@ class ImageAttention(Layer):
         return self.project(y.transpose(2, 3).flatten(1, 2).unflatten(2, self.size))  # (B, heads, H*W, P) -> (B, C, H, W)
 
     def bias(self, query: Tensor) -> Tensor:
-        """(B, heads, H*W, P) -> (B, heads, H*W, H*W): what distance alone adds to the scores."""
+        """Return what distance alone adds to the scores: (B, heads, H*W, P) -> (B, heads, H*W, H*W)."""
         spread = (query.shape[0], self.heads, -1, -1)
         down = (query @ self.rows.T).gather(3, self.row_of.expand(spread))  # type: ignore[union-attr, operator]
         across = (query @ self.columns.T).gather(3, self.column_of.expand(spread))  # type: ignore[union-attr, operator]
@@ -64,12 +64,12 @@ class ImageAttention(Layer):
 
 
 def distances(side: int, width: int) -> nn.Parameter:
-    """(2*side - 1, P): a trained vector for each distance from -(side - 1) to side - 1."""
+    """Return (2*side - 1, P): a trained vector for each distance from -(side - 1) to side - 1."""
     return nn.Parameter(torch.randn(2 * side - 1, width) * width**-0.5)
 
 
 def places(at: Tensor, side: int) -> Tensor:
-    """(positions, side): the number of the distance from each position to each row (or column)."""
+    """Return (positions, side): the number of the distance from each position to each row (or column)."""
     return torch.arange(side)[None, :] - at[:, None] + side - 1
 
 

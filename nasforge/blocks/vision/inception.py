@@ -11,7 +11,7 @@ PoolKind = Literal["max", "avg"]
 
 
 def _convs(widths: list[int], kernels: list[Any], rest: dict[str, Any], **last: Any) -> list[dict[str, Any]]:
-    """Convolutions in a row, one for each width; `last` goes to the last of them."""
+    """Return convolutions in a row, one for each width; `last` goes to the last of them."""
     blocks = [{"conv": {"out": w, "kernel": k, **rest}} for w, k in zip(widths, kernels, strict=True)]
     blocks[-1]["conv"].update(last)
     return blocks

@@ -46,7 +46,7 @@ class PolyInception(Layer):
         return total.relu()
 
     def branches(self, x: Tensor, norms: nn.Module) -> Tensor:
-        """P x with the norms of one time. Shapes: (B, C, H, W) -> (B, single + third, H, W)."""
+        """Return P x with the norms of one time. Shapes: (B, C, H, W) -> (B, single + third, H, W)."""
         alone, *rest = [(conv, norm) for conv, norm in zip(self.convs, norms.children(), strict=True)]
         left = alone[1](alone[0](x)).relu()
         for conv, norm in rest:

@@ -23,20 +23,20 @@ def maps_of(shapes: tuple[Shape, ...], what: str) -> None:
 
 
 def resize(x: Tensor, size: tuple[int, ...], kind: str) -> Tensor:
-    """The map in another height and width (nearest, or bilinear between the centres of pixels)."""
+    """Return the map in another height and width (nearest, or bilinear between the centres of pixels)."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, size, mode=kind, align_corners=False if kind == "bilinear" else None)
 
 
 def shrink(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The largest values of a map in a smaller size: 3x3 max pool with the step between the sizes."""
+    """Return the largest values of a map in a smaller size: 3x3 max pool with the step between the sizes."""
     step = [max(-(-side // to), 1) for side, to in zip(x.shape[2:], size, strict=True)]
     return resize(F.max_pool2d(x, 3, step, 1), size, "nearest")
 
 
 def fine_to_coarse(shapes: tuple[Shape, ...], what: str) -> list[tuple[int, ...]]:
-    """The sizes of maps. Raises ValueError unless they fall."""
+    """Return the sizes of maps. Raise ValueError unless they fall."""
     maps_of(shapes, what)
     sizes = [tuple(shape[1:]) for shape in shapes]
     if any(a < b for fine, coarse in pairwise(sizes) for a, b in zip(fine, coarse, strict=True)):

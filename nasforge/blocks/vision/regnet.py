@@ -28,7 +28,7 @@ class StageNumbers(NamedTuple):
 def regnet_stages(
     depth: int, w_0: float, w_a: float, w_m: float, group_width: int, ratio: float = 1.0, halves: str = "up"
 ) -> list[StageNumbers]:
-    """The stages of a RegNet: widths w_0 + w_a j of its blocks, snapped to w_0 w_m^k, then to multiples of 8 and of the group width.
+    """Return the stages of a RegNet: widths w_0 + w_a j of its blocks, snapped to w_0 w_m^k, then to multiples of 8 and of the group width.
 
     `halves`: a width in the middle of two multiples of the group width goes up (torchvision), or to the even multiple (pycls).
     Source: Radosavovic et al. 2020, equations 2 to 4.
@@ -42,7 +42,7 @@ def regnet_stages(
 
 
 def _fitted(width: int, depth: int, group_width: int, ratio: float, halves: str) -> StageNumbers:
-    """The stage with its inner width a multiple of its group width."""
+    """Return the stage with its inner width a multiple of its group width."""
     inner = max(1, int(width * ratio))
     group = min(group_width, inner)
     fitting = max(group, round(inner / group) * group) if halves == "even" else divisible(inner, group)

@@ -53,7 +53,7 @@ class ResidualUnit(Combinator):
 
 
 def _built(body: nn.Module, after: Shape, make: Make) -> Make:
-    """`make`, with the body made already."""
+    """Return `make`, with the body made already."""
     return lambda node, shape, part: (body, after) if part == "body" else make(node, shape, part)
 
 
@@ -68,7 +68,7 @@ def _projection(before: Shape, after: Shape, norm: str) -> Node:
 def _residual(
     convs: list[dict[str, Any]], ordering: str, norm: str, act: str, shortcut: Node, end: list[Node], between: list[Node] | None = None
 ) -> list[Node]:
-    """The residual block of some convolutions in one of the orders; `end` closes the body, `between` stands before its last convolution.
+    """Return the residual block of convolutions in one of the orders; `end` closes the body, `between` stands before its last convolution.
 
     Source of the orders: He et al. 2016b, figure 4; pyramid: Han et al. 2017, figure 6 (d).
     """
@@ -130,7 +130,7 @@ def bottleneck(
 
 
 def _strided(node: Node, stride: int) -> Node:
-    """The block with a stride where it is not 1."""
+    """Return the block with a stride where it is not 1."""
     if stride == 1:
         return node
     if isinstance(node, list):
