@@ -1,7 +1,7 @@
 """The block table: every layer, combinator and motif by the name it has in a file.
 
-A family module lists what it offers in LAYERS, COMBINATORS and MOTIFS; the arguments in a file are the keyword arguments of the
-class (after `shape`), of its `of` (after `make, shape`) or of the function.
+A family module lists in its own BLOCKS what it offers: layers, combinators, and motifs, functions from numbers to data. The arguments
+in a file are the keyword arguments of the layer (after `shape`), of the combinator's `build` (after `make, shapes`) or of the function.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, get_type_hints
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose import cell, cell_ops, cell_stack, combine, dense, random_wiring
 from nasforge.blocks.core import activation, conv, dropout, linear, norm, pooling
 from nasforge.blocks.sequence import attention, recurrent, recurrent_cell, tokens
@@ -46,17 +47,20 @@ def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
 MOST = 100_000  # of any number that a motif is given
 
 
-def _entries(family: ModuleType) -> Iterator[Block]:
-    for name, cls in family.LAYERS.items():
-        yield Block(name, "layer", cls, _params(cls.__init__, 2), getattr(cls, "simplify", None))
-    for name, cls in family.COMBINATORS.items():
-        yield Block(name, "combinator", cls, _params(cls.of, 2), getattr(cls, "simplify", None))
-    for name, function in family.MOTIFS.items():
-        yield Block(name, "motif", _bounded(function), _params(function, 0))
+def entries(family: ModuleType) -> Iterator[Block]:
+    """Yield what a family module adds to the table."""
+    table: dict[str, type[Layer] | FunctionType] = family.BLOCKS
+    for name, make in table.items():
+        if isinstance(make, FunctionType):
+            yield Block(name, "motif", _bounded(make), _params(make, 0))
+        elif issubclass(make, Combinator):
+            yield Block(name, "combinator", make, _params(make.build, 2), make.canonical)
+        else:
+            yield Block(name, "layer", make, _params(make.__init__, 2), make.canonical)
 
 
 def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
-    """The motif, refusing numbers of blocks that no memory holds. It raises ValueError."""
+    """Return the motif, which then refuses numbers of blocks that no memory holds with ValueError."""
 
     @functools.wraps(motif)
     def opened(**args: Any) -> Any:
@@ -68,4 +72,4 @@ def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
     return opened
 
 
-BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in _entries(family)}
+BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in entries(family)}

@@ -43,11 +43,11 @@ class Exported:
 
 
 def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path, *, name: str = "model") -> Exported:
-    """The files of a network in the folder `out`; without `state` its weights are drawn from torch's generator.
+    """Write the files of a network into the folder `out`; without `state` its weights are drawn from torch's generator.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
     or, where rounding in float32 moves the network itself by more, up to a few times that.
-    Raises UserError for an unknown kind, foreign weights or a folder that cannot be written, ExportRefused for a file that disagrees.
+    Raise UserError for an unknown kind, foreign weights or a folder that cannot be written, ExportRefused for a file that disagrees.
     """
     if to not in EXPORTERS:
         raise UserError(f"to: there is no export {to!r}; {nearest(to, EXPORTERS)}")
@@ -68,7 +68,7 @@ def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path
 
 
 def _network(arch: Arch, state: dict[str, Tensor] | None) -> Network:
-    """The network in eval mode with the given weights; those of auxiliary heads may be absent."""
+    """Return the network in eval mode with the given weights; those of auxiliary heads may be absent."""
     network = build(arch)
     if state is not None:
         try:
@@ -85,7 +85,7 @@ def _network(arch: Arch, state: dict[str, Tensor] | None) -> Network:
 
 
 def _written(exporter: Exporter, to: str, arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """The files of one exporter. Raises ExportRefused with what torch says of a network that it cannot export."""
+    """Return the files of one exporter. Raise ExportRefused with what torch says of a network that it cannot export."""
     try:
         return exporter.write(arch, network, folder, name)
     except (UserError, OSError):

@@ -83,7 +83,7 @@ class Checked:
 
 
 def check(exporter: Exporter, arch: Arch, network: Network, file: Path) -> Checked:
-    """What the file gave in a fresh process against the network in eval mode here. Raises ExportRefused."""
+    """Return how far the file, in a fresh process, is from the network in eval mode here. Raise ExportRefused."""
     generator = torch.Generator().manual_seed(0)
     inputs = [tuple(_random(shape, batch, generator) for shape in input_shapes(arch).values()) for batch in BATCHES]
     expected = _run(network, inputs)
@@ -106,7 +106,7 @@ def _run(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs
 
 
 def _exact(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs]:
-    """The outputs computed in float64, in place: a copy of a large network might not fit into memory."""
+    """Return the outputs computed in float64, in place: a copy of a large network might not fit into memory."""
     try:
         return _run(network.double(), [tuple(x.double() if x.is_floating_point() else x for x in xs) for xs in inputs])
     finally:
@@ -114,7 +114,7 @@ def _exact(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outpu
 
 
 def _beside_float64(file: str, tolerance: float, exact: list[Outputs], expected: list[Outputs], got: list[Outputs]) -> tuple[float, float]:
-    """How far the file and the network are from float64. Raises ExportRefused where the file is further than rounding explains."""
+    """Return how far the file and the network are from float64. Raise ExportRefused where the file is further than rounding explains."""
     apart, own, far = (_distances(file, *pair) for pair in ((expected, got), (exact, expected), (exact, got)))
     for name, distance in far.items():
         if not distance <= allowed(tolerance, own[name]):
@@ -127,7 +127,7 @@ def _beside_float64(file: str, tolerance: float, exact: list[Outputs], expected:
 
 
 def allowed(tolerance: float, rounding: float | None) -> float:
-    """How far a file may be from its network, or, where rounding moves this one from float64 by `rounding`, from float64."""
+    """Return how far a file may be from its network, or, where rounding moves this one from float64 by `rounding`, from float64."""
     return max(tolerance, min(ROUNDING * (rounding or 0.0), MOST))
 
 
@@ -142,7 +142,7 @@ def _named(out: Any) -> Outputs:
 
 
 def run_fresh(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
-    """The modules imported by a fresh, isolated Python that ran the file in `folder`."""
+    """Return the modules imported by a fresh, isolated Python that ran the file in `folder`."""
     program = GUARD.format(program=exporter.program)
     command = [sys.executable, "-I", "-c", program, str(file), ",".join(sorted(packages(exporter.needs)))]
     try:
@@ -158,7 +158,7 @@ def run_fresh(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
 
 
 def packages(distributions: Sequence[str]) -> set[str]:
-    """The importable top-level names of distributions and of all that they require."""
+    """Return the importable top-level names of distributions and of all that they require."""
     waiting, seen = list(distributions), set()
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
@@ -175,7 +175,7 @@ def packages(distributions: Sequence[str]) -> set[str]:
 
 
 def _outputs(folder: Path) -> list[Outputs]:
-    """The outputs for each batch, as the program left them."""
+    """Return the outputs for each batch, as the program left them."""
     if (folder / "outputs.pt").exists():
         return [_named(out) for out in torch.load(folder / "outputs.pt")]
     found: list[Outputs] = [{} for _ in BATCHES]
@@ -186,19 +186,14 @@ def _outputs(folder: Path) -> list[Outputs]:
     return found
 
 
-def compare(file: str, batch: int, expected: Outputs, got: Outputs) -> float:
-    """The largest difference of any output relative to its largest value. Raises ExportRefused where they cannot be compared."""
-    return max(_apart(file, batch, expected, got).values())
-
-
 def _distances(file: str, expected: list[Outputs], got: list[Outputs]) -> dict[str, float]:
-    """For each output the largest relative difference in any batch."""
-    found = [_apart(file, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True)]
+    """Return for each output the largest relative difference in any batch."""
+    found = [apart(file, batch, *pair) for batch, *pair in zip(BATCHES, expected, got, strict=True)]
     return {name: max(one[name] for one in found) for name in found[0]}
 
 
-def _apart(file: str, batch: int, expected: Outputs, got: Outputs) -> dict[str, float]:
-    """For each output the largest difference relative to its largest value."""
+def apart(file: str, batch: int, expected: Outputs, got: Outputs) -> dict[str, float]:
+    """Return for each output the largest difference relative to its largest value. Raise ExportRefused where they cannot be compared."""
     shapes = [{name: tuple(y.shape) for name, y in one.items()} for one in (expected, got)]
     if shapes[0] != shapes[1]:
         raise ExportRefused(f"{file}: for a batch of {batch} the outputs must be {shapes[0]}, got {shapes[1]}; nothing was kept")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nasforge.export.reach import PACKAGE, Definition, File, Name, Reached, assigned, parse, reach
+from nasforge.export.reach import BASES, PACKAGE, Definition, File, Name, Reached, assigned, parse, reach
 from nasforge.export.references import is_docstring
 
 Edit = tuple[int, int, bytes]  # bytes from, to, and what is to stand there
@@ -23,7 +23,7 @@ class Lifted:
 
 
 def lift(classes: Sequence[type], words: set[str], taken: set[str]) -> Lifted:
-    """The source that `classes` need. `words`: strings they are called with; `taken`: names that stand elsewhere in the file."""
+    """Return the source that `classes` need. `words`: strings they are called with; `taken`: names that stand elsewhere in the file."""
     found = reach(classes, words)
     order = _in_order(found)
     names = _names(order, [(c.__module__, c.__name__) for c in classes], taken | {name for *_, name in found.imports})
@@ -35,7 +35,7 @@ def lift(classes: Sequence[type], words: set[str], taken: set[str]) -> Lifted:
 
 
 def _in_order(found: Reached) -> list[tuple[File, Definition]]:
-    """Definitions so that every file stands after those it imports, as Python would run them."""
+    """Return definitions so that every file stands after those it imports, as Python would run them."""
     files = {file.name for file, _ in found.definitions.values()}
     order: list[str] = []
 
@@ -52,9 +52,9 @@ def _in_order(found: Reached) -> list[tuple[File, Definition]]:
 
 
 def _names(order: list[tuple[File, Definition]], first: list[Name], taken: set[str]) -> dict[Name, str]:
-    """What each definition is called in the one file: its own name, with its module's behind it where the name is taken."""
+    """Return what each definition is called in the one file: its own name, with its module's behind it where the name is taken."""
     rest = [(file.name, name) for file, node in order for name, other in file.definitions.items() if other is node]
-    names: dict[Name, str] = {}
+    names = dict(BASES)
     for key in [*first, *(r for r in rest if r not in first)]:
         module, name = key
         if name in taken:
@@ -70,7 +70,7 @@ def _names(order: list[tuple[File, Definition]], first: list[Name], taken: set[s
 
 
 def _text(found: Reached, file: File, node: Definition, names: dict[Name, str]) -> str:
-    """The text of one definition without the parts that were not reached."""
+    """Return the text of one definition without the parts that were not reached."""
     start, end = file.lines(node)
     gone = [file.lines(member) for other, member, _ in found.members if other is file]
     edits: list[Edit] = [(a, b, b"") for a, b in gone if start <= a and b <= end]
@@ -89,7 +89,7 @@ def _text(found: Reached, file: File, node: Definition, names: dict[Name, str]) 
 
 
 def _renames(found: Reached, file: File, node: Definition, names: dict[Name, str]) -> Iterator[Edit]:
-    """Edits that give definitions and the names that read them what they are called in the one file."""
+    """Yield edits that give definitions and the names that read them what they are called in the one file."""
     for module, place, name, meaning in found.reads:
         if module == file.name and names[meaning] != name:
             yield from _replace(file, *file.span(place), name, names[meaning])
@@ -105,7 +105,7 @@ def _replace(file: File, start: int, end: int, name: str, instead: str) -> Itera
 
 
 def _table_edits(found: Reached, file: File) -> Iterator[Edit]:
-    """Edits that take unused entries out of tables; each run of neighbours goes at once."""
+    """Yield edits that take unused entries out of tables; each run of neighbours goes at once."""
     unused: dict[ast.Dict, set[str]] = {}
     for other, entry in found.entries:
         if other is file:
@@ -125,11 +125,11 @@ def _table_edits(found: Reached, file: File) -> Iterator[Edit]:
 
 
 def _tail(file: File, table: ast.Dict, start: int) -> Edit:
-    """The edit that takes the entries from byte `start` to the end out of a table, and keeps its closing brace in place."""
-    domain, end = file.span(table)
+    """Return the edit that takes the entries from byte `start` to the end out of a table, and keeps its closing brace in place."""
+    first, end = file.span(table)
     end -= 1
-    before, inside = file.source[domain + 1 : start].rstrip(), file.source[start:end]
+    before, inside = file.source[first + 1 : start].rstrip(), file.source[start:end]
     closing = inside[len(inside.rstrip()) :] if before else b""
     if b"\n" not in closing:
         before, closing = before.removesuffix(b","), b""
-    return domain + 1 + len(before), end, closing
+    return first + 1 + len(before), end, closing

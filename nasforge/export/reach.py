@@ -2,7 +2,8 @@
 
 From the given classes, a definition is reached when reached code reads its name, a method or class constant when reached code reads an
 attribute (or a word) of its name, an entry of a table `{"relu": ..., ...}[kind]` when its word stands anywhere else in reached code.
-So build-only parts (`of`, `simplify`, `free`) and unused activations fall away without being named here.
+So build-only parts (`build`, `canonical`, `free`) and unused activations fall away without being named here. The bases of blocks, which
+only declare such parts, are written as `nn.Module`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.export.references import Entry, references
 
 PACKAGE = "nasforge."
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 Name = tuple[str, str]  # module, name in it
+BASES: dict[Name, str] = {(base.__module__, base.__name__): "nn.Module" for base in (Layer, Combinator)}
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class File:
     imports: dict[str, tuple[str, str | None]]
 
     def span(self, node: ast.expr) -> tuple[int, int]:
-        """The first byte of an expression and the byte after it."""
+        """Return the first byte of an expression and the byte after it."""
         assert node.end_lineno is not None and node.end_col_offset is not None
         return self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset
 
     def lines(self, node: ast.stmt) -> tuple[int, int]:
-        """The same for a statement as whole lines, with the decorators and comments above it."""
+        """Return the same for a statement as whole lines, with the decorators and comments above it."""
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
         while first > 1 and self._line(first - 1).startswith(b"#") and b"----" not in self._line(first - 1):
             first -= 1
@@ -67,7 +70,7 @@ class Reached:
 
 
 def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
-    """What `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed."""
+    """Return what `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed."""
     found = Reached(set(words))
     for cls in classes:
         _define(found, parse(cls.__module__), cls.__name__)
@@ -78,7 +81,7 @@ def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
 
 @lru_cache(maxsize=200)
 def parse(name: str) -> File:
-    """The parsed source of an imported module."""
+    """Return the parsed source of an imported module."""
     source = inspect.getsource(sys.modules[name]).encode()
     definitions: dict[str, Definition] = {}
     imports: dict[str, tuple[str, str | None]] = {}
@@ -96,7 +99,7 @@ def parse(name: str) -> File:
 
 
 def assigned(node: ast.stmt) -> list[str]:
-    """The names that an assignment binds."""
+    """Return the names that an assignment binds."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
 
@@ -120,7 +123,7 @@ def _define(found: Reached, file: File, name: str) -> None:
 
 
 def _called_from_outside(cls: type, name: str) -> bool:
-    """Whether Python or a library's base class may use a member: `__init__`, `forward`, `extra_repr` ..."""
+    """Return whether Python or a library's base class may use a member: `__init__`, `forward`, `extra_repr` ..."""
     outside = [base for base in cls.__mro__[1:] if not base.__module__.startswith(PACKAGE)]
     return name.startswith("__") or any(hasattr(base, name) for base in outside)
 
@@ -147,7 +150,10 @@ def _follow(found: Reached, file: File, name: str, place: ast.expr) -> None:
         assert original is not None and f"{module}.{original}" not in sys.modules, f"{file.name}: import names, not the module {original}"
         home, meaning = parse(module), original
     found.reads.append((file.name, place, name, (home.name, meaning)))
-    _define(found, home, meaning)
+    if (home.name, meaning) in BASES:
+        found.imports.add(("torch", "nn", "nn"))
+    else:
+        _define(found, home, meaning)
 
 
 def _wake(found: Reached) -> bool:

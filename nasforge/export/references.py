@@ -46,7 +46,7 @@ class Scope:
 
 
 def references(nodes: Iterable[ast.AST], bound: frozenset[str] = frozenset()) -> References:
-    """What `nodes`, inside a scope that binds `bound`, read from their module."""
+    """Return what `nodes`, inside a scope that binds `bound`, read from their module."""
     found = References()
     for node in nodes:
         _visit(node, Scope(bound, frozenset(_tables(node))), found)
@@ -71,7 +71,7 @@ def _visit(node: ast.AST, scope: Scope, found: References) -> None:
 
 
 def _inside(node: ast.AST, name: str, scope: Scope) -> Scope:
-    """The scope of the part `name` of a node."""
+    """Return the scope of the part `name` of a node."""
     if name in ("annotation", "returns") or (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal"):
         return replace(scope, typing=True)
     if isinstance(node, ast.JoinedStr):
@@ -84,7 +84,7 @@ def _inside(node: ast.AST, name: str, scope: Scope) -> Scope:
 
 
 def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """The parts of a node by name, without docstrings."""
+    """Yield the parts of a node by name, without docstrings."""
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not is_docstring(child):
@@ -92,12 +92,12 @@ def _children(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
 
 
 def is_docstring(node: ast.AST) -> bool:
-    """Whether a statement is a string on its own."""
+    """Return whether a statement is a string on its own."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set[str]:
-    """The parameters and local names of a function."""
+    """Return the parameters and local names of a function."""
     args = function.args
     names = {a.arg for a in (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg) if a is not None}
     stack: list[ast.AST] = list(function.body) if isinstance(function.body, list) else [function.body]
@@ -117,7 +117,7 @@ def _bound(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> set
 
 
 def _tables(tree: ast.AST) -> Iterator[ast.Dict]:
-    """Dicts from words that are read as `{...}[variable]`, directly or through one local name that is used for nothing else."""
+    """Yield dicts from words that are read as `{...}[variable]`, directly or through one local name that is used for nothing else."""
     parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
     for node, parent in parents.items():
         if not isinstance(node, ast.Dict) or not node.keys or len(_words(node)) < len(node.keys):
@@ -131,10 +131,10 @@ def _tables(tree: ast.AST) -> Iterator[ast.Dict]:
 
 
 def _words(table: ast.Dict) -> list[str]:
-    """The keys of a table that are words."""
+    """Return the keys of a table that are words."""
     return [key.value for key in table.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
 
 
 def _looked_up(table: ast.AST, parent: ast.AST) -> bool:
-    """Whether `parent` is `table[variable]`, where the variable is a name or an attribute."""
+    """Return whether `parent` is `table[variable]`, where the variable is a name or an attribute."""
     return isinstance(parent, ast.Subscript) and parent.value is table and isinstance(parent.slice, ast.Name | ast.Attribute)

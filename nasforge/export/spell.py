@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Tokens
 from nasforge.errors import UserError
 
@@ -20,19 +21,19 @@ Part = tuple[str, "Spelled"]  # what stands before an item (`act=`, `"name": `) 
 
 @dataclass(frozen=True)
 class Spelled:
-    """An expression: `domain` + items + `closing`, where `domain` is a class or a piece of text."""
+    """An expression: `opening` + items + `closing`, where `opening` is a class or a piece of text."""
 
-    domain: type | str
+    opening: type | str
     items: tuple[Part, ...] = ()
     closing: str = ""
 
 
 def spell(module: nn.Module, where: str) -> Spelled:
-    """The call that makes a layer or a combinator. Raises UserError for a module that does not tell how it was made."""
+    """Return the call that makes a layer or a combinator. Raise UserError for a module that does not tell how it was made."""
     cls = type(module)
-    if hasattr(module, "spelled"):
-        shapes, args = module.spelled
-        shape = tuple(shapes) if getattr(module, "many", False) else shapes[0]
+    if isinstance(module, Layer) and module.made_with is not None:
+        shapes, args = module.made_with
+        shape = shapes if module.reads == "all" else shapes[0]
         return _call(cls, {**dict.fromkeys(list(inspect.signature(cls).parameters)[:1], shape), **args}, where)
     if cls is nn.Identity:
         return Spelled("nn.Identity()")
@@ -47,7 +48,7 @@ def spell(module: nn.Module, where: str) -> Spelled:
 
 
 def _call(cls: type, args: Mapping[str, Any], where: str) -> Spelled:
-    """A call with what differs from the defaults; shapes and modules come first, without their names."""
+    """Return a call with what differs from the defaults; shapes and modules come first, without their names."""
     parameters = inspect.signature(cls).parameters
     items: list[Part] = []
     named = False
@@ -77,7 +78,7 @@ def _value(value: Any, where: str) -> Spelled:
 
 
 def literal(value: Any) -> str:
-    """Python text of a scalar, words in double quotes."""
+    """Return Python text of a scalar, words in double quotes."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and not math.isfinite(value):
@@ -86,14 +87,14 @@ def literal(value: Any) -> str:
 
 
 def within(spelled: Spelled) -> Iterator[Spelled]:
-    """The expression and all inside it."""
+    """Yield the expression and all inside it."""
     yield spelled
     for _, item in spelled.items:
         yield from within(item)
 
 
 def write(spelled: Spelled, names: Mapping[type, str], before: str = "", indent: int = 8) -> str:
-    """The text `before` + expression, on one line if it fits, else one item a line."""
+    """Return the text `before` + expression, on one line if it fits, else one item a line."""
     line = " " * indent + before + _flat(spelled, names)
     if len(line) + (indent > 8) <= WIDTH or not spelled.items:  # an item has a comma behind it
         return line
@@ -107,4 +108,4 @@ def _flat(spelled: Spelled, names: Mapping[type, str]) -> str:
 
 
 def _opening(spelled: Spelled, names: Mapping[type, str]) -> str:
-    return spelled.domain if isinstance(spelled.domain, str) else names[spelled.domain] + "("
+    return spelled.opening if isinstance(spelled.opening, str) else names[spelled.opening] + "("

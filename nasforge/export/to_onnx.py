@@ -30,7 +30,7 @@ numpy.savez("outputs.npz", **outputs)
 
 
 def write_onnx(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """The ONNX file, written into `folder`; with its weights in a file beside it where they do not fit into one (2 GB)."""
+    """Write the ONNX file into `folder`, with its weights in a file beside it where they do not fit into one (2 GB)."""
     path = folder / f"{name}.onnx"
     with quiet(), _without_torchvision():
         onnx = torch.onnx.export(
@@ -49,7 +49,7 @@ def write_onnx(arch: Arch, network: Network, folder: Path, name: str) -> list[Pa
 
 @contextmanager
 def _without_torchvision() -> Iterator[None]:
-    """Without the log lines that torchvision, which nothing here needs, is not installed."""
+    """Drop the log lines that say that torchvision, which nothing here needs, is not installed."""
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
 
     def wanted(record: logging.LogRecord) -> bool:

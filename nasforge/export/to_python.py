@@ -85,7 +85,7 @@ with torch.no_grad():
 
 
 def write_python(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """The Python file and the weights file, written into `folder`. Raises UserError for a block that cannot be spelled."""
+    """Write the Python file and the weights file into `folder`. Raise UserError for a block that cannot be spelled."""
     name = _module_name(name)
     lines = straight(arch, network)
     dead = ("aux.", *(f"steps.{step}." for step in lines.dead))
@@ -99,7 +99,7 @@ def write_python(arch: Arch, network: Network, folder: Path, name: str) -> list[
 
 
 def _module_name(name: str) -> str:
-    """A name under which Python can import the file, and that hides nothing that the file imports."""
+    """Return a name under which Python can import the file, and that hides nothing that the file imports."""
     word = re.sub(r"\W", "_", name, flags=re.ASCII)
     return f"{word}_" if keyword.iskeyword(word) or word == "torch" or word in sys.stdlib_module_names else word
 
@@ -117,12 +117,12 @@ def _header(arch: Arch, network: Network, name: str, lines: Straight, params: in
 
 
 def _source(arch: Arch, network: Network, lines: Straight) -> str:
-    """The imports, the network, and the classes and functions that it needs."""
+    """Return the imports, the network, and the classes and functions that it needs."""
     body = {line.name: spell(network.steps[line.name], line.name) for line in lines.lines}
     heads = {key: spell(module, f"heads.{key}") for key, module in network.heads.items()}
     parts = [part for one in (*body.values(), *heads.values()) for part in within(one)]
-    classes = list(dict.fromkeys(p.domain for p in parts if isinstance(p.domain, type)))
-    words = {json.loads(p.domain) for p in parts if isinstance(p.domain, str) and p.domain.startswith('"')}
+    classes = list(dict.fromkeys(p.opening for p in parts if isinstance(p.opening, type)))
+    words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
     model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines)]
     top = ["", *imports(lifted.imports | OWN_IMPORTS), "", ""]
@@ -130,7 +130,7 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot end a docstring: one line, no quotes or backslashes."""
+    """Return text that cannot end a docstring: one line, no quotes or backslashes."""
     return " ".join(text.replace("\\", "/").replace('"', "'").split())
 
 
@@ -143,14 +143,14 @@ def _sizes(shape: Shape) -> str:
 
 
 def _returns(arch: Arch) -> str:
-    """The shapes of the outputs in words."""
+    """Return the shapes of the outputs in words."""
     ends = [step for step in steps(arch) if not step.where.startswith("aux.")]
     heads = [f"{_plain(step.where.partition('.')[2])} {_sizes(step.probe.shapes[-1])}" for step in ends if step.where.startswith("heads.")]
     return f"a dict of {', '.join(heads)}" if heads else _sizes(ends[-1].probe.shapes[-1])
 
 
 def imports(wanted: Iterable[tuple[str, str | None, str]]) -> list[str]:
-    """Import lines, Python's own first, in the order of isort. `wanted`: (module, name in it or None, name here)."""
+    """Return import lines, Python's own first, in the order of isort. `wanted`: (module, name in it or None, name here)."""
     whole: set[str] = set()
     parts: dict[str, list[str]] = {}
     for module, name, alias in wanted:
@@ -165,7 +165,7 @@ def imports(wanted: Iterable[tuple[str, str | None, str]]) -> list[str]:
 
 
 def _rank(name: str) -> tuple[int, str]:
-    """Constants, then classes, then the rest."""
+    """Rank constants before classes before the rest."""
     return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2, name)
 
 

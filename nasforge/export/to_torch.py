@@ -31,7 +31,7 @@ with torch.no_grad():
 
 
 def write_torch(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """The program file, written into `folder`."""
+    """Write the program file into `folder`."""
     path = folder / f"{name}.pt2"
     with quiet():
         torch.export.save(program(arch, network), path)
@@ -39,20 +39,20 @@ def write_torch(arch: Arch, network: Network, folder: Path, name: str) -> list[P
 
 
 def program(arch: Arch, network: Network) -> ExportedProgram:
-    """The traced network; the first axis of every input is one free batch size >= 1."""
+    """Return the traced network; the first axis of every input is one free batch size >= 1."""
     inputs = tuple(example(shape, TRACED_BATCH) for shape in input_shapes(arch).values())
     return torch.export.export(network, inputs, dynamic_shapes=batches(network))
 
 
 def batches(network: Network) -> tuple[Any, ...]:
-    """What torch calls the dynamic shapes of `forward(*xs)`: the first axis of each input is the same number, 1 or more."""
+    """Return what torch calls the dynamic shapes of `forward(*xs)`: the first axis of each input is the same number, 1 or more."""
     batch = Dim("batch", min=1)
     return (tuple({0: batch} for _ in network.inputs),)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the known noise of the exporters; every other warning stays."""
+    """Silence the known noise of the exporters; every other warning stays."""
     with warnings.catch_warnings():
         for category, message in NOISE:
             warnings.filterwarnings("ignore", message, category)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape
 from nasforge.networks.build import steps
 from nasforge.networks.network import Network
@@ -37,10 +38,11 @@ class Straight:
 
 
 def straight(arch: Arch, network: Network) -> Straight:
-    """The forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
+    """Return the forward pass of a network without named wires: an output that no later line asks for by name is `x`."""
     rows = [step for step in steps(arch) if step.where.partition(".")[0] in SECTIONS]
     modules = network.steps.items()
-    reads = [row.reads if getattr(module, "many", False) else row.reads[:1] for row, (_, module) in zip(rows, modules, strict=True)]
+    all_read = [isinstance(module, Layer) and module.reads == "all" for module in network.steps.values()]
+    reads = [row.reads if every else row.reads[:1] for row, every in zip(rows, all_read, strict=True)]
     ends = {word for words in network.head_reads.values() for word in words}
     variables = _variables([*network.inputs, *(word for row in rows for word in row.writes)])
     if len(network.inputs) == 1 and not any(network.inputs[0] in words for words in reads):
@@ -62,7 +64,7 @@ def straight(arch: Arch, network: Network) -> Straight:
 
 
 def _live(lines: list[Line], needed: set[str]) -> list[Line]:
-    """The lines that the variables `needed` at the end depend on."""
+    """Return the lines that the variables `needed` at the end depend on."""
     kept: list[Line] = []
     for line in reversed(lines):
         if needed & set(line.writes):
@@ -72,7 +74,7 @@ def _live(lines: list[Line], needed: set[str]) -> list[Line]:
 
 
 def _variables(names: Iterable[str]) -> dict[str, str]:
-    """A Python name for each name, all different, none of them `self`, `x` or one of Python's own."""
+    """Return a Python name for each name, all different, none of them `self`, `x` or one of Python's own."""
     out: dict[str, str] = {}
     for name in dict.fromkeys(names):
         word = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "wire"

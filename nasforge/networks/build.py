@@ -11,14 +11,15 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from nasforge.blocks import BLOCKS
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.combine import Chain, Residual
-from nasforge.blocks.core.shapes import Shape, Tokens, example
+from nasforge.blocks.core.shapes import Shape, Tokens, example, run
 from nasforge.errors import UserError
 from nasforge.networks.network import Network
 from nasforge.networks.probe import Meter, Probe, StandIn
@@ -32,7 +33,7 @@ Part = Callable[[Node, tuple[Shape, ...], int, str], nn.Module]  # the module of
 
 
 def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: Part | None = None) -> nn.Module:
-    """The module of a block that reads inputs of `shapes` (the first is the main one). Raises UserError with the path.
+    """Return the module of a block that reads inputs of `shapes` (the first is the main one). Raise UserError with the path.
 
     `part` makes the blocks inside a combinator, in place of this function.
     """
@@ -53,16 +54,17 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
     try:
         if block.kind == "motif":
             return make(block.make(**args), shapes, classes, path)
-        if block.kind == "layer":
-            module = block.make(shapes if getattr(block.make, "many", False) else shapes[0], **args)
-            module.spelled = (shapes, args)  # what the layer table and the export print
+        cls = cast(type[Layer], block.make)
+        if not issubclass(cls, Combinator):
+            module = cls(shapes if cls.reads == "all" else shapes[0], **args)
+            module.made_with = (shapes, args)
             return module
 
         def child(inner: Node, shape: Shape, name: str) -> tuple[nn.Module, Shape]:
             inside = (shape, *shapes[1:])
             return (part or make)(inner, inside, classes, f"{path}.{name}"), output(inner, inside, classes, f"{path}.{name}")[-1]
 
-        return block.make.of(child, shapes if getattr(block.make, "reads_all", False) else shapes[0], **args)  # type: ignore[attr-defined]
+        return cls.build(child, shapes, **args)
     except UserError:
         raise
     except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, ArithmeticError) as error:
@@ -70,7 +72,7 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
 
 
 def _filled(name: str, args: dict[str, Any], classes: int, where: str) -> dict[str, Any]:
-    """The arguments as plain values, with the number of classes where they, or the defaults, ask for it."""
+    """Return the arguments as plain values, with the number of classes where they, or the defaults, ask for it."""
     asked = {k: "classes" for k, p in BLOCKS[name].params.items() if isinstance(p.default, str) and p.default == "classes"}
     filled = {**asked, **{k: plain.plain_value(v) for k, v in args.items()}}
     wanted = [k for k, v in filled.items() if isinstance(v, str) and v == "classes"]
@@ -86,12 +88,12 @@ def _show(shapes: tuple[Shape, ...]) -> str:
 
 
 def output(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> tuple[Shape, ...]:
-    """The output shapes of a block."""
+    """Return the output shapes of a block."""
     return probe(node, shapes, classes, where).shapes
 
 
 def probe(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> Probe:
-    """What a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
+    """Return what a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
     return _probe(_Text(node, where), shapes, tuple(isinstance(s, Tokens) for s in shapes), classes)
 
 
@@ -110,7 +112,7 @@ class _Text(str):
         return self
 
     def data(self) -> Node:
-        """A copy of the block of its own, in lists and mappings."""
+        """Return a copy of the block of its own, in lists and mappings."""
         return json.loads(json.dumps(self.node))
 
 
@@ -137,7 +139,7 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     try:
         inputs = [example(s, 1, "meta") for s in shapes]
         with meter:
-            out = module(*inputs) if getattr(module, "many", False) else module(inputs[0])
+            out = run(module, inputs[0], tuple(inputs[1:]))
     except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:
         raise UserError(f"{where}.{name}: {str(error).splitlines()[0]}; its input is {_show(shapes)}, its arguments {args}") from None
     found = meter.read(module, inputs, out)
@@ -171,7 +173,7 @@ class Step:
 
 
 def input_shapes(arch: Arch) -> dict[str, Shape]:
-    """The shape of each input by name; a single input is called `input`."""
+    """Return the shape of each input by name; a single input is called `input`."""
     spec = arch.get("input")
     if isinstance(spec, dict) and spec and "tokens" not in spec:
         return {str(name): _shape(one, f"input.{name}") for name, one in spec.items()}
@@ -193,7 +195,7 @@ def _shape(spec: Any, where: str) -> Shape:
 
 
 def steps(arch: Arch) -> Iterator[Step]:
-    """The live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
+    """Yield the live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
     known = input_shapes(arch)
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
     classes = int(arch.get("classes", 0))
@@ -207,7 +209,7 @@ def steps(arch: Arch) -> Iterator[Step]:
 
 
 def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: str, shapes: dict[str, Shape], classes: int) -> Step:
-    """The step of a block that reads and writes named outputs; `shapes` is brought up to date."""
+    """Return the step of a block that reads and writes named outputs; `shapes` is brought up to date."""
     missing = [r for r in reads if r not in shapes]
     if missing:
         raise UserError(f"{where}.from: no output above is called {missing[0]!r}; there are {', '.join(shapes)}")
@@ -219,7 +221,7 @@ def _read(node: Node, reads: tuple[str, ...], writes: tuple[str, ...], where: st
 
 
 def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
-    """The network of an architecture, its weights drawn from torch's generator. Raises UserError with the path of a mistake."""
+    """Return the network of an architecture, its weights drawn from torch's generator. Raise UserError with the path of a mistake."""
     check_arch(arch, BLOCKS)
     parts: dict[str, dict[str, nn.Module]] = {"steps": {}, "heads": {}, "aux": {}}
     reads: list[list[str]] = []
@@ -251,7 +253,7 @@ def _head_name(name: str, where: str) -> str:
 
 
 def _spread_drop_path(network: nn.Module, rate: float) -> None:
-    """Rates that grow linearly with depth up to `rate`. Source: Huang et al. 2016, equation 4."""
+    """Set rates that grow linearly with depth up to `rate`. Source: Huang et al. 2016, equation 4."""
     residuals = [m for m in network.modules() if isinstance(m, Residual) and m.shortcut is not None]
     for i, module in enumerate(residuals):
         if rate and not module.drop_path:
@@ -272,12 +274,12 @@ def _named(text: _Text) -> list[str]:
 
 
 def opened(node: Node) -> list[Node]:
-    """The canonical chain of one block, remembered."""
+    """Return the canonical chain of one block, remembered."""
     return _opened(_Text(node, "block"))
 
 
 def key(arch: Arch) -> str:
-    """The name of the function that an architecture computes; equal for architectures that differ only in form or in dead parts.
+    """Return the name of the function that an architecture computes; equal for architectures that differ only in form or in dead parts.
 
     Each canonical block stands in the hash by its own, so that a known block costs a look into the memory.
     """

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
@@ -18,11 +19,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from nasforge.blocks import BLOCKS
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, example
 from nasforge.errors import UserError
 from nasforge.networks.build import Step, build, input_shapes, steps
+from nasforge.networks.memory import SavedBytes
 from nasforge.networks.probe import FLOAT_BYTES, size_bytes
-from nasforge.networks.receptive_field import ReceptiveField, SavedBytes, field_of, mark_everywhere, mark_input, mark_spread
+from nasforge.networks.receptive_field import ReceptiveField, field_of, mark_everywhere, mark_input, mark_spread
 from nasforge.spaces.arch import Arch
 
 # ---------------------------------------------------------------- totals
@@ -54,7 +57,7 @@ class Cost:
 
 
 def count(arch: Arch) -> Cost:
-    """The cost of an architecture: the sum over its lines, each counted once on meta and remembered."""
+    """Return the cost of an architecture: the sum over its lines, each counted once on meta and remembered."""
     lines = [step for step in steps(arch) if not step.where.startswith("aux.")]
     params = macs = 0
     for line in lines:
@@ -64,7 +67,7 @@ def count(arch: Arch) -> Cost:
 
 
 def _peak_bytes(arch: Arch, lines: list[Step]) -> int:
-    """The most bytes alive at one line: what it needs itself, and named outputs that a later line reads."""
+    """Return the most bytes alive at one line: what it needs itself, and named outputs that a later line reads."""
     if not any(line.writes or line.reads != ("last",) for line in lines) and "heads" not in arch:
         return max((line.probe.peak_bytes for line in lines), default=0)
     names: dict[str, tuple[int, int]] = {name: (-1, i) for i, name in enumerate(input_shapes(arch))}  # name -> one value
@@ -118,7 +121,7 @@ class Row:
 
 
 def layer_table(arch: Arch) -> list[Row]:
-    """The layers of an architecture in the order in which they run in inference; their sums are those of `count`.
+    """Return the layers of an architecture in the order in which they run in inference; their sums are those of `count`.
 
     A combinator has a row only where it holds parameters or multiplies itself.
     """
@@ -143,7 +146,7 @@ class _Recorder:
         self.open: list[list[int]] = []  # for each running module: macs at its start, macs of its children
 
     def watch(self, module: nn.Module, path: str) -> None:
-        leaf = hasattr(module, "spelled")
+        leaf = isinstance(module, Layer) and module.made_with is not None
         module.register_forward_pre_hook(lambda _, inputs: self.open.append([self.macs_now(), 0]))
         module.register_forward_hook(lambda _, inputs, output: self.close(module, path, leaf, inputs, output))
         for name, child in module.named_children() if not leaf else ():
@@ -154,11 +157,11 @@ class _Recorder:
         spent = self.macs_now() - start
         if self.open:
             self.open[-1][1] += spent
-        if getattr(module, "sees_all", False):
+        if isinstance(module, Layer) and module.scope == "global":
             mark_everywhere(output)
-        if hasattr(module, "lands"):  # where in a square of zeros a value stands
+        if isinstance(module, Layer) and module.unpools_to is not None:
             side: Any = module.stride
-            mark_spread(output, side, 1 if module.lands == "corner" else side)
+            mark_spread(output, side, 1 if module.unpools_to == "corner" else side)
         params = sum(p.numel() for p in module.parameters(recurse=leaf))
         if leaf or params or spent > below:
             self.rows.append(_row(module, path, tree_leaves(inputs), tree_leaves(output), params, spent - below))
@@ -166,6 +169,7 @@ class _Recorder:
 
 def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tensor], params: int, macs: int) -> Row:
     kernel, stride = (_numbers(getattr(module, name, None)) for name in ("kernel", "stride"))
+    args = module.made_with[1] if isinstance(module, Layer) and module.made_with is not None else {}
     return Row(
         _readable(path),
         _type(module),
@@ -180,17 +184,17 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
         FLOAT_BYTES * params,
         sum(y.nbytes for y in outputs),
         field_of(outputs),
-        dict(getattr(module, "spelled", ((), {}))[1]),
+        dict(args),
     )
 
 
 def _type(module: nn.Module) -> str:
-    """The name of a module's class in files, or in torch where files have none."""
+    """Return the name of a module's class in files, or in torch where files have none."""
     return next((name for name, block in BLOCKS.items() if block.make is type(module)), type(module).__name__)
 
 
 def _readable(path: str) -> str:
-    """The path in words of the file: `steps.body0.blocks.1.body` -> `body.0.1.body`."""
+    """Return the path in words of the file: `steps.body0.blocks.1.body` -> `body.0.1.body`."""
     return re.sub(r"^steps\.(\D+)(\d+)", r"\1.\2", path).replace(".blocks.", ".")
 
 
@@ -201,7 +205,7 @@ def _numbers(value: Any) -> tuple[int, ...] | None:
 
 
 def _padding(value: Any) -> tuple[int, ...] | None:
-    """Both sides together, from one number per axis (the same on both sides) or a pair per axis."""
+    """Return both sides together, from one number per axis (the same on both sides) or a pair per axis."""
     if not isinstance(value, list | tuple):
         return None
     return tuple(sum(side) if isinstance(side, tuple) else 2 * side for side in value)
@@ -234,12 +238,12 @@ class TextbookRow:
 
 
 def textbook_rows(arch: Arch) -> list[TextbookRow]:
-    """The operations of a serial network as the AlexNet cost table of the lecture notes counts them.
+    """Return the operations of a serial network as the AlexNet cost table of the lecture notes counts them.
 
     Conv: Lo^2 No (F^2 Ni + 1) operations and F^2 Ni No + Lo^2 No parameters: the bias is one operation and, untied, one parameter
     per output *element*. Full: Ni No + No of both. Pool: Lo^2 Ni F^2. Norm (local response over F maps): elements (2F - 1).
     Nonl: elements. All memory in elements, in + parameters + out. Flatten and dropout cost nothing and have no row.
-    Source: Redfern, Design, table "In Map" (AlexNet per layer). Raises UserError for a layer that the table does not know.
+    Source: Redfern, Design, table "In Map" (AlexNet per layer). Raise UserError for a layer that the table does not know.
     """
     rows: list[TextbookRow] = []
     layer = 0
@@ -256,7 +260,7 @@ def _operations(row: Row, args: dict[str, Any], layer: int) -> list[TextbookRow]
     if row.type not in ("conv", "linear", "pool", "lrn", "act") or args.get("norm", "none") != "none":
         raise UserError(f"{row.path}: the table knows conv, linear, pool, lrn and act, all without norm; got {row.type} {row.args}")
     shape, out = row.inputs[0], row.outputs[0]
-    before, after = _elements(shape), _elements(out)
+    before, after = prod(shape), prod(out)
     channels, side = shape[0], shape[-1] if len(shape) > 1 else 1
     kernel, stride, padding = (values[0] if values else 0 for values in (row.kernel, row.stride, row.padding))
     if row.type == "act":
@@ -265,22 +269,15 @@ def _operations(row: Row, args: dict[str, Any], layer: int) -> list[TextbookRow]
         size = args["size"]
         return [TextbookRow(layer, "Norm", channels, side, 0, size, 0, 0, before * (2 * size - 1), before, 0, after)]
     if row.type == "pool":
-        window = _elements(row.kernel or shape[1:])
+        window = prod(row.kernel or shape[1:])
         return [TextbookRow(layer, "Pool", channels, side, padding, kernel, stride, 0, after * window, before, 0, after)]
     if row.type == "linear":
         kind, cost, weights, kernel, stride = "Full", row.params, row.params, 1, 1
     else:
-        fan_in = _elements(row.kernel or ()) * channels // (channels if args["groups"] == "depthwise" else args["groups"])
+        fan_in = prod(row.kernel or ()) * channels // (channels if args["groups"] == "depthwise" else args["groups"])
         bias = row.params > fan_in * out[0]
         kind, cost, weights = "Conv", after * (fan_in + bias), fan_in * out[0] + after * bias
     rows = [TextbookRow(layer, kind, channels, side, padding, kernel, stride, out[0], cost, before, weights, after)]
     if args["act"] != "none":
         rows.append(TextbookRow(layer, "Nonl", out[0], out[-1] if len(out) > 1 else 1, 0, 0, 0, 0, after, after, 0, after))
     return rows
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    product = 1
-    for side in shape:
-        product *= side
-    return product

@@ -11,20 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, Tokens
-from nasforge.networks.receptive_field import LivePeak
+from nasforge.networks.memory import LivePeak
 
 FLOAT_BYTES = 4
 
 
 def size_bytes(shape: Shape) -> int:
-    """The bytes of one sample of a shape (32-bit floats, 64-bit tokens)."""
+    """Return the bytes of one sample of a shape (32-bit floats, 64-bit tokens)."""
     if isinstance(shape, Tokens):
         return 8 * shape.length
-    count = FLOAT_BYTES
-    for side in shape:
-        count *= side
-    return count
+    return FLOAT_BYTES * prod(shape)
 
 
 class Given(NamedTuple):
@@ -36,7 +34,7 @@ class Given(NamedTuple):
     of: int | None
 
     def like(self, xs: tuple[Tensor, ...]) -> Tensor:
-        """Such an output for these inputs."""
+        """Return such an output for these inputs."""
         size = (xs[0].shape[0], *self.shape)
         if self.of is not None:
             held = xs[self.of]
@@ -63,11 +61,11 @@ class Probe:
 
     @classmethod
     def nothing(cls, shapes: tuple[Shape, ...]) -> Probe:
-        """The main input, passed on."""
+        """Return the probe of no block: the main input is passed on."""
         return cls(shapes[:1], 0, 0, sum(size_bytes(s) for s in shapes), 0, (Given(shapes[0], torch.float32, 0, 0),))
 
     def then(self, after: Probe) -> Probe:
-        """This and a block that reads its last output (and further inputs that both read)."""
+        """Return the probe of this and then a block that reads its last output (and further inputs that both read)."""
         main = self.given[-1].of == 0
         held = sum(one.own_bytes for one in self.given)  # by the one who called, until the next block is done
         given = tuple(
@@ -105,7 +103,7 @@ class Meter:
         self.live.reach(batch * known.inner_bytes)
 
     def read(self, module: nn.Module, inputs: list[Tensor], out: Any) -> Probe:
-        """What the module, which gave `out`, is and costs."""
+        """Return what the module, which gave `out`, is and costs."""
         outs = tuple(out) if isinstance(out, tuple | list) else (out,)
         sources = {x.untyped_storage()._cdata: i for i, x in reversed(list(enumerate(inputs)))}
         given = []
@@ -123,10 +121,10 @@ class Meter:
         )
 
 
-class StandIn(nn.Module):
+class StandIn(Layer):
     """A block of which all is known: gives outputs like its own and puts its costs on the meter, without being run."""
 
-    many = True
+    reads = "all"
 
     def __init__(self, known: Probe, meter: Meter) -> None:
         super().__init__()

@@ -1,73 +1,13 @@
-"""Watchers of a forward pass on meta: bytes alive, bytes kept for backward, receptive field."""
+"""The receptive field of every tensor of a forward pass on meta."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-
-class LivePeak(TorchDispatchMode):
-    """`peak_bytes`: the most bytes of tensors made inside that were alive at one moment."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak_bytes = 0
-        self.seen: dict[int, weakref.ref[Any]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                self._watch(tensor.untyped_storage(), known)
-        return out
-
-    def reach(self, size: int) -> None:
-        """Note that `size` bytes more than now are alive at one moment."""
-        self.peak_bytes = max(self.peak_bytes, self.now + size)
-
-    def _watch(self, storage: Any, known: set[int]) -> None:
-        handle = storage._cdata
-        if handle in self.seen or handle in known:  # a view, an operation in place, or a parameter passed through
-            return
-        size = storage.nbytes()
-        self.reach(size)
-        self.now += size
-        self.seen[handle] = weakref.ref(storage, lambda _: self._forget(handle, size))
-
-    def _forget(self, handle: int, size: int) -> None:
-        self.now -= size
-        self.seen.pop(handle, None)
-
-
-class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
-    """`total`: bytes of the distinct storages that autograd keeps for the backward pass, without those of `module` itself."""
-
-    def __init__(self, module: nn.Module) -> None:
-        own = [*module.parameters(), *module.buffers()]
-        self.seen = {t.untyped_storage()._cdata: t.untyped_storage() for t in own}  # held, so that no handle is used twice
-        self.total = 0
-        super().__init__(self._keep, _same)
-
-    def _keep(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.seen:
-            self.seen[storage._cdata] = storage
-            self.total += storage.nbytes()
-        return tensor
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
-
-
-# ---------------------------------------------------------------- receptive field
 
 EVERYWHERE = float("inf")
 TINY = 1e-6  # steps of a third may add up to a little less than a whole
@@ -95,7 +35,7 @@ class Axis(NamedTuple):
         return self.seen + wider
 
     def filtered(self, span: float, stride: float) -> Axis:
-        """After a filter that reaches over `span` more positions."""
+        """Return the axis after a filter that reaches over `span` more positions."""
         more, jump = span * self.jump, self.jump * stride
         if not self.enlarged:
             return Axis(self.seen + more, jump)
@@ -103,7 +43,7 @@ class Axis(NamedTuple):
         return Axis(self.seen, jump, (*coarser, (step, extent + more)))
 
     def spread(self, factor: float, taps: float) -> Axis:
-        """After values were set `factor` apart, or one in 1 / factor was taken, and blended by a filter of so many taps."""
+        """Return the axis after values were set `factor` apart, or one in 1 / factor was taken, and blended by a filter of so many taps."""
         if factor < 1:
             return self.filtered(taps * factor - 1, 1 / factor)
         jump = self.jump / factor
@@ -148,7 +88,7 @@ def _after(name: str, args: Any, field: list[Axis], out: Any) -> list[Axis]:
 
 
 def _each(field: list[Axis], change: Callable[[Axis, int], Axis], axes: int) -> list[Axis]:
-    """The field after a filter with so many axes, of which the last two count: of video the time is left out."""
+    """Return the field after a filter with so many axes, of which the last two count: of video the time is left out."""
     return [change(axis, i) if i >= -axes else axis for i, axis in zip((-2, -1), field, strict=True)]
 
 
@@ -157,14 +97,14 @@ def _pick(values: Any, i: int) -> int:
 
 
 def _taps(factor: float, linear: bool) -> float:
-    """Of an interpolation: each value stands over `factor` places, or fades over twice as many to both sides."""
+    """Return the taps of an interpolation: each value stands over `factor` places, or fades over twice as many to both sides."""
     if not linear:
         return max(factor, 1 / factor)
     return 2 * factor - (factor % 2 == 1) if factor > 1 else 2 / factor
 
 
 def _over_positions(args: Any) -> bool:
-    """Whether a reduction joins positions: (B, C, H, W) over any of its last axes, (B, C, N) over N, (B, T, F) over T.
+    """Return whether a reduction joins positions: (B, C, H, W) over any of its last axes, (B, C, N) over N, (B, T, F) over T.
 
     Over the last of three axes with the axis kept, it is taken for a mean of features, as in RMS norm.
     """
@@ -177,7 +117,7 @@ def _over_positions(args: Any) -> bool:
 
 
 def _flattened(name: str, args: Any, out: Any) -> bool:
-    """Whether positions become features: (B, C, H, W) -> (B, C*H*W) or (B, T, F) -> (B, T*F)."""
+    """Return whether positions become features: (B, C, H, W) -> (B, C*H*W) or (B, T, F) -> (B, T*F)."""
     if name not in ("view", "_unsafe_view", "reshape") or out.ndim != 2 or args[0].ndim < 3 or out.shape[0] != args[0].shape[0]:
         return False
     return bool(args[0][0].numel() > max(args[0].shape[1:]))
@@ -190,7 +130,7 @@ def _mark(value: Any, field: list[Axis]) -> None:
 
 
 def mark_input(x: Tensor) -> Tensor:
-    """The tensor, marked as an input of the network."""
+    """Mark a tensor as an input of the network, and return it."""
     _mark(x, [Axis(1.0, 1.0), Axis(1.0, 1.0)])
     return x
 
@@ -207,7 +147,7 @@ def mark_spread(x: Tensor, factor: float, taps: float) -> None:
 
 
 def field_of(x: Any) -> float | None:
-    """The receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
+    """Return the receptive field of a marked tensor along its larger axis; infinite where it sees everything, None for unmarked ones."""
     tensor = next((t for t in tree_leaves(x) if isinstance(t, Tensor)), None)
     field = getattr(tensor, "_field", None)
     return None if field is None else max(axis.size for axis in field)

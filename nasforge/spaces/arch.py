@@ -52,14 +52,14 @@ class Block:
 
     kind: 'layer' (a module made from an input shape), 'combinator' (a module made from blocks) or 'motif' (a function to data).
     make: the class, or the function of a motif.
-    simplify: for combinators and layers with dead forms, arguments -> list of canonical blocks.
+    canonical: for layers and combinators, arguments -> list of canonical blocks; None for the block as it stands.
     """
 
     name: str
     kind: str
     make: Callable[..., Any]
     params: Mapping[str, Param] = field(default_factory=dict)
-    simplify: Callable[[dict[str, Any], Callable[[Node], list[Node]]], list[Node] | None] | None = None
+    canonical: Callable[[dict[str, Any], Callable[[Node], list[Node]]], list[Node] | None] | None = None
 
 
 Blocks = Mapping[str, Block]
@@ -126,8 +126,8 @@ def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
     if block.kind == "motif":
         return canonical_blocks(block.make(**{k: plain_value(v) for k, v in args.items()}), blocks)
     kept = {k: plain_value(v) for k, v in args.items() if k not in block.params or not _same(v, block.params[k].default)}
-    if block.simplify is not None:
-        simpler = block.simplify(kept, lambda inner: canonical_blocks(inner, blocks))
+    if block.canonical is not None:
+        simpler = block.canonical(kept, lambda inner: canonical_blocks(inner, blocks))
         if simpler is not None:
             return simpler
     return [{name: kept}]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
+import inspect
 import json
+import random
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +20,18 @@ from onnxruntime import InferenceSession
 from torch import Tensor, nn
 from torch.export import Dim, ShapesCollection, export
 
-from nasforge.blocks import BLOCKS
-from nasforge.blocks.core.shapes import Tokens, example
+from nasforge.blocks import BLOCKS, entries
+from nasforge.blocks.base import Combinator, Layer
+from nasforge.blocks.core.shapes import Tokens, example, run
 from nasforge.errors import UserError
-from nasforge.networks.build import make, opened, probe
+from nasforge.export import export as export_network
+from nasforge.networks.build import build, key, make, opened, probe
+from nasforge.networks.cost import count
 from nasforge.networks.probe import Meter
 from nasforge.spaces.arch import canonical_blocks
 from nasforge.spaces.check import check_node
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.space import Space
 
 CLASSES = 5
 EXAMPLES = {**SEQUENCE, **CONV}
@@ -51,20 +61,28 @@ def inputs(shapes: tuple[Any, ...], batch: int) -> list[Tensor]:
     return [one(i, shape) for i, shape in enumerate(shapes)]
 
 
-def built(name: str, number: int) -> tuple[nn.Module, tuple[Any, ...]]:
+def built(name: str, number: int) -> tuple[Layer, tuple[Any, ...]]:
     node, shapes = case(name, number)
     torch.manual_seed(0)
     return make(node, shapes, CLASSES, "block"), shapes
 
 
 def outputs(module: nn.Module, xs: list[Tensor]) -> tuple[Tensor, ...]:
-    out = module(*xs) if getattr(module, "many", False) else module(xs[0])
+    out = run(module, xs[0], tuple(xs[1:]))
     return tuple(out) if isinstance(out, tuple | list) else (out,)
 
 
 def test_every_block_has_an_example_and_every_example_a_block() -> None:
     assert sorted(EXAMPLES) == sorted(BLOCKS)
     assert not set(SEQUENCE) & set(CONV)
+
+
+def test_every_block_is_a_layer_a_combinator_or_a_function_to_data() -> None:
+    for block in BLOCKS.values():
+        if block.kind == "motif":
+            assert inspect.isfunction(block.make)
+        else:
+            assert issubclass(block.make, Layer) and issubclass(block.make, Combinator) == (block.kind == "combinator")
 
 
 @every_case
@@ -129,8 +147,8 @@ def test_arguments_survive_json_and_are_not_changed(name: str, number: int) -> N
 @every_case
 def test_macs_are_counted_or_the_block_says_that_it_is_free(name: str, number: int) -> None:
     module, shapes = built(name, number)
-    leaves = [m for m in module.modules() if hasattr(m, "spelled")] or [module]
-    free = all(getattr(m, "free", False) for m in leaves)
+    leaves = [m for m in module.modules() if isinstance(m, Layer) and m.made_with] or [module]
+    free = all(m.free for m in leaves)
     assert probe(case(name, number)[0], shapes, CLASSES).macs > 0 or free
 
 
@@ -142,14 +160,14 @@ def test_what_is_known_of_the_parts_gives_what_the_whole_combinator_does(name: s
         xs = [example(shape, 1, "meta") for shape in shapes]
     meter = Meter()
     with meter:
-        out = module(*xs) if getattr(module, "many", False) else module(xs[0])
+        out = run(module, xs[0], tuple(xs[1:]))
     whole, summed = meter.read(module, xs, out), probe(node, shapes, CLASSES)
     assert replace(summed, peak_bytes=whole.peak_bytes, inner_bytes=whole.inner_bytes) == whole
     few = 0.05 if name == "time_distributed" else 0  # its block runs for a batch of steps, of which a norm's numbers are counted each time
     assert (summed.peak_bytes, summed.inner_bytes) == pytest.approx((whole.peak_bytes, whole.inner_bytes), rel=few, abs=0)
 
 
-@pytest.mark.parametrize("name", [n for n, block in sorted(BLOCKS.items()) if block.kind == "layer" and getattr(block.make, "free", False)])
+@pytest.mark.parametrize("name", [n for n, block in sorted(BLOCKS.items()) if block.kind == "layer" and block.make.free])
 def test_a_layer_that_says_it_is_free_is_free_in_some_form(name: str) -> None:
     assert any(probe(*case(name, i), CLASSES).macs == 0 for i in range(len(EXAMPLES[name])))
 
@@ -170,7 +188,7 @@ def test_canonical_form_is_stable_and_builds_the_same(name: str, number: int) ->
 def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
     module, shapes = built(name, number)
     module.eval()
-    xs = inputs(shapes, 3)[: None if getattr(module, "many", False) else 1]
+    xs = inputs(shapes, 3)[: None if module.reads == "all" else 1]
     dynamic = ShapesCollection()
     for x in xs:
         dynamic[x] = {0: Dim.DYNAMIC}
@@ -187,7 +205,7 @@ def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
 def test_onnx_gives_the_same(name: str, number: int) -> None:
     module, shapes = built(name, number)
     module.eval()
-    xs = inputs(shapes, 3)[: None if getattr(module, "many", False) else 1]
+    xs = inputs(shapes, 3)[: None if module.reads == "all" else 1]
     dynamic = ShapesCollection()
     for x in xs:
         dynamic[x] = {0: Dim.DYNAMIC}
@@ -219,6 +237,61 @@ def test_a_stage_gives_a_block_its_width_and_its_first_repeat_the_stride(name: s
     check_node(stage, BLOCKS, "body", deep=True)
     assert probe(stage, ((12, 8, 8),), CLASSES).shapes == ((24, 4, 4),)
     assert make(stage, ((12, 8, 8),), CLASSES, "body")(torch.randn(2, 12, 8, 8)).shape == (2, 24, 4, 4)
+
+
+# ---------------------------------------------------------------- a new block
+
+NEW = '''
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasforge.blocks.base import Layer
+from nasforge.blocks.core.shapes import Shape, need_rank
+
+
+class Gain(Layer):
+    """Each map times a learned number, `count` numbers in turn."""
+
+    free = True
+
+    def __init__(self, shape: Shape, count: int = 1) -> None:
+        super().__init__()
+        need_rank(shape, (3,), "gain")
+        self.gain = nn.Parameter(torch.full((count, 1, 1), 2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain.repeat(x.shape[1] // len(self.gain), 1, 1)
+
+
+BLOCKS = {"gain": Gain}
+'''
+
+
+def test_a_new_block_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gain.py"
+    path.write_text(NEW)
+    spec = importlib.util.spec_from_file_location("nasforge.blocks.vision.gain", path)
+    assert spec and spec.loader
+    family = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, family)
+    spec.loader.exec_module(family)
+    for block in entries(family):
+        monkeypatch.setitem(BLOCKS, block.name, block)
+
+    body = [{"conv": {"out": 6}}, {"residual": {"body": [{"gain": {"count": {"choose": [2, 3]}}}]}}]
+    space = Space({"input": [3, 8, 8], "classes": 4, "body": body, "head": ["gap_head"]})
+    assert space.size() == 2
+    arch, _ = space.draw(random_chooser(random.Random(0)))
+    drawn = arch["body"][1]["residual"]["body"][0]["gain"]["count"]
+    assert (count(arch).params, count(arch).macs) == (6 * 27 + 12 + drawn + 6 * 4 + 4, 6 * 27 * 64 + 6 * 4)
+    assert key(arch) != key({**arch, "body": body[:1]})
+    network = build(arch)
+    assert network(torch.rand(2, 3, 8, 8)).shape == (2, 4)
+    done = export_network(arch, network.state_dict(), "python", tmp_path)
+    assert done.largest_difference == 0
+    assert "class Gain(nn.Module):" in done.path.read_text() and "free" not in done.path.read_text()
 
 
 # ---------------------------------------------------------------- mistakes

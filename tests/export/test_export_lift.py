@@ -69,7 +69,7 @@ def test_calls_name_what_differs_from_the_defaults() -> None:
         {"input": [3, 8, 8], "classes": 2, "body": [{"residual": {"body": [{"conv": {"out": 8}}], "shortcut": "none", "drop_path": 0.1}}]}
     )
     found = spell(network.steps["body0"], "body0")
-    names = {p.domain: p.domain.__name__ for p in within(found) if isinstance(p.domain, type)}
+    names = {p.opening: p.opening.__name__ for p in within(found) if isinstance(p.opening, type)}
     assert write(found, names, indent=0) == "Residual(Conv((3, 8, 8), out=8), shortcut=None, drop_path=0.1)"
 
 

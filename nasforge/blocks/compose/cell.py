@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.cell_graph import Output, alive, canonical_order, edges_of, is_identity, merged
 from nasforge.blocks.core.shapes import Make, Shape, run
 
@@ -24,7 +25,7 @@ Join = Literal["add", "mean", "max", "concat", "weighted"]
 MOST_INPUTS = 8
 
 
-class Zero(nn.Module):
+class Zero(Layer):
     """Zeros of the input's shape: an edge that is not there."""
 
     free = True
@@ -36,7 +37,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x)
 
 
-class Cell(nn.Module):
+class Cell(Combinator):
     """Nodes that join the outputs of their edges; only live nodes are kept.
 
     sources[i][j] is the node that edge j of live node i reads; outputs are the nodes that are concatenated or averaged.
@@ -44,9 +45,8 @@ class Cell(nn.Module):
     `drop_path`: the probability that an edge with an operation is left out for a sample of a training step (Larsson et al. 2017).
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(
         self, nodes: list[list[nn.Module]], sources: list[list[int]], outputs: list[int], inputs: int, join: str, axis: int,
@@ -60,7 +60,7 @@ class Cell(nn.Module):
         self.shares = nn.ParameterDict(shares)  # a single edge needs no weight
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
         shapes: tuple[Shape, ...],
@@ -76,7 +76,7 @@ class Cell(nn.Module):
     def made(
         cls, make: Make, shapes: tuple[Shape, ...], nodes: Edges, inputs: int, output: Output, join: str, drop_path: float
     ) -> tuple[nn.Module, Shape]:
-        """The module, and the shape that it gives."""
+        """Return the module, and the shape that it gives."""
         _check_inputs(inputs)
         if len(shapes) < inputs:
             raise ValueError(f"a cell with inputs: {inputs} reads that many outputs, got {len(shapes)}; write from: [last, NAME]")
@@ -97,8 +97,8 @@ class Cell(nn.Module):
         ends = [number[o] for o in outputs]
         return cls(built, sources, ends, inputs, join, _axis(shapes[0], 1), output == "mean", dropped, drop_path), shape
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         inputs, join, output = args.get("inputs", 1), args.get("join", "add"), args.get("output", "last")
         _check_inputs(inputs)
         live, outputs = alive(edges_of(args["nodes"], inputs), inputs, output)
@@ -124,7 +124,7 @@ class Cell(nn.Module):
         return outs[0] if len(outs) == 1 else torch.cat(outs, self.axis)
 
     def _kept(self, node: int, edge: int, y: Tensor) -> Tensor:
-        """The output of an edge; in training, zeros for some samples."""
+        """Return the output of an edge; in training, zeros for some samples."""
         if not self.training or self.drop_path == 0 or self.dropped is None or not self.dropped[node][edge]:
             return y
         keep = torch.rand([y.shape[0]] + [1] * (y.ndim - 1), device=y.device) >= self.drop_path
@@ -148,7 +148,7 @@ def _check_inputs(inputs: int) -> None:
 
 
 def _joined_shape(shapes: list[Shape], join: str, node: int | str) -> Shape:
-    """The shape of what some edges bring, joined."""
+    """Return the shape of what some edges bring, joined."""
     if len(set(shapes)) > 1 and join != "concat":
         into = f"node {node}" if isinstance(node, int) else node
         raise ValueError(f"the edges into {into} must end in one shape to be joined by {join}, got {shapes}")
@@ -159,10 +159,8 @@ def _joined_shape(shapes: list[Shape], join: str, node: int | str) -> Shape:
 
 
 def _axis(shape: Shape, batch: int) -> int:
-    """The axis of channels, counted with the batch (1) or without (0)."""
+    """Return the axis of channels, counted with the batch (1) or without (0)."""
     return -1 if len(shape) <= 2 else batch
 
 
-LAYERS = {"zero": Zero}
-COMBINATORS = {"cell": Cell}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"zero": Zero, "cell": Cell}

@@ -20,7 +20,7 @@ MOST_ORDERS = 5040  # ties between alike nodes are settled by trying all orders,
 
 
 def edges_of(nodes: list[Any], inputs: int) -> list[list[tuple[int, Any]]]:
-    """(source, operation) of each edge of each node. Raises ValueError for an edge that reads no earlier node."""
+    """Return (source, operation) of each edge of each node. Raise ValueError for an edge that reads no earlier node."""
     return [[(_source(edge, i + inputs), edge.get("op")) for edge in node] for i, node in enumerate(nodes)]
 
 
@@ -32,21 +32,21 @@ def _source(edge: Any, node: int) -> int:
 
 
 def is_zero(op: Any) -> bool:
-    """Whether an operation is `zero`, however it is written."""
+    """Return whether an operation is `zero`, however it is written."""
     if isinstance(op, list):
         return len(op) == 1 and is_zero(op[0])
     return op == "zero" or (isinstance(op, dict) and set(op) == {"zero"})
 
 
 def is_identity(op: Any) -> bool:
-    """Whether an operation passes its input on, however it is written."""
+    """Return whether an operation passes its input on, however it is written."""
     if isinstance(op, list):
         return all(is_identity(part) for part in op)
     return op is None or op == "identity" or (isinstance(op, dict) and set(op) == {"identity"})
 
 
 def alive(graph: list[list[tuple[int, Any]]], inputs: int, output: Output) -> tuple[Graph, list[int]]:
-    """The nodes that lie between an input and an output, and the output nodes; no outputs where all is zero."""
+    """Return the nodes that lie between an input and an output, and the output nodes; no outputs where all is zero."""
     reached = set(range(inputs))
     edges: Graph = {}
     for i, node in enumerate(graph):
@@ -74,7 +74,7 @@ def _ends(graph: list[list[tuple[int, Any]]], inputs: int, output: Output) -> li
 
 
 def merged(graph: Graph, outputs: list[int], inputs: int, weighs: bool = False) -> tuple[Graph, list[int]]:
-    """The graph without nodes that only pass on: identities, links of a chain, second copies of stateless nodes.
+    """Return the graph without nodes that only pass on: identities, links of a chain, second copies of stateless nodes.
 
     `weighs`: the nodes have weights of their own, so that no node of several edges is stateless.
     """
@@ -104,14 +104,14 @@ def merged(graph: Graph, outputs: list[int], inputs: int, weighs: bool = False) 
 
 
 def _stateless(block: dict[str, Any]) -> bool:
-    """Whether a canonical block has neither weights nor chance."""
+    """Return whether a canonical block has neither weights nor chance."""
     ((name, args),) = block.items()
     defaults = {"pool": "max", "act": "relu"}
     return name in STATELESS or (name in STATELESS_KINDS and args.get("kind", defaults[name]) in STATELESS_KINDS[name])
 
 
 def canonical_order(graph: Graph, outputs: list[int], inputs: int, commutes: bool) -> list[Any]:
-    """The graph as a list that does not depend on how its nodes were numbered."""
+    """Return the graph as a list that does not depend on how its nodes were numbered."""
     names = {i: f"in{i}" for i in range(inputs)}
     depth = dict.fromkeys(range(inputs), 0)
     for node, edges in sorted(graph.items()):

@@ -6,13 +6,14 @@ from typing import Literal
 
 from torch import Tensor, cat, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.conv import separable
-from nasforge.blocks.core.norm import NormKind, normalisation
+from nasforge.blocks.core.norm import NormKind, normalization
 from nasforge.blocks.core.shapes import Make, Node, Shape, channels, need_rank
 
 
-class FactorizedReduction(nn.Module):
+class FactorizedReduction(Layer):
     """Every `stride`-th position through one 1x1 convolution and the positions one further right and down through another, concatenated.
 
     Shapes: (C, H, W) -> (out, H', W'). Beyond the lower right edge stand zeros; an odd `out` has one more map in the second half.
@@ -28,7 +29,7 @@ class FactorizedReduction(nn.Module):
         self.act = activation(act)
         self.here = nn.Conv2d(shape[0], width // 2, 1, stride, bias=False)
         self.beside = nn.Conv2d(shape[0], width - width // 2, 1, stride, bias=False)
-        self.norm = normalisation(norm, (width, *shape[1:]))
+        self.norm = normalization(norm, (width, *shape[1:]))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(x)
@@ -36,17 +37,17 @@ class FactorizedReduction(nn.Module):
         return self.norm(cat([self.here(x), self.beside(shifted)], 1))
 
 
-class ReducedConv:
+class ReducedConv(Combinator):
     """Activation, 1x1 to `ratio` of the width, k x k, 1x1 back, each after an activation and before a norm.
 
     `factorized`: 1 x k and k x 1 in place of k x k. Source: Real et al. 2019 (AmoebaNet), reference code (1x7_7x1 and 3x3).
     """
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
-        shape: Shape,
+        shapes: tuple[Shape, ...],
         out: int | None = None,
         kernel: int = 3,
         stride: int = 1,
@@ -56,6 +57,7 @@ class ReducedConv:
         act: Act = "relu",
         pad: Literal["same", "tf"] = "same",
     ) -> nn.Module:
+        shape = shapes[0]
         need_rank(shape, (3,), "reduced_conv")
         width = channels(shape) if out is None else out
         mid = int(width * ratio)
@@ -100,6 +102,4 @@ def act_conv(
     return [{"act": {"kind": act}}, {"conv": {"out": out, "kernel": kernel, "stride": stride, "norm": norm, "act": "none", "pad": pad}}]
 
 
-LAYERS = {"factorized_reduction": FactorizedReduction}
-COMBINATORS = {"reduced_conv": ReducedConv}
-MOTIFS = {"sep_conv": sep_conv, "act_conv": act_conv}
+BLOCKS = {"factorized_reduction": FactorizedReduction, "reduced_conv": ReducedConv, "sep_conv": sep_conv, "act_conv": act_conv}

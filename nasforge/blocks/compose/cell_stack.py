@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.cell import Cell, Edges, Join
 from nasforge.blocks.compose.cell_graph import alive, canonical_order, edges_of, is_identity, is_zero, merged
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank, run
@@ -23,10 +24,10 @@ INPUTS = 2
 DEEPEST = 2000
 
 
-class SearchCell(nn.Module):
+class SearchCell(Layer):
     """A cell of two inputs, each first brought to the width and size of the cell."""
 
-    many = True
+    reads = "all"
 
     def __init__(self, current: nn.Module, before: nn.Module, cell: nn.Module) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class SearchCell(nn.Module):
         return run(self.cell, run(self.current, x, ()), (run(self.before, before, ()),))
 
 
-class CellStack(nn.Module):
+class CellStack(Combinator):
     """`depth` cells of one design; gives the last two outputs. Shapes: (C, H, W) and (C', H', W') -> the same of new widths.
 
     Each input first goes through activation, 1x1 convolution to `out` maps and norm; where the older one is larger, through
@@ -48,16 +49,15 @@ class CellStack(nn.Module):
     Sources: Zoph et al. 2018, section 3 and its reference code; Liu et al. 2019 (DARTS), section 2.1.
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(self, cells: list[nn.Module]) -> None:
         super().__init__()
         self.cells = nn.ModuleList(cells)
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
         shapes: tuple[Shape, ...],
@@ -92,8 +92,8 @@ class CellStack(nn.Module):
             before, now = now, after
         return cls(cells)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         live, outputs = alive(edges_of(args["nodes"], INPUTS), INPUTS, _ends(args["nodes"], args.get("also")))
         # an operation that reads an input may be given a stride or a width: it is not the same as elsewhere
         marked = {n: [(s, [{"input": canon(op)}] if s < INPUTS else canon(op)) for s, op in edges] for n, edges in live.items()}
@@ -112,7 +112,7 @@ class CellStack(nn.Module):
 
 
 def _ends(nodes: list[Any], also: list[int] | None) -> list[int]:
-    """The numbers of the outputs: nodes that no other reads, and those of `also`."""
+    """Return the numbers of the outputs: nodes that no other reads, and those of `also`."""
     last = INPUTS + len(nodes) - 1
     if not nodes or not all(0 <= n <= last for n in also or []):
         raise ValueError(f"a cell needs nodes, and `also` takes numbers of nodes from 0 to {last}, got {len(nodes)} nodes and {also}")
@@ -121,7 +121,7 @@ def _ends(nodes: list[Any], also: list[int] | None) -> list[int]:
 
 
 def _read(nodes: list[Any], ends: list[int]) -> set[int]:
-    """The inputs that the outputs depend on. Raises ValueError where there is none."""
+    """Return the inputs that the outputs depend on. Raise ValueError where there is none."""
     live, outputs = alive(edges_of(nodes, INPUTS), INPUTS, ends)
     if not outputs:
         raise ValueError("no node of the cell's output is reached from an input; give it an operation other than zero")
@@ -133,7 +133,7 @@ def _squeeze(width: int) -> Node:
 
 
 def _fit(before: Shape, now: Shape, width: int, raw: bool) -> Node:
-    """The block that brings the older input to the size of the newer one and the width of the cell."""
+    """Return the block that brings the older input to the size of the newer one and the width of the cell."""
     if before[1:] != now[1:]:
         return {"factorized_reduction": {"out": width, "stride": max(-(-a // b) for a, b in zip(before[1:], now[1:], strict=True))}}
     return [] if raw else _squeeze(width)
@@ -145,7 +145,7 @@ def _fit(before: Shape, now: Shape, width: int, raw: bool) -> Node:
 def dressed(
     nodes: list[Any], ends: list[int], widths: tuple[int, int], out: int, stride: int, skip: str, pad: str = "same"
 ) -> tuple[list[Any], list[int]]:
-    """The nodes and outputs of a cell whose edges from an input of `widths` maps have the stride and give `out` maps."""
+    """Return the nodes and outputs of a cell whose edges from an input of `widths` maps have the stride and give `out` maps."""
     made: list[Any] = []
     for node in edges_of(nodes, INPUTS):
         edges = [(s, op, widths[s] if s < INPUTS else out, stride if s < INPUTS else 1) for s, op in node if not is_zero(op)]
@@ -166,7 +166,7 @@ def _end(out: int, stride: int) -> Node:
 
 
 def _operation(op: Node, before: int, out: int, stride: int, skip: str, pad: str) -> Node:
-    """The operation with a stride and its padding, and from `before` to `out` maps; a pool gets a 1x1 convolution where these differ."""
+    """Return the operation with a stride and its padding, and from `before` to `out` maps, for which a pool gets a 1x1 convolution."""
     if is_identity(op):
         if stride > 1 and skip == "factorized":
             return {"factorized_reduction": {"out": out, "stride": stride}}
@@ -194,6 +194,4 @@ def _with(op: Node, argument: str, value: Any) -> Node:
     return {_name(op): {**args, argument: value}}
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"cell_stack": CellStack}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"cell_stack": CellStack}

@@ -7,14 +7,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.shapes import Make, Node, Nodes, Shape, channels, run
 
 
-class Chain(nn.Module):
+class Chain(Layer):
     """Blocks one after the other."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, blocks: list[nn.Module]) -> None:
@@ -27,14 +28,14 @@ class Chain(nn.Module):
         return x
 
 
-class Parallel(nn.Module):
+class Parallel(Combinator):
     """Branches that read the same input, joined.
 
     join: concat (channels), add, mean, max, mul, or gate (a learned softmax weight per branch).
     `split`: each branch reads its share of the channels instead of all of them.
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, branches: list[nn.Module], join: str, axis: int, split: bool = False) -> None:
@@ -44,14 +45,15 @@ class Parallel(nn.Module):
         self.gates = nn.Parameter(torch.zeros(len(branches))) if join == "gate" else None
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
-        shape: Shape,
+        shapes: tuple[Shape, ...],
         branches: Nodes,
         join: Literal["concat", "add", "mean", "max", "mul", "gate"] = "concat",
         split: bool = False,
     ) -> Parallel:
+        shape = shapes[0]
         if not branches:
             raise ValueError("parallel needs at least one branch")
         axis = -1 if len(shape) <= 2 else 1
@@ -62,14 +64,13 @@ class Parallel(nn.Module):
             share = channels(shape) // len(branches)
             inner = (*shape[:-1], share) if len(shape) <= 2 else (share, *shape[1:])
         made = [make(branch, inner, f"branches.{i}") for i, branch in enumerate(branches)]
-        at = axis if axis < 0 else 0
-        rest = {tuple(s[:at]) + tuple(s[at:][1:]) if at >= 0 else tuple(s[:-1]) for _, s in made}
-        if len(rest) > 1 or (join != "concat" and len({tuple(s) for _, s in made}) > 1):
+        sizes = {tuple(s[1:] if axis == 1 else s[:-1]) for _, s in made}
+        if len(sizes) > 1 or (join != "concat" and len({tuple(s) for _, s in made}) > 1):
             raise ValueError(f"the branches must end in one size to be joined by {join}, got {[tuple(s) for _, s in made]}")
         return cls([m for m, _ in made], join, axis, split)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         branches = [canon(b) for b in args.get("branches", [])]
         join = args.get("join", "concat")
         if len(branches) == 1 and join != "gate":
@@ -92,7 +93,7 @@ class Parallel(nn.Module):
         return total / len(outs) if self.join == "mean" else total
 
 
-class ZeroPad(nn.Module):
+class ZeroPad(Layer):
     """The parameter-free shortcut: every `stride`-th position, new channels zero. Source: He et al. 2016, section 3.3, option A."""
 
     free = True
@@ -108,7 +109,7 @@ class ZeroPad(nn.Module):
         return nn.functional.pad(x, (0, 0, 0, 0, 0, self.extra))
 
 
-class Residual(nn.Module):
+class Residual(Combinator):
     """y = act(shortcut(x) + scale * body(x)).
 
     shortcut: auto (identity where the shape stays, else projection), match (identity where the shape stays, else none),
@@ -116,7 +117,7 @@ class Residual(nn.Module):
     drop_path: the probability that a sample's body is left out of a training step (stochastic depth, Huang et al. 2016).
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, body: nn.Module, shortcut: nn.Module | None, act: str = "none", scale: float = 1.0, drop_path: float = 0.0) -> None:
@@ -126,16 +127,17 @@ class Residual(nn.Module):
         self.nonlinear = activation(act)
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
-        shape: Shape,
+        shapes: tuple[Shape, ...],
         body: Node,
         shortcut: Node = "auto",
         act: Act = "none",
         scale: float = 1.0,
         drop_path: float = 0.0,
     ) -> Residual:
+        shape = shapes[0]
         inner, after = make(body, shape, "body")
         skip = _shortcut(shortcut, tuple(shape), tuple(after))
         if skip is None:
@@ -145,8 +147,8 @@ class Residual(nn.Module):
             raise ValueError(f"the shortcut gives {tuple(end)} and the body {tuple(after)}: both must have one shape")
         return cls(inner, module, act, scale, drop_path)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         shortcut = args.get("shortcut", "auto")
         kept = {k: v for k, v in args.items() if k not in ("body", "shortcut")}
         if not (isinstance(shortcut, str) and shortcut in SHORTCUTS):
@@ -171,7 +173,7 @@ SHORTCUTS = ("auto", "match", "identity", "projection", "pool", "pad", "none")
 
 
 def _shortcut(kind: Any, before: Shape, after: Shape) -> Any:
-    """The block of a shortcut kind; None where there is no shortcut."""
+    """Return the block of a shortcut kind; None where there is no shortcut."""
     if kind is None:
         return []
     if not (isinstance(kind, str) and kind in SHORTCUTS):
@@ -197,10 +199,10 @@ def _shortcut(kind: Any, before: Shape, after: Shape) -> Any:
     return project
 
 
-class Dense(nn.Module):
+class Dense(Combinator):
     """Layers that read everything before them, concatenated. Source: Huang et al. 2017, equation 2."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, layers: list[nn.Module], axis: int) -> None:
@@ -209,19 +211,19 @@ class Dense(nn.Module):
         self.axis = axis
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, layers: Nodes) -> Dense:
-        made, now = [], tuple(shape)
+    def build(cls, make: Make, shapes: tuple[Shape, ...], layers: Nodes) -> Dense:
+        shape = shapes[0]
+        made, now, last = [], tuple(shape), len(shape) <= 2
         for i, node in enumerate(layers):
             module, out = make(node, now, f"layers.{i}")
-            last = len(shape) <= 2
             if (out[:-1] if last else out[1:]) != (now[:-1] if last else now[1:]):
                 raise ValueError(f"layer {i} of dense must keep the size, got {now} -> {tuple(out)}")
             made.append(module)
             now = (*now[:-1], now[-1] + out[-1]) if last else (now[0] + out[0], *now[1:])
-        return cls(made, -1 if len(shape) <= 2 else 1)
+        return cls(made, -1 if last else 1)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         layers = [canon(node) for node in args.get("layers", [])]
         return [{"dense": {"layers": layers}}] if layers else []
 
@@ -263,7 +265,7 @@ def stage(
 
 
 def _with(node: Any, name: str, value: int, position: int) -> Any:
-    """The block with one more argument; of a chain its first or last block gets it."""
+    """Return the block with one more argument; of a chain its first or last block gets it."""
     if node is None or isinstance(node, list):
         if not node:
             raise ValueError(f"an empty block cannot take {name}: {value}")
@@ -279,6 +281,4 @@ def _with(node: Any, name: str, value: int, position: int) -> Any:
     return {kind: {**args, name: value}}
 
 
-LAYERS = {"zero_pad": ZeroPad}
-COMBINATORS = {"parallel": Parallel, "residual": Residual, "dense": Dense}
-MOTIFS = {"identity": identity, "stage": stage}
+BLOCKS = {"zero_pad": ZeroPad, "parallel": Parallel, "residual": Residual, "dense": Dense, "identity": identity, "stage": stage}

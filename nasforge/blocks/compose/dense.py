@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank, run
@@ -35,13 +36,13 @@ def transition(compression: float = 0.5, norm: NormKind = "batch", act: Act = "r
     return [{"conv": narrow}, {"pool": {"kind": "avg", "kernel": 2}}]
 
 
-class Dual(nn.Module):
+class Dual(Combinator):
     """Channels in two parts: the first `width` get the body's first channels added, the others its rest appended.
 
     With s = shortcut(x) (x itself without one) and y = body(x): [s_a + y_a, s_b, y_b]. Source: Chen et al. 2017 (DPN), figure 2 (e).
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, body: nn.Module, width: int, shortcut: nn.Module) -> None:
@@ -49,7 +50,8 @@ class Dual(nn.Module):
         self.body, self.width, self.shortcut = body, width, shortcut
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, body: Node, width: int, shortcut: Node = None) -> Dual:
+    def build(cls, make: Make, shapes: tuple[Shape, ...], body: Node, width: int, shortcut: Node = None) -> Dual:
+        shape = shapes[0]
         need_rank(shape, (3,), "dual")
         inner, after = make(body, shape, "body")
         skip, kept = make(shortcut, shape, "shortcut")
@@ -57,8 +59,8 @@ class Dual(nn.Module):
             raise ValueError(f"body and shortcut must have one size and at least {width} channels, got {tuple(after)} and {tuple(kept)}")
         return cls(inner, width, skip)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"dual": {**args, **{name: canon(args[name]) for name in ("body", "shortcut") if name in args}}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -83,6 +85,4 @@ def dual_path(
     return [{"dual": {"body": body, "width": width, **({"shortcut": [start]} if first else {})}}]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"dual": Dual}
-MOTIFS = {"dense_layer": dense_layer, "dense_block": dense_block, "transition": transition, "dual_path": dual_path}
+BLOCKS = {"dual": Dual, "dense_layer": dense_layer, "dense_block": dense_block, "transition": transition, "dual_path": dual_path}

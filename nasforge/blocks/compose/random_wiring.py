@@ -14,13 +14,13 @@ MOST_NODES = 500
 MOST_TRIES = 100  # graphs drawn until one is connected
 
 
-def small_world(nodes: int, neighbours: int, p: float, rng: random.Random) -> Links:
-    """A ring where each node is linked to `neighbours` around it, each link moved to a random end with probability p.
+def small_world(nodes: int, neighbors: int, p: float, rng: random.Random) -> Links:
+    """Return a ring where each node is linked to `neighbors` around it, each link moved to a random end with probability p.
 
     Source: Watts & Strogatz 1998; Xie et al. 2019, section 3.3 (WS).
     """
-    links = {_link(v, (v + i) % nodes) for i in range(1, neighbours // 2 + 1) for v in range(nodes)}
-    for i in range(1, neighbours // 2 + 1):
+    links = {_link(v, (v + i) % nodes) for i in range(1, neighbors // 2 + 1) for v in range(nodes)}
+    for i in range(1, neighbors // 2 + 1):
         for v in range(nodes):
             old = _link(v, (v + i) % nodes)
             free = [w for w in range(nodes) if w != v and _link(v, w) not in links]
@@ -30,7 +30,7 @@ def small_world(nodes: int, neighbours: int, p: float, rng: random.Random) -> Li
 
 
 def preferential(nodes: int, added: int, rng: random.Random) -> Links:
-    """From `added` nodes on, each new node is linked to `added` different ones, drawn by their numbers of links.
+    """Link each new node, from `added` nodes on, to `added` different ones, drawn by their numbers of links.
 
     Source: Albert & Barabasi 2002; Xie et al. 2019, section 3.3 (BA).
     """
@@ -48,7 +48,7 @@ def preferential(nodes: int, added: int, rng: random.Random) -> Links:
 
 
 def uniform(nodes: int, p: float, rng: random.Random) -> Links:
-    """Each pair is linked with probability p. Source: Erdos & Renyi 1959; Xie et al. 2019, section 3.3 (ER)."""
+    """Link each pair with probability p. Source: Erdos & Renyi 1959; Xie et al. 2019, section 3.3 (ER)."""
     return {(v, w) for v in range(nodes) for w in range(v + 1, nodes) if rng.random() < p}
 
 
@@ -57,7 +57,7 @@ def _link(v: int, w: int) -> tuple[int, int]:
 
 
 def connected(nodes: int, links: Links) -> bool:
-    """Whether every node is reached from node 0."""
+    """Return whether every node is reached from node 0."""
     reached, fresh = {0}, [0]
     while fresh:
         v = fresh.pop()
@@ -68,7 +68,7 @@ def connected(nodes: int, links: Links) -> bool:
 
 
 def random_graph(kind: str, nodes: int, k: int, p: float, seed: int) -> Links:
-    """A connected random graph; the same numbers give the same graph. Raises ValueError where none is found."""
+    """Return a connected random graph; the same numbers give the same graph. Raise ValueError where none is found."""
     limits = {"ws": k % 2 == 0 and 2 <= k < nodes, "ba": 1 <= k < nodes, "er": True}[kind]
     if not limits or not 2 <= nodes <= MOST_NODES or not 0 <= p <= 1:
         found = f"nodes={nodes}, k={k}, p={p}"
@@ -108,6 +108,4 @@ def randwire(
     return [{"cell": {"nodes": made, "join": "weighted", "output": "mean"}}]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"randwire": randwire}
+BLOCKS = {"randwire": randwire}

@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, channels
 
 
-class Maxout(nn.Module):
+class Maxout(Layer):
     """The maximum over groups of `pieces` channels; the channels shrink by that factor. Source: Goodfellow et al. 2013, section 3."""
 
     free = True
@@ -48,7 +49,7 @@ Act = Literal[
 
 
 def activation(kind: str, axis: int = -1) -> nn.Module:
-    """The module of an activation by name; `none` is the identity. Softmax and log-softmax run over `axis`."""
+    """Return the module of an activation by name; `none` is the identity. Softmax and log-softmax run over `axis`."""
     table = {
         "none": lambda: nn.Identity(),
         "relu": lambda: nn.ReLU(),
@@ -71,7 +72,7 @@ def activation(kind: str, axis: int = -1) -> nn.Module:
     return table[kind]()
 
 
-class Activation(nn.Module):
+class Activation(Layer):
     """An activation as a layer of its own. Shapes: any -> the same (softmax runs over channels or features)."""
 
     free = True
@@ -82,8 +83,8 @@ class Activation(nn.Module):
         self.kind = kind
         self.act = activation(kind, -1 if len(shape) <= 2 else 1)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,6 +99,4 @@ def _word(kind: str) -> Callable[[], list]:
     return named
 
 
-LAYERS = {"act": Activation, "maxout": Maxout}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {kind: _word(kind) for kind in get_args(Act) if kind != "none"}
+BLOCKS = {"act": Activation, "maxout": Maxout, **{kind: _word(kind) for kind in get_args(Act) if kind != "none"}}

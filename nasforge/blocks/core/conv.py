@@ -7,14 +7,15 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core import rearrange
 from nasforge.blocks.core.activation import Act, activation
-from nasforge.blocks.core.norm import NormKind, normalisation, standardise, weight_length, weight_norm
+from nasforge.blocks.core.norm import NormKind, normalization, standardize, weight_length, weight_norm
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 
 
 def per_axis(value: int | list[int], axes: int, what: str) -> list[int]:
-    """One number for each spatial axis."""
+    """Return one number for each spatial axis."""
     values = [value] * axes if isinstance(value, int) else list(value)
     if len(values) != axes or any(v < 1 for v in values):
         raise ValueError(f"{what} must be a number >= 1 or {axes} of them, got {value!r}")
@@ -22,7 +23,7 @@ def per_axis(value: int | list[int], axes: int, what: str) -> list[int]:
 
 
 def uneven_same(size: int, span: int, stride: int) -> tuple[int, int]:
-    """(before, after) by which a filter that reaches over `span` more positions gives ceil(size / stride), the odd one after.
+    """Return (before, after) by which a filter that reaches over `span` more positions gives ceil(size / stride), the odd one after.
 
     Source: TensorFlow's padding SAME; where the stride is 1 or the size odd it mostly is what `same` is.
     """
@@ -31,13 +32,13 @@ def uneven_same(size: int, span: int, stride: int) -> tuple[int, int]:
 
 
 def needed(out: int | None, block: str) -> int:
-    """`out`, which a block of a stage may leave to its stage but must have in the end."""
+    """Return `out`, which a block of a stage may leave to its stage but must have in the end."""
     if out is None:
         raise ValueError(f"{block} needs `out`, the channels it gives (here or in its stage)")
     return out
 
 
-class Conv(nn.Module):
+class Conv(Layer):
     """Convolution, then normalisation, then activation (the order is turned round by `preact`).
 
     Shapes: (C, H, W) -> (out, H', W'), also (T, F) -> (T', out) and (C, T, H, W).
@@ -92,11 +93,11 @@ class Conv(nn.Module):
         if weight == "norm":
             self.gain = nn.Parameter(weight_length(self.conv.weight.detach()))  # so that w = v at the start
         normed = before if preact else after
-        self.norm = normalisation(norm, (1, normed) if self.swap else (normed, *shape[1:]), norm_groups)
+        self.norm = normalization(norm, (1, normed) if self.swap else (normed, *shape[1:]), norm_groups)
         self.act = activation(act, axis=1)
 
     def _padding(self, pad: int | list[int] | str, size: Shape) -> tuple[list[tuple[int, int]], bool]:
-        """(before, after) for each axis, and whether they differ."""
+        """Return (before, after) for each axis, and whether they differ."""
         spans = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
         if pad == "causal":
             if not self.swap:
@@ -132,7 +133,7 @@ class Conv(nn.Module):
         return self.norm(x)
 
     def convolve(self, x: Tensor) -> Tensor:
-        """The convolution alone, channels first."""
+        """Return the convolution alone, channels first."""
         if self.uneven:
             x = F.pad(x, [side for pair in reversed(self.padding) for side in pair])
         weight = self.weights()
@@ -143,13 +144,13 @@ class Conv(nn.Module):
         return self.conv._conv_forward(x, weight, self.conv.bias)
 
     def weights(self) -> Tensor:
-        """The filters that are used: as they are learned, or normalised or standardised."""
+        """Return the filters that are used: as they are learned, or normalised or standardised."""
         if self.weight_kind == "standard":
-            return standardise(self.conv.weight)
+            return standardize(self.conv.weight)
         return weight_norm(self.conv.weight, self.gain) if self.weight_kind == "norm" else self.conv.weight
 
 
-class Deconv(nn.Module):
+class Deconv(Layer):
     """Transposed convolution, then normalisation, then activation: without both the adjoint of `conv` with the same weights.
 
     Shapes: (C, H, W) -> (out, H', W'), likewise (T, F) and (C, T, H, W).
@@ -191,7 +192,7 @@ class Deconv(nn.Module):
             before, after, tuple(self.kernel), tuple(self.stride), tuple(pads), tuple(extra), groups,
             bias=norm == "none" if bias is None else bias,
         )  # fmt: skip
-        self.norm = normalisation(norm, (1, after) if self.swap else (after, *shape[1:]), norm_groups)
+        self.norm = normalization(norm, (1, after) if self.swap else (after, *shape[1:]), norm_groups)
         self.act = activation(act, axis=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -279,13 +280,7 @@ def maxout_conv(out: int, kernel: int = 3, pieces: int = 2, pad: int | Literal["
     return [{"conv": filters}, {"maxout": {"pieces": pieces}}]
 
 
-LAYERS = {"conv": Conv, "deconv": Deconv, **rearrange.LAYERS}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "depthwise": depthwise,
-    "separable": separable,
-    "asymmetric": asymmetric,
-    "flattened": flattened,
-    "mlpconv": mlpconv,
-    "maxout_conv": maxout_conv,
-}
+BLOCKS = {
+    "conv": Conv, "deconv": Deconv, **rearrange.BLOCKS, "depthwise": depthwise, "separable": separable, "asymmetric": asymmetric,
+    "flattened": flattened, "mlpconv": mlpconv, "maxout_conv": maxout_conv,
+}  # fmt: skip

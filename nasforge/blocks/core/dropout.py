@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
@@ -17,7 +18,7 @@ def _check(p: float) -> float:
     return p
 
 
-class Dropout(nn.Module):
+class Dropout(Layer):
     """Each value zero with probability p in training, the rest divided by 1 - p. Source: Srivastava et al. 2014.
 
     `channels`: whole maps (whole features of a sequence) instead of single values. Source: Tompson et al. 2015.
@@ -30,8 +31,8 @@ class Dropout(nn.Module):
         self.p, self.channels = _check(p), channels
         self.swap = len(shape) == 2
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("p", 0.5) == 0 else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ class Dropout(nn.Module):
         return x * F.dropout(x.new_ones(maps), self.p)
 
 
-class DropBlock(nn.Module):
+class DropBlock(Layer):
     """Squares of `size` positions zero in training, each map on its own, so that a share of about p is zero; the rest is scaled up.
 
     Shapes: (C, H, W) -> the same. Source: Ghiasi et al. 2018, algorithm 1 and equation 1.
@@ -56,8 +57,8 @@ class DropBlock(nn.Module):
             raise ValueError(f"size must be a whole number >= 1, got {size}")
         self.p, self.size = _check(p), (min(size, shape[1]), min(size, shape[2]))
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("p", 0.1) == 0 else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +73,4 @@ class DropBlock(nn.Module):
         return x * keep * (keep.numel() / keep.sum().clamp_min(1.0))
 
 
-LAYERS = {"dropout": Dropout, "drop_block": DropBlock}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"dropout": Dropout, "drop_block": DropBlock}

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class FeedForward(nn.Module):
+class FeedForward(Layer):
     """act(x W1 + b1) W2 + b2 at every position: two convolutions of kernel size 1. Shapes: (T, F) or (F) -> the same.
 
     Parameters 2*F*hidden + hidden + F; hidden = expand * F by default. Source: Vaswani et al. 2017, equation 2.
@@ -29,7 +30,7 @@ class FeedForward(nn.Module):
         return self.narrow(F.dropout(self.act(self.widen(x)), self.dropout, self.training))
 
 
-class Experts(nn.Module):
+class Experts(Layer):
     """`count` feed-forward networks, of which each position uses the `top` with the highest gates, weighted by their
     softmax.
 

@@ -15,14 +15,14 @@ Norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fold_batch_norm(network: Network) -> Network:
-    """A copy in eval mode that computes the same with one weight and bias where a convolution was followed by batch norm.
+    """Return a copy in eval mode that computes the same with one weight and bias where a convolution was followed by batch norm.
 
     w' = w g / sqrt(var + eps), b' = (b - mean) g / sqrt(var + eps) + beta. Convolutions that are normalised before (preact) stay as
     they are. Source: Jacob et al. 2018, equation 14.
     """
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():
-        if isinstance(module, Conv | Deconv) and isinstance(module.norm, Norms) and not getattr(module, "preact", False):
+        if isinstance(module, Conv | Deconv) and isinstance(module.norm, Norms) and not (isinstance(module, Conv) and module.preact):
             _fold(module)
     return folded
 
@@ -40,14 +40,14 @@ def _fold(module: Conv | Deconv) -> None:
     if isinstance(module, Conv) and module.weight_kind != "plain":
         module.weight_kind = "plain"
         module.gain = None  # type: ignore[assignment]
-    if hasattr(module, "spelled"):  # what the layer table and the export print
-        shapes, args = module.spelled
+    if module.made_with is not None:
+        shapes, args = module.made_with
         kept = {k: v for k, v in args.items() if k not in ("norm", "bias", "weight")}
-        module.spelled = (shapes, {**kept, "norm": "none", "bias": True})  # type: ignore[assignment]
+        module.made_with = (shapes, {**kept, "norm": "none", "bias": True})
 
 
 def _per_output(factor: Tensor, conv: nn.Module) -> Tensor:
-    """One factor per output channel in the shape of the weights: a transposed convolution has (in, out / groups, ...)."""
+    """Return one factor per output channel in the shape of the weights: a transposed convolution has (in, out / groups, ...)."""
     weight: Tensor = conv.weight  # type: ignore[assignment]
     ones = [1] * (weight.ndim - 2)
     if not isinstance(conv, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):

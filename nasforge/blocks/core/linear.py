@@ -8,12 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class Flatten(nn.Module):
+class Flatten(Layer):
     """Everything as one vector. Shapes: (C, H, W) -> (C*H*W)."""
 
     free = True
@@ -25,7 +26,7 @@ class Flatten(nn.Module):
         return x.flatten(1)
 
 
-class Linear(nn.Module):
+class Linear(Layer):
     """y = act(W x + b) on the last axis. Shapes: (F) -> (out), (T, F) -> (T, out); `out` is the number of classes by default.
 
     `drop_connect`: share of the weights that are zero at a training step. Source: Wan et al. 2013.
@@ -51,10 +52,10 @@ class Linear(nn.Module):
         return self.act(self.linear(x))
 
 
-class WeightedPool(nn.Module):
+class WeightedPool(Layer):
     """The average over positions with a learned weight for each, equal at the start. Shapes: (C, H, W) -> (C)."""
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -111,9 +112,7 @@ def aux_head(
     ]
 
 
-LAYERS = {"flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "vector_head": vector_head, "gap_head": gap_head, "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head,
-    "aux_head": aux_head, "maxout_linear": maxout_linear,
+BLOCKS = {
+    "flatten": Flatten, "linear": Linear, "weighted_pool": WeightedPool, "vector_head": vector_head, "gap_head": gap_head,
+    "weighted_gap_head": weighted_gap_head, "pixel_head": pixel_head, "aux_head": aux_head, "maxout_linear": maxout_linear,
 }  # fmt: skip

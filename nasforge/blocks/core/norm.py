@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, channels, need_rank
 
 NormKind = Literal["none", "batch", "layer", "group", "instance"]
 
 
-def normalisation(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
-    """The module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
+def normalization(kind: str, shape: Shape, groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> nn.Module:
+    """Return the module that normalises channels-first tensors of `shape` (and (T, F) sequences after a transpose).
 
     `groups` of group norm: 32 where the channels can be divided by that, else the largest common divisor of both.
     Sources: batch Ioffe & Szegedy 2015; layer Ba et al. 2016; instance Ulyanov et al. 2016; group Wu & He 2018.
@@ -33,7 +34,7 @@ def normalisation(kind: str, shape: Shape, groups: int | None = None, affine: bo
     return nn.GroupNorm(groups, count, eps, affine=affine)
 
 
-class Norm(nn.Module):
+class Norm(Layer):
     """Normalisation as a layer of its own. Shapes: any -> the same.
 
     `layer` on images is over (C, H, W) with one gain per channel, the form that group norm with one group has.
@@ -43,18 +44,18 @@ class Norm(nn.Module):
 
     def __init__(self, shape: Shape, kind: NormKind = "batch", groups: int | None = None, affine: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
-        self.norm = normalisation(kind, shape, groups, affine, eps)
+        self.norm = normalization(kind, shape, groups, affine, eps)
         self.swap = len(shape) == 2 and not isinstance(self.norm, nn.LayerNorm)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("kind") == "none" else None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x.transpose(1, 2)).transpose(1, 2) if self.swap else self.norm(x)
 
 
-class LocalResponseNorm(nn.Module):
+class LocalResponseNorm(Layer):
     """x / (k + alpha/n * sum of squares over n neighbouring channels)^beta.
 
     Source: Krizhevsky et al. 2012, section 3.3; they write alpha for what is alpha/n here and in torch and Caffe.
@@ -72,24 +73,22 @@ class LocalResponseNorm(nn.Module):
         return self.lrn(x)
 
 
-def standardise(weight: Tensor, eps: float = 1e-5) -> Tensor:
-    """(W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
+def standardize(weight: Tensor, eps: float = 1e-5) -> Tensor:
+    """Return (W - mean) / (deviation + eps) per output channel: mean 0, deviation 1. Source: Qiao et al. 2019, equation 5."""
     axes = list(range(1, weight.ndim))
-    centred = weight - weight.mean(axes, keepdim=True)
-    variance = centred.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
-    return centred / (variance.sqrt() + eps)
+    centered = weight - weight.mean(axes, keepdim=True)
+    variance = centered.square().mean(axes, keepdim=True).clamp_min(1e-12)  # the root of 0 has no gradient (one weight per channel)
+    return centered / (variance.sqrt() + eps)
 
 
 def weight_length(weight: Tensor) -> Tensor:
-    """||v|| per output channel, the other axes kept as 1."""
+    """Return ||v|| per output channel, the other axes kept as 1."""
     return torch.linalg.vector_norm(weight, dim=list(range(1, weight.ndim)), keepdim=True)
 
 
 def weight_norm(direction: Tensor, gain: Tensor) -> Tensor:
-    """w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
+    """Return w = g v / ||v|| per output channel. Source: Salimans & Kingma 2016, equation 2."""
     return gain * direction / weight_length(direction)
 
 
-LAYERS = {"norm": Norm, "lrn": LocalResponseNorm}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"norm": Norm, "lrn": LocalResponseNorm}

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.conv import per_axis, uneven_same
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 TINY = 1e-12
 
 
-class Pool(nn.Module):
+class Pool(Layer):
     """Pooling of windows, or of everything where no kernel is given.
 
     Shapes: (C, H, W) -> (C, H', W'), without kernel (C, H, W) -> (C); likewise (T, F) -> (T', F) or (F).
@@ -96,13 +97,13 @@ class Pool(nn.Module):
         return function(self._padded(x), tuple(self.kernel), tuple(self.stride)) * prod(self.kernel)
 
     def _draw(self, x: Tensor) -> Tensor:
-        """One value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
+        """Return one value of each window, drawn with probability proportional to it: the winner of a race of exponential clocks."""
         windows = self._windows(x) if self.kernel else x
         clocks = torch.empty_like(windows).exponential_().clamp_min(TINY)
         return windows.gather(-1, (windows / clocks).argmax(-1, keepdim=True)).squeeze(-1)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """The values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
+        """Return the values of each window, zeros outside the map. Shapes: (B, C, H, W) -> (B, C, H', W', kh*kw)."""
         x = self._padded(x)
         cuts = []
         for offsets in product(*map(range, self.kernel)):
@@ -111,7 +112,7 @@ class Pool(nn.Module):
         return torch.stack(cuts, -1)
 
     def _padded(self, x: Tensor) -> Tensor:
-        """The map with zeros around it, so that every window is full."""
+        """Return the map with zeros around it, so that every window is full."""
         sides: list[int] = []
         for n, k, s, p in zip(x.shape[2:], self.kernel, self.stride, self.padding, strict=True):
             rest = (n + 2 * p - k) % s  # positions that no window covers
@@ -120,14 +121,14 @@ class Pool(nn.Module):
         return F.pad(x, sides)
 
 
-class SpatialPyramid(nn.Module):
+class SpatialPyramid(Layer):
     """Pooling into n x n bins for each level, of a map of any size. Shapes: (C, H, W) -> (C * sum of n^2): 21 bins for levels 1, 2, 4.
 
     Source: He et al. 2014 (SPP-net), section 2.2.
     """
 
     free = True
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, levels: list[int] | None = None, kind: Literal["max", "avg"] = "max") -> None:
         super().__init__()
@@ -140,7 +141,7 @@ class SpatialPyramid(nn.Module):
         return torch.cat([cell for n in self.levels for cell in self._bins(x, n)], 1)  # (B, C, H, W) -> (B, C * bins)
 
     def _bins(self, x: Tensor, n: int) -> list[Tensor]:
-        """Bin i covers the rows floor(i H / n) to ceil((i + 1) H / n), so a bin is never empty."""
+        """Return the values of n x n bins; bin i covers the rows floor(i H / n) to ceil((i + 1) H / n), so a bin is never empty."""
         high, wide = x.shape[2], x.shape[3]
         cells = []
         for i, j in product(range(n), range(n)):
@@ -149,11 +150,11 @@ class SpatialPyramid(nn.Module):
         return cells
 
 
-class BedOfNails(nn.Module):
+class BedOfNails(Layer):
     """Each value top left in a square of zeros. Shapes: (C, H, W) -> (C, H * stride, W * stride). For repeated values see `upsample`."""
 
     free = True
-    lands = "corner"
+    unpools_to = "corner"
 
     def __init__(self, shape: Shape, stride: int = 2) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class BedOfNails(nn.Module):
         return x.flatten(4).flatten(2, 3)  # (B, C, H*s, W*s)
 
 
-class IndexPool(nn.Module):
+class IndexPool(Layer):
     """Max pooling that also tells where the maxima were. Shapes: (C, H, W) -> (positions (C, H/s, W/s), maxima (C, H/s, W/s)).
 
     Name the positions with `as: [where, pooled]` and give them to `index_unpool`. Source: Badrinarayanan et al. 2017 (SegNet), section 3.
@@ -186,12 +187,12 @@ class IndexPool(nn.Module):
         return where, pooled
 
 
-class IndexUnpool(nn.Module):
+class IndexUnpool(Layer):
     """Values put back to the places that index_pool recorded, zeros elsewhere. Inputs: (C, H, W) and positions of that shape."""
 
     free = True
-    lands = "anywhere"
-    many = True
+    unpools_to = "anywhere"
+    reads = "all"
 
     def __init__(self, shapes: tuple[Shape, ...], stride: int = 2) -> None:
         super().__init__()
@@ -205,8 +206,4 @@ class IndexUnpool(nn.Module):
         return flat.unflatten(2, (high, wide))  # (B, C, H*s, W*s)
 
 
-LAYERS = {
-    "pool": Pool, "spatial_pyramid": SpatialPyramid, "bed_of_nails": BedOfNails, "index_pool": IndexPool, "index_unpool": IndexUnpool,
-}  # fmt: skip
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"pool": Pool, "spatial_pyramid": SpatialPyramid, "bed_of_nails": BedOfNails, "index_pool": IndexPool, "index_unpool": IndexUnpool}

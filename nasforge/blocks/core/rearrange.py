@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class Shuffle(nn.Module):
+class Shuffle(Layer):
     """Channels as a table of `groups` rows, read column by column. Source: Zhang et al. 2018 (ShuffleNet), section 3.1."""
 
     free = True
@@ -23,15 +24,15 @@ class Shuffle(nn.Module):
             raise ValueError(f"shuffle needs channels divisible by groups, got {shape[0]} channels and {groups} groups")
         self.groups = groups
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("groups") == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.groups, -1)).transpose(1, 2).flatten(1, 2)  # (B, C, ..) -> (B, g, C/g, ..) -> (B, C, ..)
 
 
-class Shift(nn.Module):
+class Shift(Layer):
     """Each group of channels moved by one of the kernel's offsets, zeros moved in: no parameters, no arithmetic.
 
     The channels left over stay in place. Source: Wu et al. 2018 (Shift), section 3.
@@ -58,7 +59,7 @@ class Shift(nn.Module):
         return torch.cat([*parts, x[:, moved:]], 1)
 
 
-class SpaceToDepth(nn.Module):
+class SpaceToDepth(Layer):
     """Squares of `block` positions as channels; loses nothing. Shapes: (C, H, W) -> (C * block^2, H / block, W / block)."""
 
     free = True
@@ -70,15 +71,15 @@ class SpaceToDepth(nn.Module):
             raise ValueError(f"space_to_depth needs a height and width divisible by block={block}, got {shape[1]} x {shape[2]}")
         self.block = block
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("block") == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_unshuffle(x, self.block)
 
 
-class DepthToSpace(nn.Module):
+class DepthToSpace(Layer):
     """The inverse of space_to_depth. Shapes: (C, H, W) -> (C / block^2, H * block, W * block). Source: Shi et al. 2016, equation 4."""
 
     free = True
@@ -90,15 +91,15 @@ class DepthToSpace(nn.Module):
             raise ValueError(f"depth_to_space needs channels divisible by block^2={block**2}, got {shape[0]}")
         self.block = block
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("block") == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(x, self.block)
 
 
-class Upsample(nn.Module):
+class Upsample(Layer):
     """Interpolation to `scale` times the size, or to `size`. Shapes: (C, H, W) -> (C, H', W'), likewise (T, F) and video."""
 
     free = True
@@ -119,8 +120,8 @@ class Upsample(nn.Module):
             raise ValueError(f"size must be a number >= 1 or {len(now)} of them and scale >= 1, got size={size}, scale={scale}")
         self.mode = mode if mode == "nearest" else {1: "linear", 2: "bilinear", 3: "trilinear"}[len(now)]
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [] if args.get("scale") == 1 and args.get("size") is None else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,6 +130,4 @@ class Upsample(nn.Module):
         return x.transpose(1, 2) if self.swap else x
 
 
-LAYERS = {
-    "shuffle": Shuffle, "shift": Shift, "space_to_depth": SpaceToDepth, "depth_to_space": DepthToSpace, "upsample": Upsample,
-}  # fmt: skip
+BLOCKS = {"shuffle": Shuffle, "shift": Shift, "space_to_depth": SpaceToDepth, "depth_to_space": DepthToSpace, "upsample": Upsample}

@@ -28,14 +28,14 @@ Make = Callable[..., tuple[nn.Module, Shape]]  # make(block, shape, name) -> (mo
 
 
 def channels(shape: Shape) -> int:
-    """The number of channels or features of a shape."""
+    """Return the number of channels or features of a shape."""
     if isinstance(shape, Tokens):
         raise ValueError(f"needs numbers, got tokens (length {shape.length}, vocabulary {shape.vocab}); put `embedding` before it")
     return shape[-1] if len(shape) <= 2 else shape[0]
 
 
 def example(shape: Shape, batch: int = 1, device: str | torch.device = "cpu") -> Tensor:
-    """Zeros of a shape: float, or long for tokens."""
+    """Return zeros of a shape: float, or long for tokens."""
     if isinstance(shape, Tokens):
         return torch.zeros(batch, shape.length, dtype=torch.long, device=device)
     return torch.zeros(batch, *shape, device=device)
@@ -49,11 +49,11 @@ def need_rank(shape: Shape, ranks: tuple[int, ...], what: str) -> None:
 
 
 def divisible(value: float, divisor: int) -> int:
-    """`value` rounded to a multiple of `divisor`, never below 90 % of it. Source: MobileNetV2 reference code's rule."""
+    """Return `value` rounded to a multiple of `divisor`, never below 90 % of it. Source: MobileNetV2 reference code's rule."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 def run(module: nn.Module, x: Tensor, context: tuple[Tensor, ...]) -> Tensor:
-    """The output of a module; only those that read several inputs are given the context."""
-    return module(x, *context) if getattr(module, "many", False) else module(x)
+    """Return the output of a module; only one that `reads` all inputs is given the context."""
+    return module(x, *context) if getattr(module, "reads", "one") == "all" else module(x)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.feedforward import Experts, FeedForward
 from nasforge.blocks.core.shapes import Shape, channels, need_rank
@@ -21,14 +22,14 @@ from nasforge.blocks.vision.window_attention import WindowAttention, swin_pair
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
-    """(B, T, heads*P) -> (B, heads, T, P)."""
+    """Split the heads: (B, T, heads*P) -> (B, heads, T, P)."""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 def head_sizes(width: int, heads: int, head_width: int | None, value_width: int | None) -> tuple[int, int]:
-    """(P, L), the widths of a key and of a value of one head.
+    """Return (P, L), the widths of a key and of a value of one head.
 
-    Raises ValueError if the heads do not share `width` evenly.
+    Raise ValueError if the heads do not share `width` evenly.
     """
     if heads < 1 or (head_width is None and width % heads):
         raise ValueError(f"attention needs features divisible by heads, got {width} and {heads}; change heads or give head_width")
@@ -36,7 +37,7 @@ def head_sizes(width: int, heads: int, head_width: int | None, value_width: int 
     return key, key if value_width is None else value_width
 
 
-class Attention(nn.Module):
+class Attention(Layer):
     """Multi-head self-attention. Shapes: (T, F) -> (T, out), out = F.
 
     Weights heads*(2*F*P + F*L + L*out), with P = head_width = F/heads and L = value_width = P. `causal`: a step reads
@@ -44,7 +45,7 @@ class Attention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.2.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Attention(nn.Module):
 
 
 def near(length: int, window: int, causal: bool) -> Tensor:
-    """(T, T), true where step j is at most `window` steps from step i, and not after it if causal."""
+    """Return (T, T), true where step j is at most `window` steps from step i, and not after it if causal."""
     if window < 0:
         raise ValueError(f"window must be at least 0 steps, got {window}")
     steps = torch.arange(length)
@@ -86,14 +87,14 @@ def near(length: int, window: int, causal: bool) -> Tensor:
     return (back.abs() <= window) & ((back >= 0) | (not causal))
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Layer):
     """Multi-head attention from one sequence to another: queries of the first, keys and values of the second input.
 
     Shapes: (T, F), (S, G) -> (T, out), out = F. Source: Vaswani et al. 2017, section 3.2.3.
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class CrossAttention(nn.Module):
 
 
 def two_sequences(shapes: tuple[Shape, ...], what: str) -> tuple[int, int]:
-    """The features of the first two inputs. Raises ValueError unless both are sequences."""
+    """Return the features of the first two inputs. Raise ValueError unless both are sequences."""
     if len(shapes) < 2:
         raise ValueError(f"{what} reads two inputs, got one; name one with `as: memory` and write `from: [last, memory]`")
     for shape in shapes[:2]:
@@ -130,7 +131,7 @@ def two_sequences(shapes: tuple[Shape, ...], what: str) -> tuple[int, int]:
     return channels(shapes[0]), channels(shapes[1])
 
 
-class Attend(nn.Module):
+class Attend(Layer):
     """Single attention by a chosen score, as between the states of a recurrent decoder and its encoder.
 
     Shapes: (T, F) or (F), (S, G) -> (T, G) or (G), the contexts; join concat: with the query beside, (T, F + G). With
@@ -140,8 +141,8 @@ class Attend(nn.Module):
     equations 8 and 9.
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self,
@@ -167,7 +168,7 @@ class Attend(nn.Module):
             self.ask = nn.Linear(width, other if score == "general" else places, bias=False)
 
     def scores(self, query: Tensor, memory: Tensor) -> Tensor:
-        """(B, T, F), (B, S, G) -> (B, T, S)."""
+        """Return the scores: (B, T, F), (B, S, G) -> (B, T, S)."""
         asked = query if self.ask is None else self.ask(query)
         if self.score == "location":
             return asked
@@ -184,13 +185,13 @@ class Attend(nn.Module):
         return found.squeeze(1) if x.ndim == 2 else found
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(Layer):
     """A sequence as the weighted mean of its steps, weights softmax(v.tanh(W h + b)). Shapes: (T, F) -> (F).
 
     `hidden` = F units. Source: Bahdanau et al. 2015, appendix A.1.2, with a trained query; Lin et al. 2017, equation 5.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, hidden: int | None = None) -> None:
         super().__init__()
@@ -208,7 +209,7 @@ class AttentionPool(nn.Module):
 
 
 def _wrapped(part: dict, order: str, dropout: float, eps: float) -> list:
-    """A part with its shortcut and layer norm, after the addition (post) or before the part (pre)."""
+    """Return a part with its shortcut and layer norm, after the addition (post) or before the part (pre)."""
     norm = {"norm": {"kind": "layer", "eps": eps}}
     body = [part, {"dropout": {"p": dropout}}] if dropout else [part]
     if order == "pre":
@@ -259,15 +260,8 @@ def decoder_layer(
     return [block for part in parts for block in _wrapped(part, order, dropout, eps)]
 
 
-LAYERS = {
-    "attention": Attention,
-    "cross_attention": CrossAttention,
-    "attend": Attend,
-    "attention_pool": AttentionPool,
-    "image_attention": ImageAttention,
-    "window_attention": WindowAttention,
-    "ffn": FeedForward,
-    "experts": Experts,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"encoder_layer": encoder_layer, "decoder_layer": decoder_layer, "swin_pair": swin_pair, "bot": bot}
+BLOCKS = {
+    "attention": Attention, "cross_attention": CrossAttention, "attend": Attend, "attention_pool": AttentionPool,
+    "image_attention": ImageAttention, "window_attention": WindowAttention, "ffn": FeedForward, "experts": Experts,
+    "encoder_layer": encoder_layer, "decoder_layer": decoder_layer, "swin_pair": swin_pair, "bot": bot,
+}  # fmt: skip

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 from nasforge.blocks.sequence.recurrent_steps import lstm_step, uniform
 
 
-class ConvLSTM(nn.Module):
+class ConvLSTM(Layer):
     """LSTM whose matrix products are `kernel` x `kernel` convolutions. Shapes: (C, T, H, W) -> (N, T, H, W), output
     last: (N, H, W).
 
@@ -21,7 +22,7 @@ class ConvLSTM(nn.Module):
     Source: Shi et al. 2015, equation 3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank, run
 from nasforge.blocks.sequence.conv_lstm import ConvLSTM
 from nasforge.blocks.sequence.recurrent_stack import Fused, Levels, fused_levels, step_levels
@@ -23,21 +24,21 @@ Output = Literal["sequence", "last"]
 
 
 def _simpler(name: str, args: dict[str, Any]) -> list[Any]:
-    """The layer without what has no effect: merge in one direction, dropout between levels where there is one level."""
+    """Return the layer without what has no effect: merge in one direction, dropout between levels where there is one level."""
     dead = {"merge"} if not args.get("bidirectional") else set()
     dead |= {"dropout"} if args.get("layers", 1) == 1 else set()
     return [{name: {k: v for k, v in args.items() if k not in dead}}]
 
 
 def _check(shape: Shape, hidden: int, layers: int, dropout: float, what: str) -> int:
-    """The features of the input. Raises ValueError if the layer cannot be."""
+    """Return the features of the input. Raise ValueError if the layer cannot be."""
     need_rank(shape, (2,), what)
     if hidden < 1 or layers < 1 or not 0 <= dropout < 1:
         raise ValueError(f"{what} needs hidden >= 1, layers >= 1, dropout from 0 to below 1, got {hidden}, {layers}, {dropout}")
     return shape[1]
 
 
-class Rnn(nn.Module):
+class Rnn(Layer):
     """h_t = act(U x_t + V h_{t-1} + b), h_0 = 0. Shapes: (T, K) -> (T, N), output last: (N); 2*N both ways with merge
     concat.
 
@@ -45,7 +46,7 @@ class Rnn(nn.Module):
     1997.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -64,15 +65,15 @@ class Rnn(nn.Module):
         levels = fused_levels(f"rnn_{act}", before, hidden, layers, bidirectional, merge, dropout, bias)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any]:
         return _simpler("rnn", args)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)
 
 
-class Gru(nn.Module):
+class Gru(Layer):
     """Gated recurrent unit. Shapes as of rnn; parameters of a level: 3*(K*N + N*N + N).
 
     reset after: candidate tanh(W x + b + r*(U h)), torch's fused form; before: tanh(W x + b + U (r*h)), as first
@@ -80,7 +81,7 @@ class Gru(nn.Module):
     function. `bias` double is for reset after. Source: Cho et al. 2014, equations 5 to 8.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -104,15 +105,15 @@ class Gru(nn.Module):
             levels = fused_levels("gru", before, hidden, layers, bidirectional, merge, dropout, bias)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any]:
         return _simpler("gru", args)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)
 
 
-class Lstm(nn.Module):
+class Lstm(Layer):
     """Long short-term memory: c_t = f c_{t-1} + i tanh(..), h_t = o tanh(c_t).
 
     Shapes as of rnn; parameters of a level: 4*(K*N + N*N + N).
@@ -122,7 +123,7 @@ class Lstm(nn.Module):
     (peephole).
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -147,22 +148,22 @@ class Lstm(nn.Module):
             levels = step_levels(lambda n: LstmSteps(n, hidden, forget, peephole), before, hidden, layers, bidirectional, merge)
         self.levels = Levels(levels, hidden, bidirectional, merge, dropout, output)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any]:
         return _simpler("lstm", args)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.levels(x)
 
 
-class ReNet(nn.Module):
+class ReNet(Layer):
     """Recurrent layers that sweep an image down and up, then right and left. Shapes: (C, H, W) -> (2*hidden, H/patch,
     W/patch).
 
     Source: Visin et al. 2015, section 2.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, hidden: int, patch: int = 1, cell: Cell = "gru") -> None:
         super().__init__()
@@ -183,7 +184,7 @@ class ReNet(nn.Module):
         return self.across(x).unflatten(0, (-1, height)).permute(0, 3, 1, 2)  # (B, 2N, H, W)
 
 
-class TimeDistributed(nn.Module):
+class TimeDistributed(Combinator):
     """One block, with the same weights, applied to each step: vectors of (T, F), images of (C, T, H, W)."""
 
     free = True
@@ -193,15 +194,16 @@ class TimeDistributed(nn.Module):
         self.block, self.steps = block, steps
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, block: Node) -> TimeDistributed:
+    def build(cls, make: Make, shapes: tuple[Shape, ...], block: Node) -> TimeDistributed:
+        shape = shapes[0]
         need_rank(shape, (2, 4), "time_distributed")
         module, out = make(block, shape[1:] if len(shape) == 2 else (shape[0], *shape[2:]), "block")
         if len(out) not in (1, 3):
             raise ValueError(f"the block of time_distributed must give a vector or an image for each step, got {tuple(out)}")
         return cls(module, shape[0] if len(shape) == 2 else shape[1])
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         block = canon(args.get("block"))
         return [{"time_distributed": {"block": block}}] if block else []
 
@@ -267,12 +269,7 @@ def tcn(out: int, levels: int = 3, kernel: int = 3, convs: int = 2, dropout: flo
     return [tcn_block(out, kernel, 2**level, convs, dropout) for level in range(levels)]
 
 
-LAYERS = {"rnn": Rnn, "gru": Gru, "lstm": Lstm, "conv_lstm": ConvLSTM, "renet": ReNet}
-COMBINATORS = {"time_distributed": TimeDistributed}
-MOTIFS = {
-    "stacked": stacked,
-    "residual_recurrent": residual_recurrent,
-    "pyramidal": pyramidal,
-    "tcn_block": tcn_block,
-    "tcn": tcn,
-}
+BLOCKS = {
+    "rnn": Rnn, "gru": Gru, "lstm": Lstm, "conv_lstm": ConvLSTM, "renet": ReNet, "time_distributed": TimeDistributed, "stacked": stacked,
+    "residual_recurrent": residual_recurrent, "pyramidal": pyramidal, "tcn_block": tcn_block, "tcn": tcn,
+}  # fmt: skip

@@ -7,25 +7,26 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.shapes import Make, Shape, need_rank
 from nasforge.blocks.sequence.recurrent_graph import Gates, before, canonical_nodes, gates_of, states_of
 from nasforge.blocks.sequence.recurrent_steps import uniform
 
 
 def add(*parts: Tensor) -> Tensor:
-    """The sum of all."""
+    """Return the sum of all."""
     return reduce(torch.add, parts)
 
 
 def mul(*parts: Tensor) -> Tensor:
-    """The product of all."""
+    """Return the product of all."""
     return reduce(torch.mul, parts)
 
 
 def blend(share: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """`a` where the share is 1, `b` where it is 0."""
+    """Return `a` where the share is 1, `b` where it is 0."""
     return share * a + (1 - share) * b
 
 
@@ -39,7 +40,7 @@ FUNCTIONS: dict[str, Any] = {
 }
 
 
-class RecurrentCell(nn.Module):
+class RecurrentCell(Combinator):
     """A cell of named nodes, run over time. Shapes: (T, K) -> (T, N), output last: (N).
 
     nodes: `{f: {op: linear, from: [x, h_prev_0]}, h_new_0: {op: tanh, from: f}}`, in any order. A node reads x, other nodes, and as
@@ -49,7 +50,7 @@ class RecurrentCell(nn.Module):
     Source: Klyuchnikov et al. 2020 (NAS-Bench-NLP), the operations of its search space.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, before: int, hidden: int, gates: Gates, output: str) -> None:
         super().__init__()
@@ -61,9 +62,10 @@ class RecurrentCell(nn.Module):
         self.bias = uniform(hidden, len(linear), hidden) if linear else None  # b of each linear node
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, nodes: dict, hidden: int, output: Literal["sequence", "last"] = "sequence"
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], nodes: dict, hidden: int, output: Literal["sequence", "last"] = "sequence"
     ) -> RecurrentCell:  # fmt: skip
+        shape = shapes[0]
         need_rank(shape, (2,), "recurrent_cell")
         if hidden < 1:
             raise ValueError(f"needs hidden >= 1, got {hidden}")
@@ -73,8 +75,8 @@ class RecurrentCell(nn.Module):
                 raise ValueError(f"node {name}: {op} reads x, whose {shape[1]} features must be hidden, {hidden}; let linear read x")
         return cls(shape[1], hidden, gates, output)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any]:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any]:
         return [{"recurrent_cell": {**args, "nodes": canonical_nodes(args["nodes"])}}]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,7 +97,7 @@ class RecurrentCell(nn.Module):
         return outs[-1] if self.output == "last" else torch.stack(outs, 1)
 
     def sums(self, x: Tensor) -> dict[str, tuple[Any, Any]]:
-        """For each linear node: W x + b of each step, all in one product, and its other weights."""
+        """Return for each linear node W x + b of each step, all in one product, and its other weights."""
         read, recur, bias = (iter(()) if p is None else iter(p.unbind(0)) for p in (self.read, self.recur, self.bias))
         found: dict[str, tuple[Any, Any]] = {}
         for name, (op, sources) in self.gates.items():
@@ -106,6 +108,4 @@ class RecurrentCell(nn.Module):
         return found
 
 
-LAYERS: dict[str, object] = {}
-COMBINATORS = {"recurrent_cell": RecurrentCell}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"recurrent_cell": RecurrentCell}

@@ -20,7 +20,7 @@ Gates = dict[str, tuple[str, list[str]]]  # name -> (operation, what it reads), 
 
 
 def gates_of(nodes: Mapping[str, Any]) -> Gates:
-    """The nodes that `h_new_0` depends on, now or over time. Raises ValueError for what is no cell."""
+    """Return the nodes that `h_new_0` depends on, now or over time. Raise ValueError for what is no cell."""
     if f"{NOW}0" not in nodes:
         raise ValueError(f"needs a node {NOW}0, its output and first state; it has {', '.join(map(str, nodes))}")
     given = {name: _gate(name, node, nodes) for name, node in nodes.items()}
@@ -39,13 +39,13 @@ def gates_of(nodes: Mapping[str, Any]) -> Gates:
 
 
 def states_of(gates: Gates) -> list[str]:
-    """The states that a step reads, the output first."""
+    """Return the states that a step reads, the output first."""
     read = {_now(s) for _, sources in gates.values() for s in sources if s.startswith(BEFORE)}
     return [f"{NOW}0", *sorted(read - {f"{NOW}0"})]
 
 
 def before(state: str) -> str:
-    """The name under which a step reads what a state was."""
+    """Return the name under which a step reads what a state was."""
     return BEFORE + state.removeprefix(NOW)
 
 
@@ -88,7 +88,7 @@ def _follow(name: str, given: Gates, gates: Gates, path: tuple[str, ...]) -> Non
 
 
 def canonical_nodes(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nodes of the same function under names and in an order of their own: equal for cells that differ in form only.
+    """Return nodes of the same function under names and in an order of their own: equal for cells that differ in form only.
 
     Inputs of add, mul and linear commute; second copies of what has no weights are one; states other than the output have no order.
     """
@@ -98,7 +98,7 @@ def canonical_nodes(nodes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(gates: Gates) -> Gates:
-    """Gates without second copies of operations without weights."""
+    """Return gates without second copies of operations without weights."""
     states = states_of(gates)
     kept: dict[str, str] = {}
     same: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _merged(gates: Gates) -> Gates:
 
 
 def _nodes(gates: Gates, states: list[str]) -> dict[str, Any]:
-    """Nodes of gates named by their places, for one order of the states."""
+    """Return nodes of gates named by their places, for one order of the states."""
     number = {name: i for i, name in enumerate(["x", *map(before, states), *gates])}
     inputs, use = 1 + len(states), _uses(gates, states)
     graph: Graph = {
@@ -128,7 +128,7 @@ def _nodes(gates: Gates, states: list[str]) -> dict[str, Any]:
 
 
 def _uses(gates: Gates, states: list[str]) -> dict[str, str]:
-    """What becomes of each node within a step, as a word: tells gates apart that read the same."""
+    """Return what becomes of each node within a step, as a word: tells gates apart that read the same."""
     uses: dict[str, str] = {}
     for name in reversed(gates):
         readers = sorted([op, place, uses[r]] for r, (op, sources) in gates.items() for place, s in _places(op, sources) if s == name)
@@ -138,7 +138,7 @@ def _uses(gates: Gates, states: list[str]) -> dict[str, str]:
 
 
 def _places(op: str, sources: list[str]) -> list[tuple[int, str]]:
-    """Each input with its place, where places count."""
+    """Return each input with its place, where places count."""
     return [(place if op in IN_ORDER else 0, source) for place, source in enumerate(sources)]
 
 

@@ -66,19 +66,19 @@ class Levels(nn.Module):
         return self.added(x) if self.both and self.merge == "add" else x
 
     def added(self, x: Tensor) -> Tensor:
-        """The sum of the two directions."""
+        """Return the sum of the two directions."""
         return x[..., : self.hidden] + x[..., self.hidden :]
 
 
 def fused_levels(kind: str, before: int, hidden: int, layers: int, both: bool, merge: str, dropout: float, bias: str) -> list[nn.Module]:
-    """One kernel for all levels, or one for each where directions are added in between."""
+    """Return one kernel for all levels, or one for each where directions are added in between."""
     if both and merge == "add" and layers > 1:
         return [Fused(kind, before if i == 0 else hidden, hidden, 1, both, bias, 0.0) for i in range(layers)]
     return [Fused(kind, before, hidden, layers, both, bias, dropout if layers > 1 else 0.0)]
 
 
 def step_levels(cell: Any, before: int, hidden: int, layers: int, both: bool, merge: str) -> list[nn.Module]:
-    """Levels of cells that run step by step; `cell(inputs)` makes one."""
+    """Return levels of cells that run step by step; `cell(inputs)` makes one."""
     later = hidden * (2 if both and merge == "concat" else 1)
     inputs = [before if i == 0 else later for i in range(layers)]
     return [BothWays(cell(n), cell(n)) if both else cell(n) for n in inputs]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def uniform(hidden: int, *shape: int) -> nn.Parameter:
-    """A parameter drawn from -1/sqrt(hidden) to 1/sqrt(hidden), as torch's recurrent layers draw theirs."""
+    """Return a parameter drawn from -1/sqrt(hidden) to 1/sqrt(hidden), as torch's recurrent layers draw theirs."""
     bound = 1 / math.sqrt(hidden)
     return nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
 
@@ -68,7 +68,7 @@ class LstmSteps(nn.Module):
 
 
 def lstm_step(parts: tuple[Tensor, ...], c: Tensor, peep: Tensor | None) -> tuple[Tensor, Tensor]:
-    """(h, c) from the sums of input, forget (absent: 1), candidate and output gate.
+    """Return (h, c) from the sums of input, forget (absent: 1), candidate and output gate.
 
     `peep`: weights on c of input, forget, output.
     """

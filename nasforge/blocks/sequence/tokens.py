@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, Tokens, channels, need_rank
 
 
 def grid(length: int, size: list[int] | None) -> tuple[int, int]:
-    """(H, W) of a grid of `length` tokens. Raises ValueError if they do not fill it."""
+    """Return (H, W) of a grid of `length` tokens. Raise ValueError if they do not fill it."""
     side = math.isqrt(length)
     height, width = (side, side) if size is None else (size + size)[:2]
     if size is not None and len(size) != 2:
@@ -27,7 +28,7 @@ def grid(length: int, size: list[int] | None) -> tuple[int, int]:
     return height, width
 
 
-class Embedding(nn.Module):
+class Embedding(Layer):
     """A trainable vector for each token: one-hot times matrix, as a lookup. Shapes: Tokens(T, V) -> (T, out).
 
     `scale`: times sqrt(out). Source: Vaswani et al. 2017, section 3.4.
@@ -48,7 +49,7 @@ class Embedding(nn.Module):
 
 
 def sinusoid(length: int, width: int, split: bool = False) -> Tensor:
-    """(length, width) sines and cosines of geometric wavelengths.
+    """Return (length, width) sines and cosines of geometric wavelengths.
 
     Interleaved: PE(pos, 2i) = sin(pos / 10000^(2i/width)), PE(pos, 2i+1) = cos(same); wavelengths from 2 pi to 10000
     * 2 pi.
@@ -63,7 +64,7 @@ def sinusoid(length: int, width: int, split: bool = False) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :width]
 
 
-class Positions(nn.Module):
+class Positions(Layer):
     """Adds where a token stands to what it is. Shapes: (T, F) -> (T, F).
 
     kind: sinusoidal or sinusoidal_split (see `sinusoid`), or learned (Dosovitskiy et al. 2021, equation 1).
@@ -85,7 +86,7 @@ class Positions(nn.Module):
         return x + self.table
 
 
-class Patches(nn.Module):
+class Patches(Layer):
     """Patches of an image, flattened and projected. Shapes: (C, H, W) -> (T, out) with T = H/size * W/size.
 
     `stride` below `size`: patches overlap; `pad`: zeros on every side. Source: Dosovitskiy et al. 2021, equation 1.
@@ -104,7 +105,7 @@ class Patches(nn.Module):
         return self.project(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, T, out)
 
 
-class ClassToken(nn.Module):
+class ClassToken(Layer):
     """One more, trainable token in front, for the head to read.
 
     Shapes: (T, F) -> (1 + T, F). Source: Devlin et al. 2019.
@@ -122,7 +123,7 @@ class ClassToken(nn.Module):
         return torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
 
 
-class Take(nn.Module):
+class Take(Layer):
     """One step of a sequence: the first, the last or a number (negative: from the end). Shapes: (T, F) -> (F)."""
 
     free = True
@@ -138,7 +139,7 @@ class Take(nn.Module):
         return x[:, self.index]
 
 
-class ToImage(nn.Module):
+class ToImage(Layer):
     """A grid of tokens as an image.
 
     Shapes: (H*W, F) -> (F, H, W). `skip`: tokens in front that are dropped (class tokens).
@@ -156,7 +157,7 @@ class ToImage(nn.Module):
         return x[:, self.skip :].transpose(1, 2).unflatten(2, self.size)
 
 
-class ToSequence(nn.Module):
+class ToSequence(Layer):
     """Anything as a sequence; `by` says what one step is.
 
     pixel: (C, H, W) -> (H*W, C); row: -> (H, C*W); column: -> (W, C*H); frame: (C, T, H, W) -> (T, C*H*W); value: (F)
@@ -179,7 +180,7 @@ class ToSequence(nn.Module):
         return x.movedim(steps, 1).flatten(2)  # (B, C, H, W) -> (B, H, C*W)
 
 
-class JoinSteps(nn.Module):
+class JoinSteps(Layer):
     """Every `count` neighbouring steps as one, their features side by side. Shapes: (T, F) -> (T // count, count*F).
 
     Source: Chan et al. 2016 (pyramidal recurrent encoder), equation 5.
@@ -198,7 +199,7 @@ class JoinSteps(nn.Module):
         return x[:, : self.kept].unflatten(1, (-1, self.count)).flatten(2)
 
 
-class PatchMerging(nn.Module):
+class PatchMerging(Layer):
     """2 x 2 neighbouring tokens as one, normalised and projected. Shapes: (H*W, F) -> (ceil(H/2)*ceil(W/2), out), out =
     2*F.
 
@@ -220,16 +221,7 @@ class PatchMerging(nn.Module):
         return self.project(self.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3).flatten(1, 2)))  # (B, T/4, 4F) -> (B, T/4, out)
 
 
-LAYERS = {
-    "embedding": Embedding,
-    "positions": Positions,
-    "patches": Patches,
-    "class_token": ClassToken,
-    "take": Take,
-    "to_image": ToImage,
-    "to_sequence": ToSequence,
-    "join_steps": JoinSteps,
-    "patch_merging": PatchMerging,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {
+    "embedding": Embedding, "positions": Positions, "patches": Patches, "class_token": ClassToken, "take": Take, "to_image": ToImage,
+    "to_sequence": ToSequence, "join_steps": JoinSteps, "patch_merging": PatchMerging,
+}  # fmt: skip

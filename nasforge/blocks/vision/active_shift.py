@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class ActiveShift(nn.Module):
+class ActiveShift(Layer):
     """Each map moved down and right by two learned numbers, between positions by bilinear interpolation; zeros outside.
 
     Shapes: (C, H, W) -> (C, ceil(H / stride), ceil(W / stride)). The four products of a position are not counted, as in the paper.
@@ -32,7 +33,7 @@ class ActiveShift(nn.Module):
 
 
 def moved(x: Tensor, amounts: Tensor, stride: int) -> Tensor:
-    """y[c, i] = x[c, i * stride + amounts[c]] along the height, interpolated. Shapes: (B, C, H, W) -> (B, C, ceil(H / stride), W)."""
+    """Return y[c, i] = x[c, i * stride + amounts[c]] along the height, interpolated. Shapes: (B, C, H, W) -> (B, C, ceil(H/stride), W)."""
     below = amounts.detach().floor()
     share = (amounts - below)[:, None, None]
     places = torch.arange(0, x.shape[2], stride, device=x.device)[None, :] + below.long()[:, None]  # (C, H')
@@ -40,7 +41,7 @@ def moved(x: Tensor, amounts: Tensor, stride: int) -> Tensor:
 
 
 def taken(x: Tensor, places: Tensor) -> Tensor:
-    """The rows `places` (C, H') of the maps of x (B, C, H, W); rows outside are zero."""
+    """Return the rows `places` (C, H') of the maps of x (B, C, H, W); rows outside are zero."""
     framed = F.pad(x, [0, 0, 1, 1])  # a row of zeros above and below
     rows = (places + 1).clamp(0, x.shape[2] + 1)
     return framed.gather(2, rows[None, :, :, None].expand(x.shape[0], -1, -1, x.shape[3]))
@@ -56,6 +57,4 @@ def active_shift_unit(out: int | None = None, stride: int = 1) -> list:
     return [{"residual_unit": {"body": body, "before": ["norm", "relu"], "norm": "none"}}]
 
 
-LAYERS = {"active_shift": ActiveShift}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {"active_shift_unit": active_shift_unit}
+BLOCKS = {"active_shift": ActiveShift, "active_shift_unit": active_shift_unit}

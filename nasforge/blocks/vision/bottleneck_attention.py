@@ -8,17 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.shapes import Make, Node, Shape, divisible, need_rank, run
 
 
-class BottleneckAttention(nn.Module):
+class BottleneckAttention(Layer):
     """x (1 + sigmoid(M_c(x) M_s(x))): a gate over maps times one over positions. Shapes: (C, H, W) -> the same.
 
     M_c is a perceptron on the mean of each map, M_s a 1x1, two dilated 3x3 and a 1x1 convolution, all narrow (`ratio` of the channels).
     Source: Park et al. 2018 (BAM), section 3; norm and bias as in the authors' code.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, ratio: float = 0.0625, dilation: int = 4) -> None:
         super().__init__()
@@ -34,7 +35,7 @@ class BottleneckAttention(nn.Module):
         self.score = nn.Conv2d(inner, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = self.expand(normalised(self.reduce_norm, self.reduce(x.flatten(2).mean(-1))).relu())  # (B, C)
+        maps = self.expand(normalized(self.reduce_norm, self.reduce(x.flatten(2).mean(-1))).relu())  # (B, C)
         places = x
         for conv, norm in zip(self.convs, self.norms, strict=True):
             places = norm(conv(places)).relu()
@@ -42,14 +43,14 @@ class BottleneckAttention(nn.Module):
         return x * (1 + scores.sigmoid())
 
 
-def normalised(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
-    """The batch norm of vectors (B, F); a training batch of one, which has no variance, takes the running one."""
+def normalized(norm: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    """Return the batch norm of vectors (B, F); a training batch of one, which has no variance, takes the running one."""
     if x.shape[0] == 1:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
     return norm(x)
 
 
-class CompetitiveResidual(nn.Module):
+class CompetitiveResidual(Combinator):
     """y = s(x) + f(x) g, where the gate g reads the means of the maps of both, f(x) and s(x): inner imaging.
 
     The 2C means are one image of 2 `fold` rows and C / `fold` columns; a convolution with `ratio` C filters and a norm, the mean over the
@@ -57,8 +58,8 @@ class CompetitiveResidual(nn.Module):
     Source: Hu et al. 2018 (CMPE-SE), section 3.3 and the authors' code (3x3 folded view).
     """
 
-    many = True
-    sees_all = True
+    reads = "all"
+    scope = "global"
 
     def __init__(
         self, before: nn.Module, body: nn.Module, shortcut: nn.Module | None, width: int, ratio: float, kernel: int, fold: int
@@ -74,9 +75,10 @@ class CompetitiveResidual(nn.Module):
         self.expand = nn.Linear(inner, width, bias=False)
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, body: Node, before: Node = None, ratio: float = 0.0625, kernel: int = 3, fold: int = 10
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], body: Node, before: Node = None, ratio: float = 0.0625, kernel: int = 3, fold: int = 10
     ) -> CompetitiveResidual:
+        shape = shapes[0]
         need_rank(shape, (3,), "cmpe")
         first, middle = make(before, shape, "before")
         inner, after = make(body, middle, "body")
@@ -87,8 +89,8 @@ class CompetitiveResidual(nn.Module):
             raise ValueError(f"cmpe needs channels divisible by fold and an image of at least the kernel, got {width}, {fold}, {kernel}")
         return cls(first, inner, skip, width, ratio, kernel, fold)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"cmpe": {**args, **{name: canon(args[name]) for name in ("body", "before") if name in args}}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -98,7 +100,7 @@ class CompetitiveResidual(nn.Module):
         return kept + new * self.gate(new, kept)[:, :, None, None]
 
     def gate(self, new: Tensor, kept: Tensor) -> Tensor:
-        """The factors (B, C) of the residual maps."""
+        """Return the factors (B, C) of the residual maps."""
         means = torch.stack([part.flatten(2).mean(-1) for part in (new, kept)], -1)  # (B, C, 2)
         image = means.unflatten(1, (self.fold, -1)).transpose(2, 3).flatten(1, 2)  # (B, 2 fold, C / fold)
         view = self.norm(self.view(image.unsqueeze(1))).mean(1).flatten(1)
@@ -115,6 +117,4 @@ def cmpe_wide(out: int | None = None, stride: int = 1, ratio: float = 0.0625, fo
     return [{"cmpe": {"before": ["norm", "relu"], "body": body, "ratio": ratio, "fold": fold}}]
 
 
-LAYERS = {"bam": BottleneckAttention}
-COMBINATORS = {"cmpe": CompetitiveResidual}
-MOTIFS = {"cmpe_wide": cmpe_wide}
+BLOCKS = {"bam": BottleneckAttention, "cmpe": CompetitiveResidual, "cmpe_wide": cmpe_wide}

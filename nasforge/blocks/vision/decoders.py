@@ -11,21 +11,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
-from nasforge.blocks.core.norm import NormKind, normalisation
+from nasforge.blocks.core.norm import NormKind, normalization
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 from nasforge.blocks.vision.pyramids import BiFpn, Fpn, FuseMaps, maps_of, resize
 
 Enlarge = Literal["transposed", "bilinear", "nearest"]
 
 
-class Concat(nn.Module):
+class Concat(Layer):
     """All inputs side by side. Shapes: (C1, H, W), (C2, H, W), ... -> (C1 + C2 + ..., H, W); also (T, F) and (F).
 
     `crop`: the other maps are cut to the middle of the first one's size (Ronneberger et al. 2015, figure 1).
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...], crop: bool = False) -> None:
@@ -43,17 +44,17 @@ class Concat(nn.Module):
         return torch.cat([x, *(self.cut(y) for y in context)], self.axis)
 
     def cut(self, y: Tensor) -> Tensor:
-        """The middle of a map."""
+        """Return the middle of a map."""
         if self.size is None:
             return y
         top, left = ((side - kept) // 2 for side, kept in zip(y.shape[2:], self.size, strict=True))
         return y[:, :, top : top + self.size[0], left : left + self.size[1]]
 
 
-class Add(nn.Module):
+class Add(Layer):
     """The sum of all inputs, which have one shape."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...]) -> None:
@@ -76,10 +77,10 @@ def several(shapes: tuple[Shape, ...], what: str) -> None:
         channels(shape)
 
 
-class ResizeTo(nn.Module):
+class ResizeTo(Layer):
     """The first map in the height and width of the second. Shapes: (C, H, W), (D, H2, W2) -> (C, H2, W2)."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, shapes: tuple[Shape, ...], kind: Literal["bilinear", "nearest"] = "bilinear") -> None:
@@ -91,7 +92,7 @@ class ResizeTo(nn.Module):
         return resize(x, self.size, self.kind)
 
 
-class Up(nn.Module):
+class Up(Layer):
     """A map enlarged `factor` times. Shapes: (C, H, W) -> (out, factor*H, factor*W), out = C * expand.
 
     transposed: convolution backwards with `kernel` = factor (its stride is factor); bilinear, nearest: interpolation,
@@ -123,14 +124,14 @@ class Up(nn.Module):
         return x if self.kind == "transposed" else resize(x, self.size, self.kind)
 
 
-class PooledMap(nn.Module):
+class PooledMap(Layer):
     """What a map holds in each of bins x bins parts, as a map of the old size: average pool, 1x1 convolution, enlarged.
 
     Shapes: (C, H, W) -> (out, H, W), out = C * expand. Sources: Zhao et al. 2017 (PSPNet), section 3.2; with one bin
     Chen et al. 2017 (DeepLab v3), section 3.3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class PooledMap(nn.Module):
         self.size = (shape[1], shape[2])
         self.edges = [[(i * side // bins, -(-(i + 1) * side // bins)) for i in range(bins)] for side in shape[1:]]
         self.project = nn.Conv2d(shape[0], after, 1, bias=norm == "none")
-        self.norm = normalisation(norm, (after, bins, bins))
+        self.norm = normalization(norm, (after, bins, bins))
         self.act = activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -230,22 +231,8 @@ def extra_level(squeeze: int, out: int, stride: int = 2, pad: Literal["same", "v
     ]
 
 
-LAYERS = {
-    "concat": Concat,
-    "add": Add,
-    "resize_to": ResizeTo,
-    "up": Up,
-    "pooled_map": PooledMap,
-    "fuse_maps": FuseMaps,
-    "fpn": Fpn,
-    "bifpn": BiFpn,
-}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
-    "double_conv": double_conv,
-    "unet_down": unet_down,
-    "unet_up": unet_up,
-    "aspp": aspp,
-    "pyramid_pooling": pyramid_pooling,
-    "extra_level": extra_level,
-}
+BLOCKS = {
+    "concat": Concat, "add": Add, "resize_to": ResizeTo, "up": Up, "pooled_map": PooledMap, "fuse_maps": FuseMaps, "fpn": Fpn,
+    "bifpn": BiFpn, "double_conv": double_conv, "unet_down": unet_down, "unet_up": unet_up, "aspp": aspp,
+    "pyramid_pooling": pyramid_pooling, "extra_level": extra_level,
+}  # fmt: skip

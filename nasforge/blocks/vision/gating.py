@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.shapes import Shape, channels, divisible, need_rank
 
@@ -22,22 +23,22 @@ def _narrow(count: int, ratio: float, divisor: int) -> int:
 
 
 def _over(weights: Tensor, x: Tensor) -> Tensor:
-    """Weights (B, C) as a factor for every position of x: (B, T, C) or (B, C, H, W)."""
+    """Return weights (B, C) as a factor for every position of x: (B, T, C) or (B, C, H, W)."""
     return weights.unsqueeze(1) if x.ndim == 3 else weights.unflatten(1, (-1, *[1] * (x.ndim - 2)))
 
 
 def _mean(x: Tensor) -> Tensor:
-    """The mean over positions, (B, C); a sequence has its channels last."""
+    """Return the mean over positions, (B, C); a sequence has its channels last."""
     return x.mean(1) if x.ndim == 3 else x.flatten(2).mean(-1)
 
 
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Layer):
     """x times s = gate(W2 act(W1 mean(x) + b1) + b2), one factor per map. Shapes: (C, H, W), (T, C), (C, T, H, W) -> the same.
 
     The width between is `width`, or `ratio` of the channels rounded to `divisor`. Source: Hu et al. 2018, equations 2 to 4.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self, shape: Shape, ratio: float = 0.0625, width: int | None = None, divisor: int = 1,
@@ -57,13 +58,13 @@ class SqueezeExcite(nn.Module):
         return x * _over(self.gate(self.expand(self.act(self.reduce(_mean(x))))), x)
 
 
-class EfficientChannel(nn.Module):
+class EfficientChannel(Layer):
     """SE without a narrow layer: a filter over neighbouring channels; k follows from the channels where it is not given.
 
     Source: Wang et al. 2020 (ECA-Net), equations 5 and 12.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, kernel: int | None = None) -> None:
         super().__init__()
@@ -79,13 +80,13 @@ class EfficientChannel(nn.Module):
         return x * _over(self.conv(_mean(x).unsqueeze(1)).squeeze(1).sigmoid(), x)  # (B, C) -> (B, 1, C) -> (B, C)
 
 
-class ConvBlockAttention(nn.Module):
+class ConvBlockAttention(Layer):
     """A gate over maps (one perceptron on their mean and their maximum), then one over positions. Shapes: (C, H, W) -> the same.
 
     Source: Woo et al. 2018 (CBAM), equations 2 and 3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, ratio: float = 0.0625, kernel: int = 7) -> None:
         super().__init__()
@@ -105,13 +106,13 @@ class ConvBlockAttention(nn.Module):
         return x * self.norm(self.conv(places)).sigmoid()
 
 
-class ConcurrentExcite(nn.Module):
+class ConcurrentExcite(Layer):
     """A gate over maps beside one over positions, both on the input, joined. Shapes: (C, H, W) -> the same.
 
     Source: Roy et al. 2018 (scSE), equations 2 to 4.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(self, shape: Shape, ratio: float = 0.5, join: Literal["add", "max"] = "add") -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class ConcurrentExcite(nn.Module):
         return maps + places if self.join == "add" else torch.maximum(maps, places)
 
 
-class Highway(nn.Module):
+class Highway(Layer):
     """y = H(x) T(x) + x (1 - T(x)), T = sigmoid(W_T x + b_T): linear on vectors and sequences, convolutions on images.
 
     Shapes: (F), (T, F), (C, H, W) -> the same. b_T is a learned bias minus `carry`, so that a new layer
@@ -154,13 +155,13 @@ class Highway(nn.Module):
         return self.act(self.change(x)) * gate + x * (1 - gate)
 
 
-class SelectiveKernel(nn.Module):
+class SelectiveKernel(Layer):
     """Grouped convolutions of growing reach (dilation 1, 2, ...), and for each map a softmax over them. Shapes: (C, H, W) -> (out, H', W').
 
     Source: Li et al. 2019 (SKNet), equations 1 to 6; the width between is max(ratio * out, least).
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self, shape: Shape, out: int | None = None, kernel: int = 3, stride: int = 1, groups: int = 32, branches: int = 2,
@@ -195,9 +196,7 @@ class SelectiveKernel(nn.Module):
         return self.norm(x)
 
 
-LAYERS = {
+BLOCKS = {
     "se": SqueezeExcite, "eca": EfficientChannel, "cbam": ConvBlockAttention, "scse": ConcurrentExcite, "highway": Highway,
     "sk": SelectiveKernel,
 }  # fmt: skip
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}

@@ -6,15 +6,16 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank, run
 from nasforge.blocks.vision.pyramids import resize
 
 
-class SameSize(nn.Module):
+class SameSize(Combinator):
     """The output of a body, enlarged or shrunk to the height and width of its input. Shapes: (C, H, W) -> (out, H, W)."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, body: nn.Module, kind: str, size: tuple[int, ...]) -> None:
@@ -22,14 +23,15 @@ class SameSize(nn.Module):
         self.body, self.kind, self.size = body, kind, size
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, body: Node, kind: Literal["bilinear", "nearest"] = "bilinear") -> SameSize:
+    def build(cls, make: Make, shapes: tuple[Shape, ...], body: Node, kind: Literal["bilinear", "nearest"] = "bilinear") -> SameSize:
+        shape = shapes[0]
         need_rank(shape, (3,), "same_size")
         inner, after = make(body, shape, "body")
         need_rank(after, (3,), "the body of same_size")
         return cls(inner, kind, tuple(shape[1:]))
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"same_size": {**args, "body": canon(args.get("body"))}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -75,10 +77,10 @@ def hourglass(widths: list[int], depths: list[int], act: Act = "relu") -> list:
     return [{"parallel": {"join": "add", "branches": [[keep], [{"same_size": {"body": [down, *inner, *up], "kind": "nearest"}}]]}}]
 
 
-class Masked(nn.Module):
+class Masked(Combinator):
     """(1 + mask(x)) * trunk(x): attention that can dim nothing by itself. Source: Wang et al. 2017, equation 3."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, trunk: nn.Module, mask: nn.Module) -> None:
@@ -86,20 +88,19 @@ class Masked(nn.Module):
         self.trunk, self.mask = trunk, mask
 
     @classmethod
-    def of(cls, make: Make, shape: Shape, trunk: Node, mask: Node) -> Masked:
+    def build(cls, make: Make, shapes: tuple[Shape, ...], trunk: Node, mask: Node) -> Masked:
+        shape = shapes[0]
         (body, after), (gate, end) = make(trunk, shape, "trunk"), make(mask, shape, "mask")
         if tuple(after) != tuple(end):
             raise ValueError(f"trunk and mask must end in one shape, got {tuple(after)} and {tuple(end)}")
         return cls(body, gate)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"masked": {name: canon(args.get(name)) for name in ("trunk", "mask")}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         return (1 + run(self.mask, x, context)) * run(self.trunk, x, context)
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"same_size": SameSize, "masked": Masked}
-MOTIFS = {"attention_module": attention_module, "hourglass": hourglass}
+BLOCKS = {"same_size": SameSize, "masked": Masked, "attention_module": attention_module, "hourglass": hourglass}

@@ -6,15 +6,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.conv import needed
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank
 from nasforge.blocks.vision.pyramids import fine_to_coarse
 
 
-class Exchange(nn.Module):
+class Exchange(Layer):
     """y_i = relu(sum over j of link_ij(body_j(x_j))): each stream on its own, then each gets the sum of all."""
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(self, bodies: list[nn.Module], links: list[list[nn.Module]]) -> None:
@@ -31,7 +32,7 @@ class Exchange(nn.Module):
         return tuple(outs)
 
 
-class Streams(nn.Module):
+class Streams(Combinator):
     """A stage of HRNet: n maps from fine to coarse -> len(widths) maps, each half as large as the one before.
 
     Streams that are new start from the coarsest input by 3x3 convolutions with stride 2; then come `modules` exchanges, in each of
@@ -39,9 +40,8 @@ class Streams(nn.Module):
     A line of its own: `from: [fine, coarse]`, `as: [fine, coarse, coarser]`. Source: Wang et al. 2020 (HRNet), figures 2 and 3.
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(self, starts: list[nn.Module], exchanges: list[nn.Module]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Streams(nn.Module):
         self.exchanges = nn.ModuleList(exchanges)
 
     @classmethod
-    def of(
+    def build(
         cls, make: Make, shapes: tuple[Shape, ...], widths: list[int], modules: int = 1, depth: int = 4, block: Node = "basic"
     ) -> Streams:
         if len(widths) < max(2, len(shapes)) or min(modules, depth) < 1:
@@ -60,8 +60,8 @@ class Streams(nn.Module):
         now = tuple(shape for _, shape in made)
         return cls([module for module, _ in made], [_exchange(make, now, depth, block, i) for i in range(modules)])
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         return [{"hr_stage": {**args, "block": canon(args["block"])} if "block" in args else args}]
 
     def forward(self, *xs: Tensor) -> tuple[Tensor, ...]:
@@ -72,7 +72,7 @@ class Streams(nn.Module):
 
 
 def _start(shapes: tuple[Shape, ...], i: int, width: int) -> list[Node]:
-    """What makes stream i of the inputs: nothing where it is there with its width."""
+    """Return what makes stream i of the inputs: nothing where it is there with its width."""
     if i < len(shapes):
         return [] if shapes[i][0] == width else [{"conv": {"out": width}}]
     steps = i - len(shapes) + 1
@@ -91,7 +91,7 @@ def _exchange(make: Make, shapes: tuple[Shape, ...], depth: int, block: Node, nu
 
 
 def _link(shapes: tuple[Shape, ...], i: int, j: int) -> list[Node]:
-    """How stream i reads stream j."""
+    """Return how stream i reads stream j."""
     if i == j:
         return []
     to = shapes[i][0]
@@ -101,22 +101,21 @@ def _link(shapes: tuple[Shape, ...], i: int, j: int) -> list[Node]:
     return [*down, {"conv": {"out": to, "stride": 2, "act": "none"}}]
 
 
-class Gathered(nn.Module):
+class Gathered(Combinator):
     """The head of HRNet: all maps, each through a bottleneck, added on the way from fine to coarse; then 1x1 to `out` channels.
 
     Shapes: n maps from fine to coarse -> (out, H_n, W_n). Source: Wang et al. 2020 (HRNet), appendix (classification).
     """
 
-    many = True
+    reads = "all"
     free = True
-    reads_all = True
 
     def __init__(self, blocks: list[nn.Module], downs: list[nn.Module], last: nn.Module) -> None:
         super().__init__()
         self.blocks, self.downs, self.last = nn.ModuleList(blocks), nn.ModuleList(downs), last
 
     @classmethod
-    def of(cls, make: Make, shapes: tuple[Shape, ...], widths: list[int], out: int | None = None) -> Gathered:
+    def build(cls, make: Make, shapes: tuple[Shape, ...], widths: list[int], out: int | None = None) -> Gathered:
         fine_to_coarse(shapes, "hr_gather")
         if len(widths) != len(shapes):
             raise ValueError(f"hr_gather needs one width for each of its {len(shapes)} maps, got {widths}")
@@ -140,6 +139,4 @@ class Gathered(nn.Module):
         return self.last(total)
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"hr_stage": Streams, "hr_gather": Gathered}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"hr_stage": Streams, "hr_gather": Gathered}

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class ImageAttention(nn.Module):
+class ImageAttention(Layer):
     """Every position of an image reads all others: o_j = v(sum_i softmax_i(f(x_i).g(x_j)) h(x_i)), f, g, h, v 1x1
     convolutions.
 
@@ -19,7 +20,7 @@ class ImageAttention(nn.Module):
     Sources: Zhang et al. 2019 (SAGAN), equations 1 and 2; relative Srinivas et al. 2021 (BoTNet), section 3.
     """
 
-    sees_all = True
+    scope = "global"
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class ImageAttention(nn.Module):
         return self.project(y.transpose(2, 3).flatten(1, 2).unflatten(2, self.size))  # (B, heads, H*W, P) -> (B, C, H, W)
 
     def bias(self, query: Tensor) -> Tensor:
-        """(B, heads, H*W, P) -> (B, heads, H*W, H*W): what distance alone adds to the scores."""
+        """Return what distance alone adds to the scores: (B, heads, H*W, P) -> (B, heads, H*W, H*W)."""
         spread = (query.shape[0], self.heads, -1, -1)
         down = (query @ self.rows.T).gather(3, self.row_of.expand(spread))  # type: ignore[union-attr, operator]
         across = (query @ self.columns.T).gather(3, self.column_of.expand(spread))  # type: ignore[union-attr, operator]
@@ -63,12 +64,12 @@ class ImageAttention(nn.Module):
 
 
 def distances(side: int, width: int) -> nn.Parameter:
-    """(2*side - 1, P): a trained vector for each distance from -(side - 1) to side - 1."""
+    """Return (2*side - 1, P): a trained vector for each distance from -(side - 1) to side - 1."""
     return nn.Parameter(torch.randn(2 * side - 1, width) * width**-0.5)
 
 
 def places(at: Tensor, side: int) -> Tensor:
-    """(positions, side): the number of the distance from each position to each row (or column)."""
+    """Return (positions, side): the number of the distance from each position to each row (or column)."""
     return torch.arange(side)[None, :] - at[:, None] + side - 1
 
 

@@ -11,7 +11,7 @@ PoolKind = Literal["max", "avg"]
 
 
 def _convs(widths: list[int], kernels: list[Any], rest: dict[str, Any], **last: Any) -> list[dict[str, Any]]:
-    """Convolutions in a row, one for each width; `last` goes to the last of them."""
+    """Return convolutions in a row, one for each width; `last` goes to the last of them."""
     blocks = [{"conv": {"out": w, "kernel": k, **rest}} for w, k in zip(widths, kernels, strict=True)]
     blocks[-1]["conv"].update(last)
     return blocks
@@ -130,9 +130,7 @@ def fire(squeeze: int, e1: int, e3: int, norm: NormKind = "none", act: Act = "re
     return [*_convs([squeeze], [1], rest), *_concat([_convs([e1], [1], rest), _convs([e3], [3], rest)])]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS: dict[str, type] = {}
-MOTIFS = {
+BLOCKS = {
     "inception": inception, "inception_naive": inception_naive, "inception_factorised": inception_factorised,
     "inception_asymmetric": inception_asymmetric, "inception_expanded": inception_expanded, "reduction": reduction, "fire": fire,
 }  # fmt: skip

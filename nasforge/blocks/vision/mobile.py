@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.conv import needed, separable
 from nasforge.blocks.core.norm import NormKind
@@ -97,7 +98,7 @@ def xception_block(
     return [{"residual": {"body": body + pool}}]
 
 
-class ShuffleUnitV1:
+class ShuffleUnitV1(Combinator):
     """Grouped 1x1 to out * ratio, shuffle, depthwise 3x3, grouped 1x1; added to the input.
 
     With a stride or more channels it is concatenated to the input, average pooled where there is a stride. `group_first` false (first
@@ -106,10 +107,11 @@ class ShuffleUnitV1:
     """
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, out: int | None = None, groups: int = 3, stride: int = 1, ratio: float = 0.25,
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], out: int | None = None, groups: int = 3, stride: int = 1, ratio: float = 0.25,
         group_first: bool = True, act: Act = "relu",
     ) -> nn.Module:  # fmt: skip
+        shape = shapes[0]
         need_rank(shape, (3,), "shuffle_unit_v1")
         width = shape[0] if out is None else out
         added = width if stride == 1 and width == shape[0] else width - shape[0]  # what the branch itself gives
@@ -129,7 +131,7 @@ class ShuffleUnitV1:
         return make([{"parallel": {"branches": [kept, branch]}}, {"act": {"kind": act}}], shape, "unit")[0]
 
 
-class ShuffleUnitV2:
+class ShuffleUnitV2(Combinator):
     """1x1, depthwise 3x3, 1x1 on one half of the channels, the other half unchanged; concatenated and shuffled.
 
     With a stride or a new width both read all channels, and the other one is depthwise 3x3, 1x1. `se`: ratio of a squeeze-excite at the
@@ -138,10 +140,11 @@ class ShuffleUnitV2:
     """
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, kernel: int = 3, act: Act = "relu", se: float = 0.0,
-        residual: bool = False,
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], out: int | None = None, stride: int = 1, kernel: int = 3, act: Act = "relu",
+        se: float = 0.0, residual: bool = False,
     ) -> nn.Module:  # fmt: skip
+        shape = shapes[0]
         need_rank(shape, (3,), "shuffle_unit_v2")
         width = shape[0] if out is None else out
         if width % 2 or width < 2:
@@ -158,9 +161,7 @@ class ShuffleUnitV2:
         return make([joined, {"shuffle": {"groups": 2}}], shape, "unit")[0]
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"shuffle_unit_v1": ShuffleUnitV1, "shuffle_unit_v2": ShuffleUnitV2}
-MOTIFS = {
-    "depthwise_separable": depthwise_separable, "mbconv": mbconv, "inverted_residual": inverted_residual, "csc": csc,
-    "xception_block": xception_block,
+BLOCKS = {
+    "shuffle_unit_v1": ShuffleUnitV1, "shuffle_unit_v2": ShuffleUnitV2, "depthwise_separable": depthwise_separable, "mbconv": mbconv,
+    "inverted_residual": inverted_residual, "csc": csc, "xception_block": xception_block,
 }  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.shapes import Shape, need_rank
 
 
-class PolyInception(nn.Module):
+class PolyInception(Layer):
     """relu(x + scale (F x + F F x + ...)), `times` terms, F = R P. Shapes: (C, H, W) -> the same.
 
     P is 1x1 | 1x1, 1xk, kx1, concatenated, with the same weights and other norms at each time; R is a 1x1 convolution of its own at each
@@ -45,7 +46,7 @@ class PolyInception(nn.Module):
         return total.relu()
 
     def branches(self, x: Tensor, norms: nn.Module) -> Tensor:
-        """P x with the norms of one time. Shapes: (B, C, H, W) -> (B, single + third, H, W)."""
+        """Return P x with the norms of one time. Shapes: (B, C, H, W) -> (B, single + third, H, W)."""
         alone, *rest = [(conv, norm) for conv, norm in zip(self.convs, norms.children(), strict=True)]
         left = alone[1](alone[0](x)).relu()
         for conv, norm in rest:
@@ -53,6 +54,4 @@ class PolyInception(nn.Module):
         return torch.cat([left, x], 1)
 
 
-LAYERS = {"poly_inception": PolyInception}
-COMBINATORS: dict[str, type] = {}
-MOTIFS: dict[str, object] = {}
+BLOCKS = {"poly_inception": PolyInception}

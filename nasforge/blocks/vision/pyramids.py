@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act, activation
 from nasforge.blocks.core.shapes import Shape, need_rank
 
@@ -22,20 +23,20 @@ def maps_of(shapes: tuple[Shape, ...], what: str) -> None:
 
 
 def resize(x: Tensor, size: tuple[int, ...], kind: str) -> Tensor:
-    """The map in another height and width (nearest, or bilinear between the centres of pixels)."""
+    """Return the map in another height and width (nearest, or bilinear between the centres of pixels)."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, size, mode=kind, align_corners=False if kind == "bilinear" else None)
 
 
 def shrink(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """The largest values of a map in a smaller size: 3x3 max pool with the step between the sizes."""
+    """Return the largest values of a map in a smaller size: 3x3 max pool with the step between the sizes."""
     step = [max(-(-side // to), 1) for side, to in zip(x.shape[2:], size, strict=True)]
     return resize(F.max_pool2d(x, 3, step, 1), size, "nearest")
 
 
 def fine_to_coarse(shapes: tuple[Shape, ...], what: str) -> list[tuple[int, ...]]:
-    """The sizes of maps. Raises ValueError unless they fall."""
+    """Return the sizes of maps. Raise ValueError unless they fall."""
     maps_of(shapes, what)
     sizes = [tuple(shape[1:]) for shape in shapes]
     if any(a < b for fine, coarse in pairwise(sizes) for a, b in zip(fine, coarse, strict=True)):
@@ -43,7 +44,7 @@ def fine_to_coarse(shapes: tuple[Shape, ...], what: str) -> list[tuple[int, ...]
     return sizes
 
 
-class FuseMaps(nn.Module):
+class FuseMaps(Layer):
     """Several maps as one of the first one's size: 1x1 convolutions to `out` channels where needed, enlarged, added.
 
     Shapes: (C, H, W), (D, H2, W2), ... -> (out, H, W), out = C; join concat: side by side, without convolutions.
@@ -51,7 +52,7 @@ class FuseMaps(nn.Module):
     2019, figure 3.
     """
 
-    many = True
+    reads = "all"
     free = True
 
     def __init__(
@@ -75,14 +76,14 @@ class FuseMaps(nn.Module):
         return torch.cat(same, 1) if self.join == "concat" else torch.stack(same).sum(0)
 
 
-class Fpn(nn.Module):
+class Fpn(Layer):
     """Feature pyramid network: maps from fine to coarse -> as many maps of `out` channels, and `extra` coarser ones.
 
     Shapes: (C2, H, W), (C3, H/2, W/2), ... -> (out, H, W), (out, H/2, W/2), .... 1x1 laterals, from the top down
     nearest enlarging and addition, 3x3 smoothing. Source: Lin et al. 2017, section 3.
     """
 
-    many = True
+    reads = "all"
 
     def __init__(self, shapes: tuple[Shape, ...], out: int = 256, extra: int = 0) -> None:
         super().__init__()
@@ -122,14 +123,14 @@ class Meeting(nn.Module):
         return self.norm(self.pointwise(self.depthwise(self.act(total))))
 
 
-class BiFpn(nn.Module):
+class BiFpn(Layer):
     """One bidirectional pyramid layer: maps from fine to coarse -> as many maps of `out` channels.
 
     First from coarse to fine, then back; each of the 2*(n - 1) meetings weighs its two or three maps. Maps of another
     width come through a 1x1 convolution. Source: Tan et al. 2020 (EfficientDet), section 3.2, figure 2d.
     """
 
-    many = True
+    reads = "all"
 
     def __init__(self, shapes: tuple[Shape, ...], out: int = 64, act: Act = "swish") -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Make, Node, Shape, channels, divisible, need_rank
@@ -27,7 +28,7 @@ class StageNumbers(NamedTuple):
 def regnet_stages(
     depth: int, w_0: float, w_a: float, w_m: float, group_width: int, ratio: float = 1.0, halves: str = "up"
 ) -> list[StageNumbers]:
-    """The stages of a RegNet: widths w_0 + w_a j of its blocks, snapped to w_0 w_m^k, then to multiples of 8 and of the group width.
+    """Return the stages of a RegNet: widths w_0 + w_a j of its blocks, snapped to w_0 w_m^k, then to multiples of 8 and of the group width.
 
     `halves`: a width in the middle of two multiples of the group width goes up (torchvision), or to the even multiple (pycls).
     Source: Radosavovic et al. 2020, equations 2 to 4.
@@ -41,14 +42,14 @@ def regnet_stages(
 
 
 def _fitted(width: int, depth: int, group_width: int, ratio: float, halves: str) -> StageNumbers:
-    """The stage with its inner width a multiple of its group width."""
+    """Return the stage with its inner width a multiple of its group width."""
     inner = max(1, int(width * ratio))
     group = min(group_width, inner)
     fitting = max(group, round(inner / group) * group) if halves == "even" else divisible(inner, group)
     return StageNumbers(int(fitting / ratio), depth, group)
 
 
-class RegNetBlock:
+class RegNetBlock(Combinator):
     """1x1 to out * ratio channels, grouped 3x3, squeeze-excite, 1x1 to out, and a shortcut.
 
     Groups are `group_width` wide; the width of squeeze-excite is `se` times that of the block's input.
@@ -56,10 +57,11 @@ class RegNetBlock:
     """
 
     @classmethod
-    def of(
-        cls, make: Make, shape: Shape, out: int | None = None, stride: int = 1, group_width: int = 8, ratio: float = 1.0, se: float = 0.0,
-        norm: NormKind = "batch", act: Act = "relu",
+    def build(
+        cls, make: Make, shapes: tuple[Shape, ...], out: int | None = None, stride: int = 1, group_width: int = 8, ratio: float = 1.0,
+        se: float = 0.0, norm: NormKind = "batch", act: Act = "relu",
     ) -> nn.Module:  # fmt: skip
+        shape = shapes[0]
         need_rank(shape, (3,), "regnet_block")
         width = channels(shape) if out is None else out
         inner = round(width * ratio)
@@ -105,6 +107,4 @@ def regnet(
     return made
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"regnet_block": RegNetBlock}
-MOTIFS = {"regnet": regnet}
+BLOCKS = {"regnet_block": RegNetBlock, "regnet": regnet}

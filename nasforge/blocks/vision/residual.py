@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from nasforge.blocks.base import Combinator
 from nasforge.blocks.compose.combine import Chain, Residual
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.conv import needed
@@ -15,7 +16,7 @@ from nasforge.blocks.core.shapes import Make, Node, Shape, channels
 Ordering = Literal["original", "norm_after_add", "act_before_add", "act_only_preact", "preact", "pyramid"]
 
 
-class ResidualUnit:
+class ResidualUnit(Combinator):
     """A residual whose projection, where the shape changes, has the norm of its choice and reads what `before` gives.
 
     `before` (norm and activation of a pre-activated block) is part of the body where the shape stays, and shared by body and projection
@@ -24,26 +25,27 @@ class ResidualUnit:
     """
 
     @classmethod
-    def of(
+    def build(
         cls,
         make: Make,
-        shape: Shape,
+        shapes: tuple[Shape, ...],
         body: Node,
         before: Node = None,
         shortcut: Node = "auto",
         norm: NormKind = "none",
         act: Act = "none",
     ) -> nn.Module:
+        shape = shapes[0]
         first, middle = make(before, shape, "before")
         inner, after = make(body, middle, "body")
         if shortcut == "projection" or (shortcut == "auto" and tuple(after) != tuple(shape)):
-            residual = Residual.of(_built(inner, after, make), middle, body, _projection(middle, after, norm), act)
+            residual = Residual.build(_built(inner, after, make), (middle,), body, _projection(middle, after, norm), act)
             return Chain([first, residual]) if before else residual
         whole = Chain([first, inner]) if before else inner
-        return Residual.of(_built(whole, after, make), shape, body, shortcut, act)
+        return Residual.build(_built(whole, after, make), (shape,), body, shortcut, act)
 
-    @staticmethod
-    def simplify(args: dict[str, Any], canon: Any) -> list[Any] | None:
+    @classmethod
+    def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
         nodes: dict[str, Any] = {name: canon(args[name]) for name in ("body", "before") if name in args}
         if "shortcut" in args and not isinstance(args["shortcut"], str):
             nodes["shortcut"] = canon(args["shortcut"])
@@ -51,7 +53,7 @@ class ResidualUnit:
 
 
 def _built(body: nn.Module, after: Shape, make: Make) -> Make:
-    """`make`, with the body made already."""
+    """Return `make`, with the body made already."""
     return lambda node, shape, part: (body, after) if part == "body" else make(node, shape, part)
 
 
@@ -66,7 +68,7 @@ def _projection(before: Shape, after: Shape, norm: str) -> Node:
 def _residual(
     convs: list[dict[str, Any]], ordering: str, norm: str, act: str, shortcut: Node, end: list[Node], between: list[Node] | None = None
 ) -> list[Node]:
-    """The residual block of some convolutions in one of the orders; `end` closes the body, `between` stands before its last convolution.
+    """Return the residual block of convolutions in one of the orders; `end` closes the body, `between` stands before its last convolution.
 
     Source of the orders: He et al. 2016b, figure 4; pyramid: Han et al. 2017, figure 6 (d).
     """
@@ -120,15 +122,15 @@ def bottleneck(
     out = needed(out, "bottleneck")
     mid = int(out * ratio * base_width / 64) * groups
     first, second = (1, stride) if stride_on == "3x3" else (stride, 1)
-    centre = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation}
-    convs = [{"out": mid, "kernel": 1, "stride": first}, centre, {"out": out, "kernel": 1}]
+    center = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation}
+    convs = [{"out": mid, "kernel": 1, "stride": first}, center, {"out": out, "kernel": 1}]
     if middle is None:
         return _residual(convs, ordering, norm, act, shortcut, _end(se, gate))
     return _residual([convs[0], convs[2]], ordering, norm, act, shortcut, _end(se, gate), [_strided(middle, second)])
 
 
 def _strided(node: Node, stride: int) -> Node:
-    """The block with a stride where it is not 1."""
+    """Return the block with a stride where it is not 1."""
     if stride == 1:
         return node
     if isinstance(node, list):
@@ -193,9 +195,7 @@ def pyramid(alpha: float, depths: list[int], start: int = 16, block: Literal["ba
     return lines
 
 
-LAYERS: dict[str, type] = {}
-COMBINATORS = {"residual_unit": ResidualUnit}
-MOTIFS = {
-    "basic": basic, "bottleneck": bottleneck, "resnext": resnext, "preact_basic": preact_basic, "preact_bottleneck": preact_bottleneck,
-    "wide_basic": wide_basic, "pyramid": pyramid,
+BLOCKS = {
+    "residual_unit": ResidualUnit, "basic": basic, "bottleneck": bottleneck, "resnext": resnext, "preact_basic": preact_basic,
+    "preact_bottleneck": preact_bottleneck, "wide_basic": wide_basic, "pyramid": pyramid,
 }  # fmt: skip

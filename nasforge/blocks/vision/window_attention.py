@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.core.activation import Act
 from nasforge.blocks.core.shapes import Shape, need_rank
 from nasforge.blocks.sequence.tokens import grid
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Layer):
     """Multi-head self-attention inside windows of `window` x `window` tokens, with a trained bias for each head and
     distance.
 
@@ -53,7 +54,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("apart", self._apart(), persistent=False)
 
     def _apart(self) -> Tensor:
-        """(windows, N, N): 0 where two tokens of a window are neighbours in the grid, -inf where they are not."""
+        """Return (windows, N, N): 0 where two tokens of a window are neighbours in the grid, -inf where they are not."""
         region = torch.zeros(self.full)
         for axis, (side, full, shift) in enumerate(zip(self.size, self.full, self.shift, strict=True)):
             at = torch.arange(full)
@@ -65,13 +66,13 @@ class WindowAttention(nn.Module):
         return torch.zeros(same.shape).masked_fill(~same, float("-inf"))
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, H, W, F) -> (B, windows, N, F), N the tokens of a window."""
+        """Cut into windows: (B, H, W, F) -> (B, windows, N, F), N the tokens of a window."""
         tall, wide = self.window
         x = x.unflatten(2, (-1, wide)).unflatten(1, (-1, tall))  # (B, H/w, w, W/w, w, F)
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
     def _merge(self, x: Tensor) -> Tensor:
-        """The inverse of `_split`."""
+        """Undo `_split`."""
         (high, broad), (tall, wide) = self.full, self.window
         x = x.unflatten(1, (high // tall, broad // wide)).unflatten(3, (tall, wide))  # (B, H/w, W/w, w, w, F)
         return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
@@ -87,7 +88,7 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width].flatten(1, 2)  # (B, T, F)
 
     def attend(self, x: Tensor) -> Tensor:
-        """(B, windows, N, F) -> the same: attention inside each window."""
+        """Attend inside each window: (B, windows, N, F) -> the same."""
         windows = x.shape[1]  # they go beside the heads: attention in ONNX has 4 axes
         parts = self.read(x).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)  # (3, B, windows, heads, N, P)
         query, key, value = parts.flatten(2, 3).unbind(0)  # (B, windows*heads, N, P)
@@ -98,7 +99,7 @@ class WindowAttention(nn.Module):
 
 
 def window_distances(tall: int, wide: int) -> Tensor:
-    """(N, N): the number of the distance between each two tokens of a window."""
+    """Return (N, N): the number of the distance between each two tokens of a window."""
     y, x = torch.meshgrid(torch.arange(tall), torch.arange(wide), indexing="ij")
     at = torch.stack([y.flatten(), x.flatten()])  # (2, N)
     down, across = at[:, :, None] - at[:, None, :]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nasforge.blocks.core.conv import Conv, Deconv
 from nasforge.blocks.core.fold import fold_batch_norm
-from nasforge.blocks.core.norm import LocalResponseNorm, Norm, standardise, weight_norm
+from nasforge.blocks.core.norm import LocalResponseNorm, Norm, standardize, weight_norm
 from nasforge.errors import UserError
 from nasforge.networks.build import build, make
 
@@ -17,8 +17,8 @@ EPS = 1e-5
 
 def normed(x: Tensor, axes: list[int]) -> Tensor:
     """(x - mean) / sqrt(var + eps) over some axes."""
-    centred = x - x.mean(axes, keepdim=True)
-    return centred / (centred.square().mean(axes, keepdim=True) + EPS).sqrt()
+    centered = x - x.mean(axes, keepdim=True)
+    return centered / (centered.square().mean(axes, keepdim=True) + EPS).sqrt()
 
 
 def test_batch_norm_forward_and_running_statistics() -> None:
@@ -88,7 +88,7 @@ def test_only_batch_norm_depends_on_the_batch() -> None:
 
 
 def test_weight_standardisation_has_mean_0_and_deviation_1() -> None:
-    weight = standardise(torch.randn(8, 4, 3, 3) * 3 + 2)
+    weight = standardize(torch.randn(8, 4, 3, 3) * 3 + 2)
     torch.testing.assert_close(weight.mean([1, 2, 3]), torch.zeros(8), rtol=0, atol=1e-5)
     torch.testing.assert_close(weight.std([1, 2, 3], correction=0), torch.ones(8), rtol=1e-4, atol=1e-4)
 
@@ -154,7 +154,7 @@ def test_folded_network_is_the_same_function_with_fewer_parameters() -> None:
 
 def test_folding_tells_how_the_layer_is_written_now_and_leaves_preactivation_alone() -> None:
     layer = used(make({"conv": {"out": 6, "weight": "standard"}}, ((4, 6, 6),), 10, "block"), 4, 6, 6)
-    shapes, args = fold_batch_norm(layer).spelled  # type: ignore[misc]
+    shapes, args = fold_batch_norm(layer).made_with  # type: ignore[misc]
     again = Conv(shapes[0], **args)
     again.load_state_dict(fold_batch_norm(layer).state_dict())
     x = torch.randn(2, 4, 6, 6)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nasforge.blocks.base import Layer
 from nasforge.blocks.compose.combine import Residual
 from nasforge.errors import UserError
 from nasforge.networks.build import build, make, probe, steps
@@ -116,7 +117,7 @@ def test_shares_of_mobilenet_v1() -> None:
 
 
 def layers(block: Any, shape: tuple[int, ...]) -> list[Any]:
-    return [m for m in make(block, (shape,), 1, "block").modules() if hasattr(m, "spelled")]
+    return [m for m in make(block, (shape,), 1, "block").modules() if isinstance(m, Layer) and m.made_with]
 
 
 def test_mbconv_parts() -> None:
