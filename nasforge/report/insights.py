@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
-
 from nasforge.blocks import BLOCKS
 from nasforge.networks.build import opened
 from nasforge.report.format import word
 from nasforge.report.run import Run
+from nasforge.search import study
 from nasforge.search.records import TrialRecord
 from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain, split
 
@@ -36,26 +33,15 @@ class Importance:
 
 
 def importances(run: Run) -> tuple[list[Importance], str]:
-    """The domains by importance for reaching the best values of the main objective, or the reason why there are none.
-
-    Source: Watanabe et al. 2023 (PED-ANOVA), with its extension to conditional parameters, as in Optuna.
-    """
+    """Return the domains by importance for reaching the best values of the main objective, or the reason why there are none."""
     finished = {r.number for r in run.search.records.values() if r.kind == "finished"}  # a duplicate is complete too
-    complete = run.search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trials = [t for t in complete if t.number in finished and t.params]
+    trials = [t for t in study.complete(run.search.study) if t.number in finished and t.params]
     if len(trials) < FEWEST:
         return [], f"needs at least {FEWEST} finished trials, there are {len(trials)}"
-    sign = -1.0 if run.first.maximize else 1.0
     if len({t.values[0] for t in trials}) < 2:
         return [], "all finished trials have the same score"
-
-    def loss(trial: FrozenTrial) -> float:
-        return sign * trial.values[0] if trial.number in finished else math.nan  # optuna leaves out what is not finite
-
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.4, max(0.1, 10 / len(trials))))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and domains drawn in one trial only
-        found = get_param_importances(run.search.study, evaluator=evaluator, target=loss, normalize=False)
+    sign = -1.0 if run.first.maximize else 1.0
+    found = study.importances(run.search.study, trials, lambda t: sign * t.values[0], min(0.4, max(0.1, 10 / len(trials))))
     total = sum(found.values())
     if not total or not math.isfinite(total):
         return [], "no domain stands out"
@@ -94,7 +80,7 @@ def good(run: Run) -> tuple[list[TrialRecord], str]:
     done = [r for r in run.search.finished() if r.choices]
     done.sort(key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximize)
     best = done[: max(4, len(done) // 4)] if len(done) >= FEWEST else []
-    return best, f"with the best {word(run.first.metric)}"
+    return best, f"with the {'best' if run.first.maximize else 'lowest'} {word(run.first.metric)}"
 
 
 def operator_shares(run: Run) -> list[Share]:
