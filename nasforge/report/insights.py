@@ -68,12 +68,12 @@ class Share:
 
 
 def trained(run: Run) -> list[TrialRecord]:
-    """The trials of the search that were trained, whole or in part."""
+    """Return the trials of the search that were trained, whole or in part."""
     return [r for r in run.search.records.values() if r.kind in ("finished", "pruned") and r.choices]
 
 
 def good(run: Run) -> tuple[list[TrialRecord], str]:
-    """The networks to learn from, and what they are: the front, or, where it is small, the best quarter of all."""
+    """Return the networks to learn from, and what they are: the front, or, where it is small, the best quarter of all."""
     front = [r for r in run.search.front() if r.choices]
     if len(front) >= 4:
         return front, "on the front"
@@ -84,7 +84,7 @@ def good(run: Run) -> tuple[list[TrialRecord], str]:
 
 
 def operator_shares(run: Run) -> list[Share]:
-    """How many networks have an operator, of the good ones and of all; the most telling first."""
+    """Return how many networks have an operator, of the good ones and of all; the most telling first."""
     have = {r.number: set(operators(run.arch(r))) for r in trained(run)}
     best = [have[r.number] for r in good(run)[0]]
     if not best:
@@ -95,7 +95,7 @@ def operator_shares(run: Run) -> list[Share]:
 
 
 def choice_shares(run: Run) -> list[Share]:
-    """The values that good networks draw more often than all do, of domains that most of them are asked.
+    """Return the values that good networks draw more often than all do, of domains that most of them are asked.
 
     Shares are of the networks where the domain was asked; the most telling first.
     """
@@ -114,7 +114,7 @@ def choice_shares(run: Run) -> list[Share]:
 
 
 def operators(arch: Arch) -> Iterator[str]:
-    """The layers of an architecture in words, motifs opened: `conv 3×3`, `avg pool`; also shortcuts and joins."""
+    """Return the layers of an architecture in words, motifs opened: `conv 3×3`, `avg pool`; also shortcuts and joins."""
     shape = arch.get("input")
     axes = max(1, len(shape) - 1) if isinstance(shape, list | tuple) else 1
     lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list((arch.get("heads") or {}).values())
@@ -151,7 +151,7 @@ def _nodes(value: Any) -> Iterator[Node]:
 
 
 def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
-    """A layer in words that leave its width out; `axes` is the number of axes that a kernel has here."""
+    """Return a layer in words that leave its width out; `axes` is the number of axes that a kernel has here."""
     params = BLOCKS[name].params if name in BLOCKS else {}
     full = {k: p.default for k, p in params.items() if p.default is not ...} | args
     kind = full["kind"] if name in ("pool", "norm", "act") and isinstance(full.get("kind"), str) else ""
@@ -163,7 +163,7 @@ def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
 
 
 def kernel_word(kernel: Any, axes: int) -> str:
-    """'3×3' of a kernel size, nothing where there is none."""
+    """Return '3×3' of a kernel size, nothing where there is none."""
     if isinstance(kernel, int) and not isinstance(kernel, bool):
         return "×".join([str(kernel)] * axes)
     return "×".join(map(str, kernel)) if isinstance(kernel, list | tuple) and kernel else ""

@@ -62,10 +62,12 @@ def _against_trials(lines: Lines, span: Sequence[float], width: float, words: st
         said = f"{name} {shown.value(points[-1][1])}"
         shapes.append(line(path, f"history {name}", f"{said} after {points[-1][0]} trials"))
         ends.append((path[-1][1], path[-1][0], said, name))
-    named = []
-    for i, (py, px, said, name) in enumerate(sorted(ends)):  # the upper one is named above, the lower one below its line
-        above = i == 0 or py + 24 > y.start
-        named.append(text(px - 2, py - 8 if above else py + 19, said, "end", f"label {name}"))
+    ends.sort()
+    heights = [
+        py - 8 if i == 0 or py + 24 > y.start else py + 19 for i, (py, *_) in enumerate(ends)
+    ]  # above the upper line, below the lower
+    heights[0] = min([heights[0], *(h - 15 for h in heights[1:])])
+    named = [text(px - 2, at, said, "end", f"label {name}") for (_, px, said, name), at in zip(ends, heights, strict=True)]
     axes = frame(x, y, ("trials", whole_tick), (words, shown.tick))
     return picture(width, plot_height(width), f"{words}, against trials", axes, inside(x, y, *shapes), *named)
 
@@ -123,13 +125,13 @@ def _span(curves: Sequence[Sequence[float]], ends: Sequence[float], falling: boo
 
 
 def drawn_path(curve: Sequence[float], x: Axis, y: Axis) -> list[tuple[float, float]]:
-    """A curve in pixels, also where it leaves the axis; the frame cuts it off."""
+    """Return a curve in pixels, also where it leaves the axis; the frame cuts it off."""
     slope = (y.end - y.start) / (y.high - y.low)
     return [(x(epoch), y.start + slope * (v - y.low)) for epoch, v in enumerate(curve, 1)]
 
 
 def beside(places: Sequence[tuple[float, float, str, str]], x: Axis, y: Axis) -> str:
-    """Names in the right margin, in the order of the ends of their curves, each with a line to its end."""
+    """Return names in the right margin, in the order of the ends of their curves, each with a line to its end."""
     rows = sorted(places, key=lambda p: p[1])
     heights = [p[1] for p in rows]
     for i in range(1, len(rows)):
@@ -146,7 +148,7 @@ def beside(places: Sequence[tuple[float, float, str, str]], x: Axis, y: Axis) ->
 
 
 def seed_strip(row: Row, low: float, high: float, width: float = 170.0) -> str:
-    """The test scores of all seeds of a network as dots between low and high, their mean as a stroke."""
+    """Return the test scores of all seeds of a network as dots between low and high, their mean as a stroke."""
     if not row["test_seeds"]:
         return ""
     x = axis([low, high], 8.0, width - 8.0, pad=0.0)

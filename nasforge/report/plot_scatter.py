@@ -16,14 +16,14 @@ from nasforge.objectives.pareto import front
 from nasforge.report.format import brief, cap, score, tick, value, word
 from nasforge.report.plot_curves import titled
 from nasforge.report.run import Row, Run
-from nasforge.report.svg import CHAR, Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
+from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
 from nasforge.search.records import Ledger, TrialRecord
 
 MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
 
 def costs_shown(run: Run) -> list[str]:
-    """The metrics that the main objective is plotted against: the other objectives, else the parameters."""
+    """Return the metrics that the main objective is plotted against: the other objectives, else the parameters."""
     return [o.metric for o in run.objectives[1:]] or ["params"]
 
 
@@ -37,11 +37,11 @@ class Plane:
     y: Axis
 
     def has(self, record: TrialRecord) -> bool:
-        """Whether both metrics of a trial are known."""
+        """Return whether both metrics of a trial are known."""
         return self.cost.metric in record.metrics and self.score.metric in record.metrics
 
     def at(self, record: TrialRecord) -> tuple[float, float]:
-        """The place of a trial."""
+        """Return the place of a trial."""
         return self.x(record.metrics[self.cost.metric]), self.y(record.metrics[self.score.metric])
 
     def frame(self, note: str) -> str:
@@ -62,7 +62,7 @@ class Plane:
 
 
 def search_plot(run: Run, cost: str, width: float) -> str:
-    """All trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
+    """Return all trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
     trials = [(name, r) for name, ledger in run.ledgers.items() for r in ledger.records.values()]
     shown = [(n, r) for n, r in trials if r.kind in ("finished", "pruned") and {cost, run.first.metric} <= set(r.metrics)]
     done = [r for _, r in shown if r.kind == "finished"]
@@ -150,7 +150,7 @@ def _around(x: float, y: float, r: float) -> Rect:
 
 
 def final_plot(run: Run, cost: str, width: float) -> str:
-    """Test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
+    """Return test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
     rows = [r for r in run.rows() if r["test_mean"] is not None and _cost(r, cost) is not None]
     if not rows:
         return ""
@@ -165,7 +165,7 @@ def final_plot(run: Run, cost: str, width: float) -> str:
         marks.append(line([(x, plane.y(end)) for end in _interval(row)], f"whisker {row['role']}", words))
         marks.append(mark(MARKS[row["role"]], x, y, words, row["role"], 5))
         places.append((x, y, brief(row["name"]), row["role"]))
-    note = titled(" (test, mean ± standard deviation", " of seeds", width - CHAR * len(word(metric))) + ")"
+    note = f" (test, mean ± standard deviation{' of seeds' if width > 500 and plane.score.maximize else ''})"
     named = labels(places, plane.bounds, [_around(x, y, 7) for x, y, _, _ in places])
     label = f"test {word(metric)} of finalists, control and baselines against {word(cost)}"
     return picture(width, plot_height(width), label, plane.frame(note), *marks, named)

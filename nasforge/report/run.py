@@ -68,11 +68,11 @@ class Run:
         return max(int(known), self.trained(self.search))
 
     def trained(self, ledger: Ledger) -> int:
-        """The trials that count against the asked number."""
+        """Return the trials that count against the asked number."""
         return ledger.count("finished", "pruned", "failed")
 
     def rows(self, *roles: str) -> list[Row]:
-        """The networks of the finals, of all roles where none is named; empty before the end."""
+        """Return the networks of the finals, of all roles where none is named; empty before the end."""
         if self.summary is None:
             return []
         rows = [*self.summary["finalists"], *self.summary["control_finalists"], *self.summary["baselines"]]
@@ -83,16 +83,16 @@ class Run:
         return list(dict.fromkeys(name for r in self.rows() for name in r.get("tests") or {} if name != r["metric"]))
 
     def best(self) -> Row | None:
-        """The winner among the finalists."""
+        """Return the winner among the finalists."""
         return self.summary["best"] if self.summary else None
 
     def best_control(self) -> Row | None:
-        """The control's best network, where a control was run and gave one."""
+        """Return the control's best network, where a control was run and gave one."""
         row = self.summary["control"] if self.summary else None
         return row if row and row.get("test_mean") is not None else None
 
     def leader(self) -> TrialRecord | None:
-        """The trial that the winner comes from; before the end the best so far on the main objective."""
+        """Return the trial that the winner comes from; before the end the best so far on the main objective."""
         best = self.best()
         if best is not None and best["key"] in self.search.by_key:
             return self.search.records[self.search.by_key[best["key"]]]
@@ -101,7 +101,7 @@ class Run:
         return pick(front, key=lambda r: r.metrics[self.first.metric], default=None)
 
     def arch(self, record: TrialRecord) -> Arch:
-        """The architecture of a trial."""
+        """Return the architecture of a trial."""
         return self.space.draw(replay(record.choices))[0]
 
 

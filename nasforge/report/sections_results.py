@@ -22,10 +22,11 @@ FINAL_LEGEND: Legend = (
 
 
 def fronts(run: Run) -> str:
-    """Trials and finals against each cost, side by side."""
+    """Return trials and finals against each cost, side by side."""
     figures = []
     for cost in costs_shown(run):
-        said = f"every trial by its {word(run.first.metric)} on validation after its short training"
+        low = "" if run.first.maximize else ", lower is better"
+        said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
         figures.append(figure("During the search", said, partial(search_plot, run, cost), _search_legend(run)))
         said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
         figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
@@ -46,7 +47,7 @@ def _search_legend(run: Run) -> Legend:
 
 
 def finals(run: Run) -> str:
-    """The table of finalists, control and baselines; nothing before the end."""
+    """Return the table of finalists, control and baselines; nothing before the end."""
     rows, best = run.rows(), run.best()
     if not rows:
         return ""
@@ -62,9 +63,10 @@ def finals(run: Run) -> str:
         for row, note in zip(rows, notes, strict=True)
     ]
     winner = next((i for i, r in enumerate(rows) if best is not None and r["name"] == best["name"]), None)
+    extreme = "highest" if metric_or_value(metric).maximize else "lowest"
     chosen = (
-        f"The winner is the finalist with the {'highest' if metric_or_value(metric).maximize else 'lowest'} mean {word(metric)} on "
-        "validation after the final trainings (of equal ones the smallest), not the one with the best result on test."
+        f"The winner is the finalist whose {word(metric)} on validation is the {extreme} on average after the final trainings "
+        "(of equal ones the smallest network); the results on test have no part in it."
     )
     return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"), _also(run, winner))
 
@@ -101,7 +103,7 @@ def _number(row: Row, metric: str) -> Cell:
 
 
 def network(run: Run) -> str:
-    """Picture and layers of the winner, or of the best so far."""
+    """Return picture and layers of the winner, or of the best so far."""
     leader, best = run.leader(), run.best()
     if leader is None:
         return ""
@@ -112,7 +114,7 @@ def network(run: Run) -> str:
 
 
 def progress(run: Run) -> str:
-    """Best value, front and learning curves."""
+    """Return best value, front and learning curves."""
     said = f"{word(run.first.metric)} of networks that were trained to the end and keep all limits"
     best = figure("Best so far", said, partial(best_plot, run))
     counted = ["costs"] * any(o.described.is_cost for o in run.objectives)

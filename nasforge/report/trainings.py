@@ -58,7 +58,8 @@ def write_trainings(folder: Path, found: Sequence[Training]) -> Path:
     """Write the page into the folder and return its path."""
     name = folder.resolve().name
     data = ", ".join(sorted({one["data"] for one in found}))
-    top = paragraph(f"Trainings in {name} on {data}", "over") + tag("h1", escape(f"{many(len(found), 'network')}, each with its curve"))
+    by = " and ".join(dict.fromkeys(word(one["metric"]) for one in found))
+    top = paragraph(f"Trainings in {name} on {data}", "over") + tag("h1", escape(f"{many(len(found), 'network')} by {by} on test"))
     curves = figure("Learning curves", f"{word(found[0]['metric'])} {ABOUT}", partial(_curves, found))
     parts = [top, curves, section("Test", _table(found))]
     path = folder / "report.html"

@@ -57,7 +57,7 @@ def test_title_and_scores(runs: dict[str, Run], metric: str) -> None:
     pick = min if metric in LOW else max
     assert best["val"] == pick(r["val"] for r in run.rows("finalist"))
     extreme = "lowest" if metric in LOW else "highest"
-    assert f"The winner is the finalist with the {extreme} mean {name} on validation" in text_of(run)
+    assert f"The winner is the finalist whose {name} on validation is the {extreme} on average" in text_of(run)
     assert f"{'low' if metric in LOW else 'high'} {name}, low parameters" in text_of(run)
     assert "more accurate" not in text_of(run)
     assert (f"The lower the {name}, the better the network" in text_of(run)) == (metric in LOW)
