@@ -54,7 +54,7 @@ class Run:
         """The trained metric that networks are compared by: that of the finals, before the end the first one that was asked for."""
         seen = {name for ledger in self.ledgers.values() for r in ledger.records.values() for name in r.metrics}
         found = [*(r["metric"] for r in self.rows()), *trained(o.base for o in self.objectives)]
-        return next(iter([*found, *(name for name in names(Known.TRAINED) if name in seen), "loss"]))
+        return [*found, *(name for name in names(Known.TRAINED) if name in seen), "loss"][0]
 
     @property
     def ledgers(self) -> dict[str, Ledger]:

@@ -1,4 +1,4 @@
-"""Optuna studies as others read them: only here do the report and its kin meet optuna."""
+"""Optuna studies for those who only read them, such as the report."""
 
 from __future__ import annotations
 
