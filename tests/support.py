@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,8 @@ import pytest
 from nasforge.evaluation.base import DataSpec, Job, Result
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.metrics import metric_or_value
+from nasforge.objectives.objective import parse_limit, parse_objectives, validation
 from nasforge.report import Run
 from nasforge.report.page import page
 from nasforge.search.plan import Plan
@@ -96,10 +98,17 @@ class Killed(BaseException):
     """Stands for a driver that is gone at once."""
 
 
+MADE_UP: dict[str, Callable[[float], float]] = {
+    "mse": lambda accuracy: 40_000 * (1.03 - accuracy) ** 1.5,  # large and to be low
+    "miou@mask": lambda accuracy: 0.8 * accuracy,
+}
+
+
 class MadeUpRunner:
     """Gives each job a made-up learning curve: larger networks end higher, each seed a little elsewhere.
 
-    fail_every: each n-th job of the search fails. end_after, end: what is raised in place of the job after so many.
+    fail_every: each n-th job of the search fails. end_after, end: what is raised in place of the job after so many. metric: what the
+    scores are of, besides accuracy and loss; see `MADE_UP`.
     """
 
     def __init__(
@@ -108,7 +117,9 @@ class MadeUpRunner:
         end_after: int | None = None,
         end: Callable[[], BaseException] = Killed,
         spread: float = 0.004,
+        metric: str = "accuracy",
     ) -> None:
+        self.metric = metric
         self.fail_every, self.end_after, self.end, self.spread = fail_every, end_after, end, spread
         self.jobs = 0
 
@@ -137,6 +148,7 @@ class MadeUpRunner:
                 "loss": 2.4 * (1 - accuracy),
                 "val_loss": 2.6 * (1 - accuracy),
                 "accuracy": accuracy,
+                **self.scores(accuracy),
                 "lr": 0.003,
                 "seconds": 0.01 * epoch,
             }
@@ -145,13 +157,15 @@ class MadeUpRunner:
             if on_epoch(number, row):
                 result.stopped = "pruned"
                 break
-        result.metrics = {"accuracy": result.curve[-1]["accuracy"], "loss": result.curve[-1]["val_loss"]}
+        result.metrics = {**validation(result.curve[-1])}
         if job.test:
-            result.test = {
-                "accuracy": min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003)),
-                "loss": 0.1,
-            }
+            accuracy = min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003))
+            result.test = {"accuracy": accuracy, "loss": 2.6 * (1 - accuracy), **self.scores(accuracy)}
         return result
+
+    def scores(self, accuracy: float) -> dict[str, float]:
+        """Return the metric of this runner where a classifier would be so accurate."""
+        return {self.metric: MADE_UP[self.metric](accuracy)} if self.metric in MADE_UP else {}
 
     def close(self) -> None:
         pass
@@ -177,6 +191,25 @@ def made_up_run(folder: Path, runner: MadeUpRunner | None = None, **changes: Any
     """The folder of a run whose scores are made up; ends with what the runner raises, if it does."""
     search(made_up_plan(**changes), folder, lambda: runner or MadeUpRunner(fail_every=9), lambda status: None)
     return folder
+
+
+def judged_by(run: Run, metric: str, others: Sequence[str] = ()) -> Run:
+    """Return the run with a summary whose winners were chosen by a metric; `others` are known of test too."""
+    summary, sign = json.loads(json.dumps(run.summary)), 1 if metric_or_value(metric).maximize else -1
+    for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"]):
+        results = list(run.finals[row["key"]].values())
+        seeds = [r["test"][metric] for r in results]
+        seen = run.search.by_key.get(row["key"])
+        row |= {
+            "metric": metric, "test_seeds": seeds, "test_mean": statistics.fmean(seeds),
+            "test_std": statistics.stdev(seeds) if len(seeds) > 1 else 0.0,
+            "val": statistics.fmean(r["metrics"][metric] for r in results),
+            "search_val": None if seen is None else run.search.records[seen].metrics.get(metric),
+            "tests": {name: statistics.fmean(r["test"][name] for r in results) for name in (metric, *others)},
+        }  # fmt: skip
+    for place, rows in (("best", summary["finalists"]), ("control", summary["control_finalists"])):
+        summary[place] = max(rows, key=lambda r: sign * r["val"], default={"test_mean": None, "test_std": None})
+    return replace(run, summary=summary)
 
 
 # ---------------------------------------------------------------- reading the page

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from nasforge.report.format import value, word
 from nasforge.search.progress import Status
 
 PLAIN_EVERY_S = 10.0
@@ -19,7 +20,7 @@ PLAIN_EVERY_S = 10.0
 
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Callable[[Status], None]]:
-    """A function that shows a status, for as long as the context lasts."""
+    """Give a function that shows a status, for as long as the context lasts."""
     if quiet:
         yield lambda status: None
     elif sys.stderr.isatty():
@@ -30,15 +31,19 @@ def progress(quiet: bool = False) -> Iterator[Callable[[Status], None]]:
 
 
 def line(status: Status) -> str:
-    """One line of text."""
+    """Return one line of text."""
     parts = [f"{status.phase} {status.done}/{status.total}"]
     if status.best:
-        parts.append(f"best {status.best}, front {status.front}")
+        parts.append(f"best {_best(status)}, front {status.front}")
     if status.phase != "finals":
         parts.append(f"pruned {status.pruned}, failed {status.failed}, duplicate {status.duplicates}, infeasible {status.infeasible}")
     if status.seconds_left is not None and not status.last:
         parts.append(f"{_clock(status.seconds_left)} left")
     return "; ".join(parts)
+
+
+def _best(status: Status) -> str:
+    return ", ".join(f"{word(name)} {value(name, number)}" for name, number in status.best.items())
 
 
 def _clock(seconds: float) -> str:
@@ -66,7 +71,7 @@ def _panel(status: Status) -> Table:
         f"{status.done}/{status.total}",
     )
     if status.best:
-        table.add_row("best", status.best, f"front {status.front}")
+        table.add_row("best", _best(status), f"front {status.front}")
     if status.phase != "finals":
         table.add_row(
             "", f"pruned {status.pruned}  failed {status.failed}  duplicate {status.duplicates}  infeasible {status.infeasible}", ""

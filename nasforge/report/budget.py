@@ -14,7 +14,7 @@ Group = tuple[str, list[str]]  # a message, and whose it is
 
 
 def failures(run: Run) -> list[Group]:
-    """The messages of failed trials and trainings, alike ones together (numbers aside), the most frequent first."""
+    """Return the messages of failed trials and trainings, alike ones together (numbers aside), the most frequent first."""
     said = [
         (f"{name} trial {r.number}", r.message)
         for name, ledger in run.ledgers.items()
@@ -28,7 +28,7 @@ def failures(run: Run) -> list[Group]:
 
 
 def unbuildable(run: Run) -> list[Group]:
-    """The reasons why drawn architectures could not be built at all, alike ones together."""
+    """Return the reasons why drawn architectures could not be built at all, alike ones together."""
     return _grouped(
         (f"{name} trial {r.number}", r.message)
         for name, ledger in run.ledgers.items()
@@ -49,7 +49,7 @@ def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
 
 
 def savings(run: Run) -> list[tuple[str, int, float]]:
-    """(what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included."""
+    """Return (what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included."""
     records = [r for ledger in run.ledgers.values() for r in ledger.records.values()]
     full = [r for r in records if r.kind == "finished" and r.seconds.get("training")]
     mean = sum(r.seconds["training"] for r in full) / len(full) if full else 0.0
@@ -69,7 +69,7 @@ def savings(run: Run) -> list[tuple[str, int, float]]:
 
 
 def spent(run: Run) -> list[tuple[str, str]]:
-    """(what, how long) of the time that the whole run took."""
+    """Return (what, how long) of the time that the whole run took."""
     names = {
         "total": "wall time in all",
         "busy": "wall time with something training or measuring",
@@ -84,6 +84,6 @@ def spent(run: Run) -> list[tuple[str, str]]:
 
 
 def counts(run: Run) -> list[tuple[str, dict[str, int]]]:
-    """(search or control, trials of each kind)."""
+    """Return (search or control, trials of each kind)."""
     kinds = ("finished", "pruned", "failed", "duplicate", "infeasible", "interrupted")
     return [(name, {kind: ledger.count(kind) for kind in kinds}) for name, ledger in run.ledgers.items()]

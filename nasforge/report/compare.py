@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from nasforge.errors import UserError
+from nasforge.objectives.metrics import Metric, metric_or_value
 from nasforge.report.run import Run
 from nasforge.search.records import Ledger
 
@@ -20,16 +21,22 @@ QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def compare(one: Run, other: Run) -> dict[str, Any]:
-    """The error distributions of the random networks of two runs: quantiles, mean error, how surely they differ.
+    """Return the error distributions of the random networks of two runs: quantiles, mean error, how surely they differ.
 
-    In points of error on val. area: the mean of the errors, which is the area beside the distribution function; p: of the two-sided
-    Kolmogorov-Smirnov test that both are alike. better: the run whose mean is lower where p < .05, else None.
-    Raises UserError where a run has too few, the data differ, or the recipes differ.
+    Errors are of the main trained metric on val: of a share what is missing to 100 %, in points; of a metric that is to be low its
+    value; of any other its value with the sign turned. area: the mean of the errors, which is the area to the left of the distribution
+    function; p: of the two-sided Kolmogorov-Smirnov test that both are the same. better: the run whose mean is lower where p < .05, else
+    None.
+
+    Raises:
+        UserError: a run has too few networks, or the data, the recipes or the metrics differ.
     """
     for name in ("data_key", "recipe"):
         if one.manifest.get(name) != other.manifest.get(name):
             what = name.removesuffix("_key")
             raise UserError(f"--against {other.folder}: was trained with another {what}; compare runs that differ in the space alone")
+    if one.score != other.score:
+        raise UserError(f"--against {other.folder}: is judged by {other.score}, {one.folder} by {one.score}; compare runs of one metric")
     samples = {str(run.folder): _errors(run) for run in (one, other)}
     if len(samples) < 2:
         raise UserError(f"--against {other.folder}: is the same run; give another")
@@ -37,6 +44,7 @@ def compare(one: Run, other: Run) -> dict[str, Any]:
     found = ks_2samp(a, b)
     means = {first: float(np.mean(a)), second: float(np.mean(b))}
     return {
+        "metric": one.score,
         "runs": {name: {"networks": len(e), "area": means[name], "quantiles": [float(q) for q in np.quantile(e, QUARTILES)]}
                  for name, e in samples.items()},
         "statistic": float(found.statistic),
@@ -46,12 +54,13 @@ def compare(one: Run, other: Run) -> dict[str, Any]:
 
 
 def _errors(run: Run) -> list[float]:
-    """Errors in points of the networks that were drawn at random: the control's, or all of a random search. None may be stopped early."""
+    """Errors of the networks that were drawn at random: the control's, or all of a random search. None may be stopped early."""
     ledger: Ledger | None = run.search if run.manifest["strategy"] == "random" else run.control
     records = [] if ledger is None else [r for r in ledger.records.values() if r.kind in ("finished", "pruned") and not r.baseline]
     if any(r.kind == "pruned" for r in records):
         raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --pruner none")
-    errors = [100 * (1 - r.metrics["accuracy"]) for r in records if "accuracy" in r.metrics]
+    metric = metric_or_value(run.score)
+    errors = [_error(metric, r.metrics[metric.name]) for r in records if metric.name in r.metrics]
     if len(errors) < LEAST:
         raise UserError(
             f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --pruner none"
@@ -59,10 +68,20 @@ def _errors(run: Run) -> list[float]:
     return errors
 
 
+def _error(metric: Metric, value: float) -> float:
+    if metric.unit == "share":
+        return 100 * (1 - value)
+    return -value if metric.maximize else value
+
+
 def told(found: dict[str, Any]) -> str:
-    """The comparison in words."""
-    lines = ["error on val of networks drawn at random, in points (least, quarter, half, three quarters, most; mean):"]
+    """Return the comparison in words."""
+    metric = metric_or_value(found["metric"])
+    of = f"100 % less {metric.title}, in points" if metric.unit == "share" else f"{metric.title}{', negative' * metric.maximize}"
+    digits = ".2f" if metric.unit == "share" else ",.4g"
+    lines = [f"error ({of}) on val of networks drawn at random (least, quarter, half, three quarters, most; mean):"]
     for name, run in found["runs"].items():
-        lines.append(f"  {name}: {', '.join(f'{q:.2f}' for q in run['quantiles'])}; {run['area']:.2f} ({run['networks']} networks)")
-    verdict = f"{found['better']} is the better space" if found["better"] else "the spaces cannot be told apart"
-    return "\n".join([*lines, f"{verdict} (Kolmogorov-Smirnov: {found['statistic']:.2f}, p = {found['p']:.2g})"])
+        quantiles = ", ".join(f"{q:{digits}}" for q in run["quantiles"])
+        lines.append(f"  {name}: {quantiles}; {run['area']:{digits}} ({run['networks']} networks)")
+    verdict = f"{found['better']} is the better space" if found["better"] else "no difference between the spaces is shown"
+    return "\n".join([*lines, f"{verdict} (Kolmogorov-Smirnov: {found['statistic']:.2f}, p = {found['p']:.2g}); lower errors are better"])

@@ -23,7 +23,7 @@ Shapes = tuple[Shape, ...]
 
 
 def arch_picture(arch: Arch, name: str) -> str:
-    """The block diagram of an architecture as SVG."""
+    """Return the block diagram of an architecture as SVG."""
     box = _arch(arch, Walk(int(arch.get("classes", 0)), True))
     if box.height > TALLEST:
         box = _arch(arch, Walk(int(arch.get("classes", 0)), False))
@@ -31,7 +31,7 @@ def arch_picture(arch: Arch, name: str) -> str:
 
 
 def shape_words(shape: Shape) -> str:
-    """A shape without the batch: 16 × 8 × 8."""
+    """Return a shape without the batch: 16 × 8 × 8."""
     return f"{shape.length} tokens of {shape.vocab}" if isinstance(shape, Tokens) else " × ".join(map(str, shape))
 
 
@@ -72,7 +72,7 @@ class Walk:
     detail: bool
 
     def chain(self, node: Node, shapes: Shapes) -> tuple[Box, Shape]:
-        """The drawing of a chain that reads `shapes`, and the shape that it gives."""
+        """Return the drawing of a chain that reads `shapes`, and the shape that it gives."""
         runs: list[tuple[str, Shapes, Shape, int]] = []
         for one in _parts(node):
             after = output(one, shapes, self.classes)[-1]
@@ -89,7 +89,7 @@ class Walk:
         return stack(boxes, ["", *(_change(a[1][0], b[1][0]) for a, b in pairwise(runs))]), shapes[0]
 
     def block(self, node: Node, shapes: Shapes, after: Shape) -> Box:
-        """The drawing of one block that is no chain."""
+        """Return the drawing of one block that is no chain."""
         name, args, _ = split(node)
         block = BLOCKS[name]
         if block.kind == "motif" and self.detail:

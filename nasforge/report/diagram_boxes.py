@@ -22,12 +22,12 @@ class Box:
 
 
 def place(box: Box, x: float, y: float) -> str:
-    """The drawing of a box with its corner at (x, y)."""
+    """Return the drawing of a box with its corner at (x, y)."""
     return tag("g", box.svg, transform=f"translate({x:.1f} {y:.1f})")
 
 
 def leaf(words: str, below: str = "", hint: str = "", cls: str = "layer") -> Box:
-    """A box with words, and smaller ones below."""
+    """Return a box with words, and smaller ones below."""
     width = max(72.0, CHAR * len(words) + 22, 6.4 * len(below) + 22)
     height = 46.0 if below else 30.0
     parts = [tag("rect", x=0, y=0, width=width, height=height, rx=6), text(width / 2, 20, words, "middle")]
@@ -37,12 +37,12 @@ def leaf(words: str, below: str = "", hint: str = "", cls: str = "layer") -> Box
 
 
 def arrow(x: float, top: float, bottom: float) -> str:
-    """An arrow straight down."""
+    """Return an arrow straight down."""
     return line([(x, top), (x, bottom - 4)], "wire") + tag("path", d=f"M{x - 4:.1f} {bottom - 7:.1f}h8l-4 7z", cls="head")
 
 
 def stack(boxes: Sequence[Box], notes: Sequence[str] = ()) -> Box:
-    """Boxes below each other; notes[i] is written beside the arrow into box i (the first box has none)."""
+    """Return boxes below each other; notes[i] is written beside the arrow into box i (the first box has none)."""
     if not boxes:
         return Box(24.0, 16.0, 12.0, line([(12, 0), (12, 16)], "wire"))
     texts = list(notes) or [""] * len(boxes)
@@ -62,14 +62,14 @@ def stack(boxes: Sequence[Box], notes: Sequence[str] = ()) -> Box:
 
 
 def join_mark(x: float, y: float, words: str) -> tuple[str, float]:
-    """A small round box where ways meet, its top at y; and its height."""
+    """Return a small round box where ways meet, its top at y; and its height."""
     width = max(26.0, 6.6 * len(words) + 16)
     shape = tag("rect", x=x - width / 2, y=y, width=width, height=24, rx=12)
     return tag("g", shape, text(x, y + 16.5, words, "middle", "small"), cls="box join"), 24.0
 
 
 def beside(branches: Sequence[Box], join: str) -> Box:
-    """Boxes next to each other that read the same and are joined below."""
+    """Return boxes next to each other that read the same and are joined below."""
     width, tallest = sum(b.width for b in branches) + 18 * (len(branches) - 1), max(b.height for b in branches)
     mid, x, parts = width / 2, 0.0, []
     sign, size = join_mark(mid, 24 + tallest + 24, join)
@@ -94,7 +94,7 @@ def beside(branches: Sequence[Box], join: str) -> Box:
 
 
 def skip(body: Box, shortcut: Box | None, join: str) -> Box:
-    """A body with a way around it, which may carry a box, joined below."""
+    """Return a body with a way around it, which may carry a box, joined below."""
     sign, size = join_mark(body.mid, 14 + body.height + 18, join)
     middle, bottom = 14 + body.height / 2, 14 + body.height + 18 + size / 2
     side = body.width + 18 + (shortcut.width / 2 if shortcut else 0.0)
@@ -109,7 +109,7 @@ def skip(body: Box, shortcut: Box | None, join: str) -> Box:
 
 
 def group(words: str, inner: Box, cls: str = "group") -> Box:
-    """A frame around a box, with words in its corner."""
+    """Return a frame around a box, with words in its corner."""
     width = max(inner.width + 24, CHAR * len(words) + 24)
     off = (width - inner.width) / 2
     parts = [

@@ -13,7 +13,7 @@ STEP = 84.0  # from node to node
 
 
 def graph(edges: Sequence[Edge], nodes: Sequence[str], outputs: Sequence[int]) -> Box:
-    """A directed graph whose edges lead to later nodes; `nodes` are names, `outputs` lead out at the bottom."""
+    """Return a directed graph whose edges lead to later nodes; `nodes` are names, `outputs` lead out at the bottom."""
     straight = [e for e in edges if e[1] == e[0] + 1]
     lanes = _lanes([e for e in edges if e[1] > e[0] + 1] + [(o, len(nodes), "") for o in outputs if o < len(nodes) - 1])
     centre = max([leaf(w).width for _, _, w in straight] + [60.0]) / 2

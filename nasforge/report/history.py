@@ -13,12 +13,12 @@ Point = tuple[float, ...]
 
 
 def counted(ledger: Ledger) -> list[TrialRecord]:
-    """The trials that count against the asked number, in the order in which they were asked."""
+    """Return the trials that count against the asked number, in the order in which they were asked."""
     return [r for _, r in sorted(ledger.records.items()) if r.kind in COUNTED]
 
 
 def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
-    """(trials done, best value of the main objective among networks that keep all limits), from the first on."""
+    """Return (trials done, best value of the main objective among networks that keep all limits), from the first on."""
     better = max if run.first.maximize else min
     out: list[tuple[int, float]] = []
     for done, record in enumerate(counted(ledger), 1):
@@ -31,7 +31,7 @@ def best_so_far(run: Run, ledger: Ledger) -> list[tuple[int, float]]:
 
 
 def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:
-    """For search and control (trials done, share of the box from the worst to the best seen that the front covers)."""
+    """Return for search and control (trials done, share of the box from the worst to the best seen that the front covers)."""
     points = {name: {r.number: scaled(r.metrics, run.objectives) for r in ledger.finished()} for name, ledger in run.ledgers.items()}
     everything = [p for some in points.values() for p in some.values()]
     if len(run.objectives) < 2 or not everything:

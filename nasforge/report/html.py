@@ -15,22 +15,22 @@ Legend = Sequence[tuple[str, str, str]]  # kind of mark, its class, what it mean
 
 
 def plain(words: str) -> str:
-    """Text as HTML, without line breaks before units."""
+    """Return text as HTML, without line breaks before units."""
     return escape(tied(words))
 
 
 def paragraph(words: str, cls: str | None = None) -> str:
-    """A paragraph of text."""
+    """Return a paragraph of text."""
     return tag("p", plain(words), cls=cls)
 
 
 def section(words: str, *children: str) -> str:
-    """A section under its heading."""
+    """Return a section under its heading."""
     return tag("section", tag("h2", plain(words)), *children)
 
 
 def figure(words: str, explained: str, plot: Plot, legend: Legend = ()) -> str:
-    """A plot with caption and legend, drawn once for wide and once for narrow pages; nothing where there is no plot."""
+    """Return a plot with caption and legend, drawn once for wide and once for narrow pages; nothing where there is no plot."""
     wide, narrow = plot(WIDE), plot(NARROW)
     if not wide:
         return ""
@@ -58,22 +58,22 @@ class Cell:
 
     @classmethod
     def number(cls, text: object) -> Cell:
-        """A cell with a number, to the right."""
+        """Return a cell with a number, to the right."""
         return cls(str(text), "num")
 
     @classmethod
     def bars(cls, *shares: float) -> Cell:
-        """A cell with bars below each other, as long as shares of 1."""
+        """Return a cell with bars below each other, as long as shares of 1."""
         return cls("".join(tag("i", style=f"width:{100 * share:.1f}%") for share in shares), "bar", True)
 
     @classmethod
     def path(cls, words: str) -> Cell:
-        """A cell with a path of a space, which may break after its dots."""
+        """Return a cell with a path of a space, which may break after its dots."""
         return cls(escape(words).replace(".", ".<wbr>"), html=True)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell | str]], winner: int | None = None, cls: str = "") -> str:
-    """A table; a heading is to the right where the cell below it is. `winner` is the row that stands out."""
+    """Return a table; a heading is to the right where the cell below it is. `winner` is the row that stands out."""
     first = rows[0] if rows else [""] * len(head)
     right = [isinstance(cell, Cell) and cell.cls == "num" for cell in first]
     names = [tag("th", plain(h), cls="num" if r else None, scope="col") for h, r in zip(head, right, strict=True)]

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
-
 from nasforge.blocks import BLOCKS
 from nasforge.networks.build import opened
 from nasforge.report.format import word
 from nasforge.report.run import Run
+from nasforge.search import study
 from nasforge.search.records import TrialRecord
 from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain, split
 
@@ -36,26 +33,15 @@ class Importance:
 
 
 def importances(run: Run) -> tuple[list[Importance], str]:
-    """The domains by importance for reaching the best values of the main objective, or the reason why there are none.
-
-    Source: Watanabe et al. 2023 (PED-ANOVA), with its extension to conditional parameters, as in Optuna.
-    """
+    """Return the domains by importance for reaching the best values of the main objective, or the reason why there are none."""
     finished = {r.number for r in run.search.records.values() if r.kind == "finished"}  # a duplicate is complete too
-    complete = run.search.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trials = [t for t in complete if t.number in finished and t.params]
+    trials = [t for t in study.complete(run.search.study) if t.number in finished and t.params]
     if len(trials) < FEWEST:
         return [], f"needs at least {FEWEST} finished trials, there are {len(trials)}"
-    sign = -1.0 if run.first.maximize else 1.0
     if len({t.values[0] for t in trials}) < 2:
         return [], "all finished trials have the same score"
-
-    def loss(trial: FrozenTrial) -> float:
-        return sign * trial.values[0] if trial.number in finished else math.nan  # optuna leaves out what is not finite
-
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.4, max(0.1, 10 / len(trials))))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and domains drawn in one trial only
-        found = get_param_importances(run.search.study, evaluator=evaluator, target=loss, normalize=False)
+    sign = -1.0 if run.first.maximize else 1.0
+    found = study.importances(run.search.study, trials, lambda t: sign * t.values[0], min(0.4, max(0.1, 10 / len(trials))))
     total = sum(found.values())
     if not total or not math.isfinite(total):
         return [], "no domain stands out"
@@ -82,23 +68,23 @@ class Share:
 
 
 def trained(run: Run) -> list[TrialRecord]:
-    """The trials of the search that were trained, whole or in part."""
+    """Return the trials of the search that were trained, whole or in part."""
     return [r for r in run.search.records.values() if r.kind in ("finished", "pruned") and r.choices]
 
 
 def good(run: Run) -> tuple[list[TrialRecord], str]:
-    """The networks to learn from, and what they are: the front, or, where it is small, the best quarter of all."""
+    """Return the networks to learn from, and what they are: the front, or, where it is small, the best quarter of all."""
     front = [r for r in run.search.front() if r.choices]
     if len(front) >= 4:
         return front, "on the front"
     done = [r for r in run.search.finished() if r.choices]
     done.sort(key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximize)
     best = done[: max(4, len(done) // 4)] if len(done) >= FEWEST else []
-    return best, f"with the best {word(run.first.metric)}"
+    return best, f"with the {'best' if run.first.maximize else 'lowest'} {word(run.first.metric)}"
 
 
 def operator_shares(run: Run) -> list[Share]:
-    """How many networks have an operator, of the good ones and of all; the most telling first."""
+    """Return how many networks have an operator, of the good ones and of all; the most telling first."""
     have = {r.number: set(operators(run.arch(r))) for r in trained(run)}
     best = [have[r.number] for r in good(run)[0]]
     if not best:
@@ -109,7 +95,7 @@ def operator_shares(run: Run) -> list[Share]:
 
 
 def choice_shares(run: Run) -> list[Share]:
-    """The values that good networks draw more often than all do, of domains that most of them are asked.
+    """Return the values that good networks draw more often than all do, of domains that most of them are asked.
 
     Shares are of the networks where the domain was asked; the most telling first.
     """
@@ -128,7 +114,7 @@ def choice_shares(run: Run) -> list[Share]:
 
 
 def operators(arch: Arch) -> Iterator[str]:
-    """The layers of an architecture in words, motifs opened: `conv 3×3`, `avg pool`; also shortcuts and joins."""
+    """Return the layers of an architecture in words, motifs opened: `conv 3×3`, `avg pool`; also shortcuts and joins."""
     shape = arch.get("input")
     axes = max(1, len(shape) - 1) if isinstance(shape, list | tuple) else 1
     lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list((arch.get("heads") or {}).values())
@@ -165,7 +151,7 @@ def _nodes(value: Any) -> Iterator[Node]:
 
 
 def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
-    """A layer in words that leave its width out; `axes` is the number of axes that a kernel has here."""
+    """Return a layer in words that leave its width out; `axes` is the number of axes that a kernel has here."""
     params = BLOCKS[name].params if name in BLOCKS else {}
     full = {k: p.default for k, p in params.items() if p.default is not ...} | args
     kind = full["kind"] if name in ("pool", "norm", "act") and isinstance(full.get("kind"), str) else ""
@@ -177,7 +163,7 @@ def layer_word(name: str, args: dict[str, Any], axes: int) -> str:
 
 
 def kernel_word(kernel: Any, axes: int) -> str:
-    """'3×3' of a kernel size, nothing where there is none."""
+    """Return '3×3' of a kernel size, nothing where there is none."""
     if isinstance(kernel, int) and not isinstance(kernel, bool):
         return "×".join([str(kernel)] * axes)
     return "×".join(map(str, kernel)) if isinstance(kernel, list | tuple) and kernel else ""

@@ -11,7 +11,7 @@ DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "fi
 
 
 def go_on(run: Run) -> list[tuple[str, str]]:
-    """(what for, command) for taking the winner away, training it again, and going on with the search."""
+    """Return (what for, command) for taking the winner away, training it again, and going on with the search."""
     folder, best = str(run.folder), run.best()
     out = []
     if best is not None:

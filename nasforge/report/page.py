@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from nasforge.report.format import many, word
+from nasforge.report.format import lower, many, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
 from nasforge.report.sections_context import account, failed, going_on, insights, made_with
@@ -23,7 +23,7 @@ HEAD = """<!doctype html>
 
 
 def report(run: Path, storage: str | None = None) -> Path:
-    """The path of the page written into the run's folder; `storage` as for `collect`."""
+    """Write the page into the run's folder and return its path; `storage` as for `collect`."""
     found = collect(run, storage)
     path = found.folder / "report.html"
     part = path.with_name("report.html.part")
@@ -33,7 +33,7 @@ def report(run: Path, storage: str | None = None) -> Path:
 
 
 def page(run: Run) -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [_top(run), *(section(run) for section in SECTIONS)]
     head = HEAD.format(name=escape(run.folder.resolve().name), style=STYLE)
     return head + "\n".join(part for part in parts if part) + "\n</main></body></html>\n"
@@ -56,8 +56,10 @@ def _title(run: Run) -> str:
 
 
 def _footnote(run: Run) -> str:
-    best = run.best()
-    if best is None:
-        return ""
-    seeds = f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds."
-    return paragraph(f"{seeds} Networks were chosen on validation data; test data were read once, at the end.", "note")
+    best, notes = run.best(), []
+    if best is not None:
+        notes.append(f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds.")
+        notes.append("Networks were chosen on validation data; test data were read once, at the end.")
+    if lower(run.score):
+        notes.append(f"The lower the {word(run.score)}, the better the network: in the plots, good networks are at the bottom.")
+    return paragraph(" ".join(notes), "note") if notes else ""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import Objective, losses
 from nasforge.objectives.pareto import front
-from nasforge.report.format import brief, cap, is_cost, spread, tick, value, word
+from nasforge.report.format import brief, cap, score, tick, value, word
+from nasforge.report.plot_curves import titled
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
 from nasforge.search.records import Ledger, TrialRecord
@@ -20,7 +23,7 @@ MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
 
 def costs_shown(run: Run) -> list[str]:
-    """The metrics that the main objective is plotted against: the other objectives, else the parameters."""
+    """Return the metrics that the main objective is plotted against: the other objectives, else the parameters."""
     return [o.metric for o in run.objectives[1:]] or ["params"]
 
 
@@ -34,19 +37,20 @@ class Plane:
     y: Axis
 
     def has(self, record: TrialRecord) -> bool:
-        """Whether both metrics of a trial are known."""
+        """Return whether both metrics of a trial are known."""
         return self.cost.metric in record.metrics and self.score.metric in record.metrics
 
     def at(self, record: TrialRecord) -> tuple[float, float]:
-        """The place of a trial."""
+        """Return the place of a trial."""
         return self.x(record.metrics[self.cost.metric]), self.y(record.metrics[self.score.metric])
 
     def frame(self, note: str) -> str:
-        """Axes with ticks and names."""
+        """Return axes with ticks and names."""
         cost, score = self.cost.metric, self.score.metric
         log = ", log scale" if self.x.log else ""
-        x_words = (f"{word(cost)}{log}", lambda v: tick(cost, v))
-        return frame(self.x, self.y, x_words, (word(score) + note, lambda v: tick(score, v)))
+        lower = "" if self.score.maximize else ", lower is better"
+        y_words = titled(word(score) + note, lower, self.x.end)
+        return frame(self.x, self.y, (f"{word(cost)}{log}", partial(tick, cost)), (y_words, partial(tick, score)))
 
     @property
     def bounds(self) -> Rect:
@@ -58,7 +62,7 @@ class Plane:
 
 
 def search_plot(run: Run, cost: str, width: float) -> str:
-    """All trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
+    """Return all trials, both fronts, finalists and baselines by name; nothing without a finished trial."""
     trials = [(name, r) for name, ledger in run.ledgers.items() for r in ledger.records.values()]
     shown = [(n, r) for n, r in trials if r.kind in ("finished", "pruned") and {cost, run.first.metric} <= set(r.metrics)]
     done = [r for _, r in shown if r.kind == "finished"]
@@ -135,7 +139,7 @@ def _in_focus(values: Sequence[float], focus: Sequence[float], maximize: bool) -
 
 
 def _logs(cost: str, score: str) -> tuple[bool, bool]:
-    return is_cost(cost), is_cost(score)
+    return metric_or_value(cost).is_cost, metric_or_value(score).is_cost
 
 
 def _around(x: float, y: float, r: float) -> Rect:
@@ -146,24 +150,24 @@ def _around(x: float, y: float, r: float) -> Rect:
 
 
 def final_plot(run: Run, cost: str, width: float) -> str:
-    """Test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
+    """Return test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
     rows = [r for r in run.rows() if r["test_mean"] is not None and _cost(r, cost) is not None]
     if not rows:
         return ""
-    ends = [end for r in rows for end in _interval(r)]
-    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, rows[0]["metric"]), cap(rows[0]["metric"]))
-    plane = Plane(Objective(cost, False), Objective(rows[0]["metric"], True), *axes)
+    metric, ends = run.score, [end for r in rows for end in _interval(r)]
+    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, metric), cap(metric))
+    plane = Plane(Objective(cost, False), Objective(metric, metric_or_value(metric).maximize), *axes)
     marks, places = [], []
     for row in rows:
         x, y = plane.x(_cost(row, cost) or 0.0), plane.y(row["test_mean"])
-        score = spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))
-        words = f"{row['name']}: test {score}, {word(cost)} {value(cost, _cost(row, cost))}"
+        on_test = score(metric, row["test_mean"], row["test_std"], len(row["test_seeds"]))
+        words = f"{row['name']}: {on_test} on test, {word(cost)} {value(cost, _cost(row, cost))}"
         marks.append(line([(x, plane.y(end)) for end in _interval(row)], f"whisker {row['role']}", words))
         marks.append(mark(MARKS[row["role"]], x, y, words, row["role"], 5))
         places.append((x, y, brief(row["name"]), row["role"]))
-    note = f" (test, mean ± standard deviation{' of seeds' if width > 500 else ''})"
+    note = f" (test, mean ± standard deviation{' of seeds' if width > 500 and plane.score.maximize else ''})"
     named = labels(places, plane.bounds, [_around(x, y, 7) for x, y, _, _ in places])
-    label = f"test {word(rows[0]['metric'])} of finalists, control and baselines against {word(cost)}"
+    label = f"test {word(metric)} of finalists, control and baselines against {word(cost)}"
     return picture(width, plot_height(width), label, plane.frame(note), *marks, named)
 
 
@@ -172,4 +176,6 @@ def _interval(row: Row) -> tuple[float, float]:
 
 
 def _cost(row: Row, cost: str) -> float | None:
-    return 4.0 * row["params"] if cost == "weight_bytes" else row.get(cost)
+    if cost == "weight_bytes":
+        return 4.0 * row["params"]
+    return row.get(cost, (row.get("tests") or {}).get(cost))

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import TrialState
-
 from nasforge.errors import UserError
+from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
 from nasforge.search.plan import SPACE, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
+from nasforge.search.study import Study, load, running
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
@@ -51,6 +50,13 @@ class Run:
         return self.search.objectives[0]
 
     @property
+    def score(self) -> str:
+        """The trained metric that networks are compared by: that of the finals, before the end the first one that was asked for."""
+        seen = {name for ledger in self.ledgers.values() for r in ledger.records.values() for name in r.metrics}
+        found = [*(r["metric"] for r in self.rows()), *trained(o.base for o in self.objectives)]
+        return [*found, *(name for name in names(Known.TRAINED) if name in seen), "loss"][0]
+
+    @property
     def ledgers(self) -> dict[str, Ledger]:
         """The search and, where there is one, its control."""
         return {"search": self.search, **({"control": self.control} if self.control else {})}
@@ -62,27 +68,31 @@ class Run:
         return max(int(known), self.trained(self.search))
 
     def trained(self, ledger: Ledger) -> int:
-        """The trials that count against the asked number."""
+        """Return the trials that count against the asked number."""
         return ledger.count("finished", "pruned", "failed")
 
     def rows(self, *roles: str) -> list[Row]:
-        """The networks of the finals, of all roles where none is named; empty before the end."""
+        """Return the networks of the finals, of all roles where none is named; empty before the end."""
         if self.summary is None:
             return []
         rows = [*self.summary["finalists"], *self.summary["control_finalists"], *self.summary["baselines"]]
         return [r for r in rows if not roles or r["role"] in roles]
 
+    def also_on_test(self) -> list[str]:
+        """Return the metrics other than the main one that the finals know of test; none of a run of version 0.1."""
+        return list(dict.fromkeys(name for r in self.rows() for name in r.get("tests") or {} if name != r["metric"]))
+
     def best(self) -> Row | None:
-        """The winner among the finalists."""
+        """Return the winner among the finalists."""
         return self.summary["best"] if self.summary else None
 
     def best_control(self) -> Row | None:
-        """The control's best network, where a control was run and gave one."""
+        """Return the control's best network, where a control was run and gave one."""
         row = self.summary["control"] if self.summary else None
         return row if row and row.get("test_mean") is not None else None
 
     def leader(self) -> TrialRecord | None:
-        """The trial that the winner comes from; before the end the best so far on the main objective."""
+        """Return the trial that the winner comes from; before the end the best so far on the main objective."""
         best = self.best()
         if best is not None and best["key"] in self.search.by_key:
             return self.search.records[self.search.by_key[best["key"]]]
@@ -91,14 +101,15 @@ class Run:
         return pick(front, key=lambda r: r.metrics[self.first.metric], default=None)
 
     def arch(self, record: TrialRecord) -> Arch:
-        """The architecture of a trial."""
+        """Return the architecture of a trial."""
         return self.space.draw(replay(record.choices))[0]
 
 
 def collect(run: Path, storage: str | None = None) -> Run:
-    """The run in a folder; `storage` is the URL of its studies where they are not in the folder.
+    """Return the run in a folder; `storage` is the URL of its studies where they are not in the folder.
 
-    Raises UserError where the folder holds no search, or its storage cannot be read.
+    Raises:
+        UserError: the folder holds no search, or its storage cannot be read.
     """
     run = Path(run)
     manifest = read_manifest(run)
@@ -106,10 +117,10 @@ def collect(run: Path, storage: str | None = None) -> Run:
         raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
     opened = open_storage(run, storage, write=False)
     prefix = "" if storage is None else f"{run.resolve().name}-"
-    study = _study(opened, f"{prefix}search")
+    study = load(opened, f"{prefix}search")
     if study is None:
         raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
-    control = _study(opened, f"{prefix}control")
+    control = load(opened, f"{prefix}control")
     objectives, limits = (
         parse_objectives(",".join(manifest["objectives"])),
         [parse_limit(text) for text in manifest["constraints"]],
@@ -121,20 +132,11 @@ def collect(run: Path, storage: str | None = None) -> Run:
         Space(read(run / SPACE)),
         Ledger(study, objectives, limits),
         Ledger(control, objectives, limits) if control else None,
-        sum(len(s.get_trials(deepcopy=False, states=(TrialState.RUNNING,))) for s in (study, control) if s),
+        sum(running(s) for s in (study, control) if s),
         attrs.get("summary"),
         _finals(attrs),
         _seconds(attrs, [s for s in (study, control) if s]),
     )
-
-
-def _study(storage: Any, name: str) -> optuna.Study | None:
-    try:
-        return optuna.load_study(study_name=name, storage=storage)
-    except KeyError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
 
 
 def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
@@ -146,7 +148,7 @@ def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
     return found
 
 
-def _seconds(attrs: dict[str, Any], studies: list[optuna.Study]) -> dict[str, float]:
+def _seconds(attrs: dict[str, Any], studies: list[Study]) -> dict[str, float]:
     """The totals of the clock; a killed run has none, there what its trials wrote is added up."""
     written = (attrs.get("summary") or {}).get("seconds") or attrs.get("seconds")
     if written:

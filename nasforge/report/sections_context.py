@@ -25,7 +25,7 @@ MOST = 12  # rows of a table of domains
 
 
 def insights(run: Run) -> str:
-    """Which domains mattered, and what good networks have in common."""
+    """Return which domains mattered, and what good networks have in common."""
     common = _common(run)
     mattered = tag("div", tag("h3", "What mattered"), _mattered(run))
     return section("What the search learnt", tag("div", mattered, common, cls="pair") if common else mattered)
@@ -71,7 +71,7 @@ def _shares(what: str, shares: Sequence[Share]) -> str:
 
 
 def account(run: Run) -> str:
-    """Trials by kind, time spent and saved."""
+    """Return trials by kind, time spent and saved."""
     numbers = counts(run)
     kinds = [k for k in KINDS if any(count[k] for _, count in numbers)]
     rows: list[list[Cell | str]] = [[KINDS[k], *(Cell.number(count[k]) for _, count in numbers)] for k in kinds]
@@ -88,7 +88,7 @@ def account(run: Run) -> str:
 
 
 def failed(run: Run) -> str:
-    """Messages of failed trials, alike ones together; nothing where none failed."""
+    """Return messages of failed trials, alike ones together; nothing where none failed."""
     parts = []
     for words, groups in (("Failed trainings", failures(run)), ("Networks that could not be built", unbuildable(run))):
         if groups:
@@ -102,13 +102,13 @@ def _group(message: str, who: list[str]) -> list[Cell | str]:
 
 
 def going_on(run: Run) -> str:
-    """Commands to go on with."""
+    """Return commands to go on with."""
     parts = [paragraph(words) + tag("pre", tag("code", escape(line)), tabindex="0") for words, line in go_on(run)]
     return section("Going on", *parts)
 
 
 def made_with(run: Run) -> str:
-    """The manifest in a list."""
+    """Return the manifest in a list."""
     told, best = run.manifest, run.best()
     finals = f"; final trainings with the seeds 0 to {len(best['test_seeds']) - 1}" if best else ""
     facts = {

@@ -16,7 +16,7 @@ LONG = 40  # layers above which the table is folded
 
 
 def drawn(arch: Arch, name: str) -> str:
-    """The totals of an architecture, its picture, and beside it the table of its layers."""
+    """Return the totals of an architecture, its picture, and beside it the table of its layers."""
     rows = layer_table(arch)
     label = f"picture of {name}"
     picture = tag("figure", tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label))

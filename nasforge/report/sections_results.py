@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from html import escape
 
-from nasforge.report.format import percent, spread, value
+from nasforge.objectives.metrics import metric_or_value
+from nasforge.report.format import lower, spread, value, word
 from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
 from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
 from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
@@ -21,12 +22,13 @@ FINAL_LEGEND: Legend = (
 
 
 def fronts(run: Run) -> str:
-    """Trials and finals against each cost, side by side."""
+    """Return trials and finals against each cost, side by side."""
     figures = []
     for cost in costs_shown(run):
-        said = "every trial by its score on validation after its short training"
+        low = "" if run.first.maximize else ", lower is better"
+        said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
         figures.append(figure("During the search", said, partial(search_plot, run, cost), _search_legend(run)))
-        said = "finalists, control and baselines trained alike, scored on test"
+        said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
         figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
     if not any(figures):
         return ""
@@ -45,7 +47,7 @@ def _search_legend(run: Run) -> Legend:
 
 
 def finals(run: Run) -> str:
-    """The table of finalists, control and baselines; nothing before the end."""
+    """Return the table of finalists, control and baselines; nothing before the end."""
     rows, best = run.rows(), run.best()
     if not rows:
         return ""
@@ -53,24 +55,41 @@ def finals(run: Run) -> str:
     low, high = (min(tests), max(tests)) if tests else (0.0, 1.0)
     latency = any(r["latency_ms"] is not None for r in rows)
     notes = ["; ".join([*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"])]) for r in rows]
-    head = ["network", "test", f"seeds, {percent(low)} to {percent(high)}", "val", "val in search", "parameters"]
-    head += ["multiply-adds", *["latency"] * latency, *["note"] * any(notes)]
+    metric = run.score
+    head = ["network", f"test {word(metric)}", f"seeds, {value(metric, low)} to {value(metric, high)}", "val", "val in search"]
+    head += [*map(word, ("params", "macs", *["latency_ms"] * latency)), *["note"] * any(notes)]
     body = [
         [*_row(row, low, high), *[_number(row, "latency_ms")] * latency, *[note] * any(notes)]
         for row, note in zip(rows, notes, strict=True)
     ]
     winner = next((i for i, r in enumerate(rows) if best is not None and r["name"] == best["name"]), None)
+    extreme = "highest" if metric_or_value(metric).maximize else "lowest"
     chosen = (
-        "The winner is the finalist with the best mean validation score after the final trainings (of equal ones the "
-        "smallest), not the one with the best test score."
+        f"The winner is the finalist whose {word(metric)} on validation is the {extreme} on average after the final trainings "
+        "(of equal ones the smallest network); the results on test have no part in it."
     )
-    return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"))
+    return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"), _also(run, winner))
+
+
+def _also(run: Run, winner: int | None) -> str:
+    """The table of the other metrics on test; nothing where there is only the main one."""
+    names = run.also_on_test()
+    if not names:
+        return ""
+    body = [[_name(r), *(Cell.number(value(name, (r.get("tests") or {}).get(name))) for name in names)] for r in run.rows()]
+    note = "Means over the seeds. The networks were not chosen by these."
+    head = ["network", *(word(name) + lower(name) for name in names)]
+    return tag("h3", "Also on test") + table(head, body, winner) + paragraph(note, "note")
+
+
+def _name(row: Row) -> Cell:
+    return Cell(tag("span", escape(row["name"]), cls=f"{row['role']}-name"), html=True)
 
 
 def _row(row: Row, low: float, high: float) -> list[Cell | str]:
     return [
-        Cell(tag("span", escape(row["name"]), cls=f"{row['role']}-name"), html=True),
-        Cell.number(spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))),
+        _name(row),
+        Cell.number(spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))),
         Cell(seed_strip(row, low, high), html=True),
         Cell.number(value(row["metric"], row["val"])),
         Cell.number(value(row["metric"], row["search_val"])),
@@ -84,7 +103,7 @@ def _number(row: Row, metric: str) -> Cell:
 
 
 def network(run: Run) -> str:
-    """Picture and layers of the winner, or of the best so far."""
+    """Return picture and layers of the winner, or of the best so far."""
     leader, best = run.leader(), run.best()
     if leader is None:
         return ""
@@ -95,12 +114,15 @@ def network(run: Run) -> str:
 
 
 def progress(run: Run) -> str:
-    """Best value, front and learning curves."""
-    said = "of networks that were trained to the end and keep all limits"
+    """Return best value, front and learning curves."""
+    said = f"{word(run.first.metric)} of networks that were trained to the end and keep all limits"
     best = figure("Best so far", said, partial(best_plot, run))
-    said = "the box reaches from the worst to the best values seen; costs and errors count as powers of ten"
+    counted = ["costs"] * any(o.described.is_cost for o in run.objectives)
+    counted += ["errors"] * any(o.described.unit == "share" and o.maximize for o in run.objectives)
+    said = "the box reaches from the worst to the best values seen"
+    said += f"; {' and '.join(counted)} count as powers of ten" if counted else ""
     volume = figure("Front so far", said, partial(volume_plot, run))
-    said = "trials thin, dashed where stopped early; final trainings bold, the mean of their seeds"
+    said = f"{word(run.score)} after each epoch; trials thin, dashed where stopped early; final trainings bold, the mean of their seeds"
     curves = figure("Learning curves", said, partial(curve_plot, run))
     if not best and not curves:
         return ""

@@ -15,7 +15,7 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """An element; `_` in the name of an attribute is `-`, `cls` is class, numbers are rounded, None is left out."""
+    """Return an element; `_` in the name of an attribute is `-`, `cls` is class, numbers are rounded, None is left out."""
     parts = []
     for key, value in attributes.items():
         if value is not None:
@@ -25,22 +25,22 @@ def tag(name: str, *children: str, **attributes: object) -> str:
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", cls: str | None = None) -> str:
-    """Text with its baseline at y."""
+    """Return text with its baseline at y."""
     return tag("text", escape(words), x=float(x), y=float(y), text_anchor=None if anchor == "start" else anchor, cls=cls)
 
 
 def tip(words: str) -> str:
-    """What a browser shows when the mouse rests on the element around."""
+    """Return what a browser shows when the mouse rests on the element around."""
     return tag("title", escape(words))
 
 
 def line(points: Sequence[tuple[float, float]], cls: str, words: str = "") -> str:
-    """An open line through points."""
+    """Return an open line through points."""
     return tag("polyline", tip(words) if words else "", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points), cls=cls)
 
 
 def picture(width: float, height: float, label: str, *children: str) -> str:
-    """A drawing that shrinks with the page and never grows beyond its size; `label` says what it shows."""
+    """Return a drawing that shrinks with the page and never grows beyond its size; `label` says what it shows."""
     return tag(
         "svg",
         *children,
@@ -79,13 +79,13 @@ class Axis:
         return self.start + share * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round values inside, at most so many."""
+        """Return round values inside, at most so many."""
         found = _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most)
         return [value for value in found if value <= self.cap]
 
 
 def axis(values: Sequence[float], start: float, end: float, log: bool = False, pad: float = 0.05, cap: float = math.inf) -> Axis:
-    """An axis over the values, with some room at both ends."""
+    """Return an axis over the values, with some room at both ends."""
     low, high = min(values), max(values)
     if log:
         low = max(low, 1e-9)
@@ -115,7 +115,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def plot_height(width: float) -> float:
-    """The height of a plot of this width."""
+    """Return the height of a plot of this width."""
     return max(300.0, min(400.0, 0.64 * width))
 
 
@@ -127,13 +127,13 @@ def plot_axes(
     cap: float = math.inf,
     right: float = 14.0,
 ) -> tuple[Axis, Axis]:
-    """Axes over the values that leave room for ticks and names; `right` is the margin there, `cap` that of y."""
+    """Return axes over the values that leave room for ticks and names; `right` is the margin there, `cap` that of y."""
     x = axis(xs, 64.0, width - right, log[0])
     return x, axis(ys, plot_height(width) - 52.0, 34.0, log[1], 0.08, cap)
 
 
 def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words: tuple[str, Callable[[float], str]]) -> str:
-    """Grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
+    """Return grid lines, ticks and the names of both axes (the name of y above its ticks, upright)."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
     parts = []
     for value in y.ticks(7):
@@ -149,7 +149,7 @@ def frame(x: Axis, y: Axis, x_words: tuple[str, Callable[[float], str]], y_words
 
 
 def inside(x: Axis, y: Axis, *children: str) -> str:
-    """A drawing of which only what lies inside the frame is seen; it keeps the coordinates of the whole."""
+    """Return a drawing of which only what lies inside the frame is seen; it keeps the coordinates of the whole."""
     width, height = x.end - x.start, y.start - y.end
     return tag(
         "svg",
@@ -166,7 +166,7 @@ def inside(x: Axis, y: Axis, *children: str) -> str:
 
 
 def mark(kind: str, x: float, y: float, words: str, cls: str, r: float = 4.5) -> str:
-    """A mark whose shape tells its kind even without colour: dot, hollow, ring, square, diamond, down or cross."""
+    """Return a mark whose shape tells its kind even without colour: dot, hollow, ring, square, diamond, down or cross."""
     hint, name = tip(words), f"{cls} {kind}"
     if kind in ("dot", "hollow", "ring"):
         return tag("circle", hint, cx=x, cy=y, r=r + (3.5 if kind == "ring" else 0), cls=name)
@@ -181,7 +181,7 @@ def mark(kind: str, x: float, y: float, words: str, cls: str, r: float = 4.5) ->
 
 
 def labels(wanted: Sequence[tuple[float, float, str, str]], bounds: Rect, taken: Sequence[Rect] = ()) -> str:
-    """Names (x, y, words, class) beside their points, where they cover neither each other nor what is taken."""
+    """Return names (x, y, words, class) beside their points, where they cover neither each other nor what is taken."""
     full = list(taken)
     parts = []
     for x, y, words, cls in sorted(wanted, key=lambda w: (w[1], w[0])):

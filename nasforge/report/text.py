@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasforge.report.budget import counts, failures, savings, spent
-from nasforge.report.format import clock, percent, spread, tied, value, word
+from nasforge.report.format import clock, percent, score, spread, tied, value, word
 from nasforge.report.insights import good, importances, operator_shares
 from nasforge.report.next_steps import go_on
 from nasforge.report.run import Run, collect
@@ -17,7 +17,7 @@ WIDTH = 110
 
 
 def words(run: Run | Path, storage: str | None = None) -> str:
-    """The whole report in some 30 lines of text."""
+    """Return the whole report in some 30 lines of text."""
     found = run if isinstance(run, Run) else collect(run, storage)
     parts = [_said(found), _networks(found), _learnt(found), _account(found), _failed(found), _further(found)]
     return "\n\n".join(part for part in parts if part)
@@ -38,9 +38,17 @@ def _networks(run: Run) -> str:
     cells = []
     for r in rows:
         mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
-        scores = [value(r["metric"], r["val"]), spread(r["test_mean"], r["test_std"], len(r["test_seeds"]))]
+        scores = [value(r["metric"], r["val"]), spread(r["metric"], r["test_mean"], r["test_std"], len(r["test_seeds"]))]
         cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
-    return _table(["network", *map(word, costs), "val", "test", ""], cells)
+    return _table(["network", *map(word, costs), "val", "test", ""], cells) + _also(run)
+
+
+def _also(run: Run) -> str:
+    """The other metrics of the winner on test, in a line of their own."""
+    best = run.best()
+    tests = (best or {}).get("tests") or {}
+    found = ", ".join(score(name, tests[name]) for name in run.also_on_test() if name in tests)
+    return "\n" + _wrap(f"{best['name']} also on test: {found}", "  ") if best and found else ""
 
 
 def _learnt(run: Run) -> str:

@@ -1,52 +1,67 @@
-"""The page of single trainings, as `nasforge train` leaves them: their curves beside each other, their costs and test scores."""
+"""The page of single trainings, as `nasforge train` leaves them: their curves in one plot, their costs and test scores."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
-from nasforge.report.format import brief, cap, clock, many, tick, value, word
+from nasforge.objectives.metrics import Known, metric_or_value, names
+from nasforge.report.format import brief, cap, clock, lower, many, score, tick, value, word
 from nasforge.report.html import Cell, figure, paragraph, section, table
 from nasforge.report.page import HEAD
-from nasforge.report.plot_curves import beside, drawn_path, whole_tick
+from nasforge.report.plot_curves import beside, drawn_path, on_val, titled, whole_tick
 from nasforge.report.style import STYLE
 from nasforge.report.svg import CHAR, frame, inside, line, picture, plot_axes, plot_height, tag
 
 RESULT = "result.json"
 Training = dict[str, Any]
-ABOUT = "validation score after each epoch. Test was read once, at the end; networks that share a page may have other recipes."
+ABOUT = "on validation after each epoch. Test was read once, at the end; networks on one page may have different recipes."
 
 
 def trainings(folder: Path) -> list[Training]:
-    """What was trained in a folder, or in the folders in it: the best first, of equals the smaller.
+    """Return what was trained in a folder, or in the folders in it: metric by metric the best first, of equals the smaller.
 
-    Raises UserError where a result cannot be read.
+    Raises:
+        UserError: a result cannot be read.
     """
     found = []
     for path in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")]):
         try:
             one = json.loads(path.read_text(encoding="utf-8"))
-            metric = next(name for name in ("accuracy", "miou", "loss") if name in one["test"])
+            metric = one.get("metric") or min(one["test"], key=_place)
             found.append({
                 "name": Path(str(one["arch"])).stem, "data": str(one["data"]), "metric": metric, "params": int(one["params"]),
                 "macs": int(one["macs"]), "test": float(one["test"][metric]), "seconds": float(one["seconds"].get("training", 0.0)),
-                "curve": [float(row["val_loss" if metric == "loss" else metric]) for row in one["curve"]],
+                "curve": [float(v) for v in on_val(one["curve"], metric)],
             })  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: is no result of `nasforge train` ({type(error).__name__}: {error}); train it again") from None
-    return sorted(found, key=lambda one: (one["test"] if one["metric"] == "loss" else -one["test"], one["params"]))
+    return sorted(found, key=lambda one: (_place(one["metric"]), one["metric"], _loss(one), one["params"]))
+
+
+def _place(metric: str) -> int:
+    """The place of a metric among the trained ones of the table."""
+    known, base = names(Known.TRAINED), metric.partition("@")[0]
+    return known.index(base) if base in known else len(known)
+
+
+def _loss(one: Training) -> float:
+    return -one["test"] if metric_or_value(one["metric"]).maximize else one["test"]
 
 
 def write_trainings(folder: Path, found: Sequence[Training]) -> Path:
-    """The path of the page written into the folder."""
+    """Write the page into the folder and return its path."""
     name = folder.resolve().name
     data = ", ".join(sorted({one["data"] for one in found}))
-    top = paragraph(f"Trainings in {name} on {data}", "over") + tag("h1", escape(f"{many(len(found), 'network')}, each with its curve"))
-    parts = [top, figure("Learning curves", ABOUT, lambda width: _curves(found, width)), section("Test", _table(found))]
+    by = " and ".join(dict.fromkeys(word(one["metric"]) for one in found))
+    top = paragraph(f"Trainings in {name} on {data}", "over") + tag("h1", escape(f"{many(len(found), 'network')} by {by} on test"))
+    curves = figure("Learning curves", f"{word(found[0]['metric'])} {ABOUT}", partial(_curves, found))
+    parts = [top, curves, section("Test", _table(found))]
     path = folder / "report.html"
     path.write_text(HEAD.format(name=escape(name), style=STYLE) + "\n".join(parts) + "\n</main></body></html>\n", encoding="utf-8")
     return path
@@ -62,7 +77,8 @@ def _curves(found: Sequence[Training], width: float) -> str:
     x, y = plot_axes([1, max(len(one["curve"]) for one in shown)], every, width, cap=cap(metric), right=right)
     lines = [line(drawn_path(one["curve"], x, y), f"curve bold {_role(i)}", one["name"]) for i, one in enumerate(shown)]
     named = beside([(x(len(one["curve"])), y(one["curve"][-1]), brief(one["name"]), _role(i)) for i, one in enumerate(shown)], x, y)
-    axes = frame(x, y, ("epoch", whole_tick), (f"{word(metric)} (validation)", lambda v: tick(metric, v)))
+    words = titled(f"{word(metric)} (validation)", lower(metric), width)
+    axes = frame(x, y, ("epoch", whole_tick), (words, partial(tick, metric)))
     return picture(width, plot_height(width), "learning curves", axes, inside(x, y, *lines), named)
 
 
@@ -72,10 +88,11 @@ def _role(place: int) -> str:
 
 
 def _table(found: Sequence[Training]) -> str:
+    metric, mixed = found[0]["metric"], len({one["metric"] for one in found}) > 1
     rows = [
         [one["name"], one["data"], *(Cell.number(value(cost, one[cost])) for cost in ("params", "macs")),
-         Cell.number(value(one["metric"], one["test"])), Cell.number(clock(one["seconds"]))]
+         Cell.number((score if mixed else value)(one["metric"], one["test"])), Cell.number(clock(one["seconds"]))]
         for one in found
     ]  # fmt: skip
-    head = ("network", "data", word("params"), word("macs"), f"test {word(found[0]['metric'])}", "training")
-    return table(head, rows, winner=0 if len(rows) > 1 else None)
+    head = ("network", "data", word("params"), word("macs"), "test" if mixed else f"test {word(metric)}{lower(metric)}", "training")
+    return table(head, rows, winner=0 if len(rows) > 1 and not mixed else None)

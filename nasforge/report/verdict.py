@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 
-from nasforge.report.format import many, percent, points, spread, times, value, word
+from nasforge.objectives.metrics import metric_or_value
+from nasforge.objectives.objective import Objective
+from nasforge.report.format import difference, lower, many, percent, score, spread, times, value, word
 from nasforge.report.run import Row, Run
 
 
 def title(run: Run) -> str:
-    """The result in one sentence."""
+    """Return the result in one sentence."""
     best, control = run.best(), run.best_control()
     if run.summary is None:
         return _title_so_far(run)
     if best is None:
         return "No network of this search could be trained to the end and keep all limits"
-    parts = [f"{best['name']}, {_size(best)}, reaches {_test(best)} on test"]
+    parts = [f"{best['name']}, {_size(best)}, reaches {_score(best)} on test{lower(best['metric'])}"]
     if control is not None:
         parts.append(f"random search with the same budget {_test(control)}")
     parts += [f"{row['name']} {_test(row)}" for row in run.rows("baseline") if row["test_mean"] is not None]
@@ -27,8 +29,12 @@ def _title_so_far(run: Run) -> str:
     state = f"Not finished: {done} of {many(run.asked, 'trial')} done"
     if leader is None:
         return f"{state}, and no network yet that was trained to the end and keeps all limits"
-    scores = ", ".join(f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}" for o in run.objectives)
-    return f"{state}; best so far is trial {leader.number}: {scores} (validation)"
+    scores = [f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}{_lower(o)}" for o in run.objectives]
+    return f"{state}; best so far is trial {leader.number}: {', '.join(scores)} (validation)"
+
+
+def _lower(objective: Objective) -> str:
+    return "" if objective.maximize or objective.described.is_cost else " (lower is better)"
 
 
 def _size(row: Row) -> str:
@@ -36,23 +42,27 @@ def _size(row: Row) -> str:
 
 
 def _test(row: Row) -> str:
-    return spread(row["test_mean"], row["test_std"], len(row["test_seeds"]))
+    return spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
+
+
+def _score(row: Row) -> str:
+    return score(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
 
 
 # ---------------------------------------------------------------- how sure that is
 
 
 def compare(a: Row, b: Row) -> str:
-    """'better', 'worse', 'alike' or 'unknown': a against b on test.
+    """Return 'better', 'worse', 'alike' or 'unknown': a against b on test.
 
     They are alike where they are no further apart than their spread over seeds, which one seed does not show.
     """
     if min(len(a["test_seeds"]), len(b["test_seeds"])) < 2:
         return "unknown"
-    difference = a["test_mean"] - b["test_mean"]
-    if abs(difference) <= _spread(a, b):
+    ahead = a["test_mean"] - b["test_mean"]
+    if abs(ahead) <= _spread(a, b):
         return "alike"
-    return "better" if difference > 0 else "worse"
+    return "better" if (ahead > 0) == metric_or_value(a["metric"]).maximize else "worse"
 
 
 def _spread(a: Row, b: Row) -> float:
@@ -61,7 +71,7 @@ def _spread(a: Row, b: Row) -> float:
 
 
 def verdict(run: Run) -> list[str]:
-    """What the test scores show and what they do not, in sentences."""
+    """Return what the test scores show and what they do not, in sentences."""
     best = run.best()
     if run.summary is None or best is None:
         return _open_ends(run)
@@ -75,16 +85,17 @@ def _against_control(run: Run, best: Row) -> list[str]:
     if control["key"] == best["key"]:
         same = f"Random search with the same budget found the same network: here {strategy} was no better."
         return [same, *_fronts(run)]
-    gap = points(round(best["test_mean"], 3) - round(control["test_mean"], 3))
-    limit = f"the spread over seeds ({points(_spread(best, control))})"
+    metric = best["metric"]
+    gap, limit = difference(metric, best["test_mean"], control["test_mean"]), difference(metric, _spread(best, control))
+    limit = f"the spread over seeds ({limit})"
     sizes, random = _sizes(best, control), "random search with the same budget"
-    not_shown = f"That {strategy} finds more accurate networks than random search is not shown by this run."
+    not_shown = f"That {strategy} finds better networks than random search is not shown by this run."
     verdicts = {
-        "better": f"The search is ahead of {random} by {gap} on test, more than {limit}{sizes}.",
-        "alike": f"On test, {random} is as good: {gap} apart, within {limit}{sizes}. {not_shown}",
-        "worse": f"R{random[1:]} found a better network: {gap} ahead on test, more than {limit}{sizes}. "
+        "better": f"The search is ahead of {random} by {gap} in {word(metric)} on test, more than {limit}{sizes}.",
+        "alike": f"On test, {random} is as good: {gap} apart in {word(metric)}, within {limit}{sizes}. {not_shown}",
+        "worse": f"R{random[1:]} found a better network: {gap} ahead in {word(metric)} on test, more than {limit}{sizes}. "
         f"Consider {control['name']}. {not_shown}",
-        "unknown": f"On test, the search and {random} are {gap} apart; with one training of each network nobody knows "
+        "unknown": f"On test, the search and {random} are {gap} apart in {word(metric)}; with one training of each network nobody knows "
         f"whether that is more than chance{sizes}. {not_shown}",
     }
     return [verdicts[compare(best, control)], *_fronts(run)]
@@ -121,9 +132,9 @@ def _fronts(run: Run) -> list[str]:
 def _against_baselines(run: Run, best: Row) -> list[str]:
     hows = {
         "better": "is better than",
-        "alike": "is as good within the spread as",
+        "alike": "is, within the spread, as good as",
         "worse": "does not reach",
-        "unknown": "stands beside",
+        "unknown": "may or may not be better than",
     }
     out = []
     for row in run.rows("baseline"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Status:
-    """One moment of a phase: counts of trials, the best so far on the first objective, the size of the front."""
+    """One moment of a phase: counts of trials, the objectives of the best so far on the first one, the size of the front."""
 
     phase: str
     done: int
@@ -18,18 +19,17 @@ class Status:
     failed: int = 0
     duplicates: int = 0
     infeasible: int = 0
-    best: str = ""
+    best: Mapping[str, float] = field(default_factory=dict)
     front: int = 0
     seconds_left: float | None = None
     last: bool = False
 
     @classmethod
     def of(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False) -> Status:
-        """The status of a study."""
+        """Return the status of a study."""
         front = ledger.front()
         first = plan.objectives[0]
         best = (max if first.maximize else min)(front, key=lambda r: r.metrics[first.metric], default=None)
-        words = "" if best is None else " ".join(f"{o.metric} {best.metrics[o.metric]:.4g}" for o in plan.objectives)
         kinds = {k: ledger.count(k) for k in ("finished", "pruned", "failed", "infeasible")}
         done = kinds["finished"] + kinds["pruned"] + kinds["failed"]
         return cls(
@@ -37,7 +37,7 @@ class Status:
             done,
             plan.trials,
             duplicates=ledger.count("duplicate"),
-            best=words,
+            best={} if best is None else {o.metric: best.metrics[o.metric] for o in plan.objectives},
             front=len(front),
             seconds_left=seconds_left,
             last=last,

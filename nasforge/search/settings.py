@@ -117,9 +117,7 @@ def _table(asked: Mapping[str, Any]) -> tuple[str, str, str]:
     """The table that is looked up, and its columns: selected, reported."""
     table = read_table(Path(asked["table"]) if asked["table"] else OURS)
     if table.minimize:
-        raise UserError(
-            f"--table {asked['table']}: must hold accuracies, got losses; `nasforge bench` compares strategies on them"
-        )
+        raise UserError(f"--table {asked['table']}: must hold accuracies, got losses; `nasforge bench` compares strategies on them")
     select, report = asked["select"] or table.usual[0], asked["report"] or table.usual[1]
     table.column(select, "--select")
     table.column(report, "--report")

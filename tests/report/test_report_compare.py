@@ -2,53 +2,71 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_search import DATA, SPACE, Inline, quick
+from support import SPACE, MadeUpRunner, judged_by, made_up_run
 
 from nasforge.cli import main
 from nasforge.errors import UserError
-from nasforge.evaluation.base import data_of, fit_to_data
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import collect
 from nasforge.report.compare import compare, told
-from nasforge.search.plan import Plan
-from nasforge.search.session import search
-from nasforge.spaces.files import parse
+
+NARROW = copy.deepcopy(SPACE)
+NARROW["stem"][0]["conv"]["out"] = {"choose": [2, 3, 4]}
+NARROW["body"] = [{"conv": {"out": {"choose": [2, 3, 4]}, "kernel": {"choose": [1, 3]}}}]
+
+
+def drawn(folder: Path, metric: str, **changes: object) -> Path:
+    """A random search without early stopping; larger networks score better."""
+    asked = tuple(parse_objectives({"accuracy": "accuracy", "mse": "-mse"}[metric]))
+    values = {"strategy": "random", "pruner": "none", "trials": 20, "finalists": 1, "final_seeds": 1, "control": False, "baselines": {}}
+    values |= {"recipe": {"epochs": 2}, "final_recipe": {"epochs": 2}, "limits": (), "objectives": asked, **changes}
+    return made_up_run(folder, MadeUpRunner(metric=metric), **values)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """Random searches of a space of wide networks, of one of narrow ones (`quick` scores by width), and one that stopped early."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Searches of a space of wide networks, of one of narrow ones, and one that stopped early."""
     folder = tmp_path_factory.mktemp("runs")
-    plan = Plan(
-        fit_to_data(parse(SPACE.replace("[4, 8, 12, 16]", "[12, 14, 16, 18]")), data_of(DATA)), DATA, tuple(parse_objectives("accuracy")),
-        strategy="random", trials=30, pruner="none", finalists=1, final_seeds=1, control=False,
-    )  # fmt: skip
-    narrow = fit_to_data(parse(SPACE.replace("[4, 8, 12, 16]", "[2, 4, 6, 8]")), data_of(DATA))
-    for name, changed in (("wide", plan), ("narrow", replace(plan, space=narrow)), ("cut", replace(plan, pruner="asha"))):
-        search(changed, folder / name, lambda: Inline(quick), lambda status: None)
-    return folder / "wide", folder / "narrow", folder / "cut"
+    return {
+        "wide": drawn(folder / "wide", "accuracy"),
+        "narrow": drawn(folder / "narrow", "accuracy", space=NARROW),
+        "cut": drawn(folder / "cut", "accuracy", pruner="asha", recipe={"epochs": 6}),
+    }
 
 
-def test_the_better_space_is_the_one_whose_errors_lie_lower(runs: tuple[Path, Path, Path]) -> None:
-    found = compare(collect(runs[1]), collect(runs[0]))
-    assert found["better"] == str(runs[0]) and found["p"] < 0.01
-    areas = [found["runs"][str(run)]["area"] for run in runs[:2]]
-    assert 10 <= areas[0] <= 40 < 60 <= areas[1] <= 90  # accuracy is width / 20
-    assert "is the better space" in told(found)
+def test_the_better_space_is_the_one_whose_errors_lie_lower(runs: dict[str, Path]) -> None:
+    one, other = collect(runs["narrow"]), collect(runs["wide"])
+    found = compare(one, other)
+    assert found["better"] == str(runs["wide"]) and found["p"] < 0.01 and found["metric"] == "accuracy"
+    for run in (one, other):
+        errors = [100 * (1 - r.metrics["accuracy"]) for r in run.search.finished()]
+        assert found["runs"][str(run.folder)]["area"] == pytest.approx(sum(errors) / len(errors))
+    assert "is the better space" in told(found) and "100 % less accuracy, in points" in told(found)
 
 
-def test_the_command(runs: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(runs[0]), "--against", str(runs[1]), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["against"]["better"] == str(runs[0])
+def test_a_metric_that_is_to_be_low_is_compared_as_it_is(tmp_path: Path) -> None:
+    one, other = (judged_by(collect(drawn(tmp_path / name, "mse", space=s)), "mse") for name, s in (("narrow", NARROW), ("wide", SPACE)))
+    found = compare(one, other)
+    assert found["better"] == str(other.folder)
+    values = [r.metrics["mse"] for r in other.search.finished()]
+    assert found["runs"][str(other.folder)]["quantiles"][0] == pytest.approx(min(values)) and min(values) > 100
+    assert "error (mean squared error) on val" in told(found) and "%" not in told(found)
 
 
-def test_what_cannot_be_compared_is_refused(runs: tuple[Path, Path, Path]) -> None:
-    with pytest.raises(UserError, match="stopped trainings early"):
-        compare(collect(runs[0]), collect(runs[2]))
+def test_the_command(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(runs["wide"]), "--against", str(runs["narrow"]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["against"]["better"] == str(runs["wide"])
+
+
+def test_what_cannot_be_compared_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="with another recipe"):
+        compare(collect(runs["wide"]), collect(runs["cut"]))
     with pytest.raises(UserError, match="same run"):
-        compare(collect(runs[0]), collect(runs[0]))
+        compare(collect(runs["wide"]), collect(runs["wide"]))
+    with pytest.raises(UserError, match="stopped trainings early"):
+        compare(collect(runs["cut"]), collect(runs["cut"]))

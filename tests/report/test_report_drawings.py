@@ -9,7 +9,7 @@ import pytest
 from support import Balanced
 
 from nasforge.report.diagram import arch_picture
-from nasforge.report.format import clock, percent, points, short, spread, tick, value, whole
+from nasforge.report.format import cap, clock, difference, lower, percent, score, short, spread, tick, value, whole, word
 from nasforge.report.svg import Axis, axis, labels, tag
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.files import find_space, read, space_names
@@ -21,10 +21,24 @@ from nasforge.spaces.space import Space
     [
         (whole(6912), "6,912"), (short(6912), "6.91 k"), (short(288240), "288 k"), (short(2e6), "2 M"),
         (short(17), "17"),
-        (percent(0.9921), "99.2 %"), (spread(0.9921, 0.0021), "99.2 ± 0.2 %"), (spread(0.99, 0.0, 1), "99.0 %"),
-        (spread(None, None), "no result"), (points(-0.01), "1.0 point"), (points(0.004), "0.4 points"),
-        (value("loss", 0.12345), "0.1235"), (value("peak_bytes", 4096), "4.1 kB"), (value("latency_ms", None), "–"),
-        (tick("accuracy", 0.995), "99.5 %"), (tick("macs", 3e6), "3 M"),
+        (percent(0.9921), "99.2 %"), (value("top5", 0.9921), "99.2 %"), (value("miou@mask", 0.5), "50.0 %"),
+        (value("loss", 0.12345), "0.123"), (value("mse", 2914.2), "2,910"), (value("mse", 4.72e9), "4.72e+09"),
+        (value("mae", 99.96), "100.0"),
+        (value("r2", -0.5), "-0.500"), (value("mse", 0.0), "0"), (value("mse", 0.0000123), "1.23e-05"),
+        (value("peak_bytes", 4096), "4.1 kB"), (value("latency_ms", None), "–"), (value("latency_ms@phone", 3.14159), "3.14 ms"),
+        (spread("accuracy", 0.9921, 0.0021), "99.2 ± 0.2 %"), (spread("miou@mask", 0.99, 0.0, 1), "99.0 %"),
+        (spread("mse", None, None), "no result"), (spread("mse", 2914, 78), "2,910 ± 80"),
+        (spread("mse", 0.03121, 0.0008), "0.0312 ± 0.0008"),
+        (spread("mse", 0.031214, 0.00002), "0.03121 ± 0.00002"), (spread("r2", 0.001, 0.3), "0.001 ± 0.300"),
+        (spread("mse", 4.72e9, 8e7), "4.72e+09 ± 8e+07"), (spread("loss", 0.0, 0.0), "0 ± 0"),
+        (score("accuracy", 0.983, 0.002, 3), "98.3 ± 0.2 % accuracy"), (score("mse", 2914, 78, 3), "mean squared error 2,910 ± 80"),
+        (score("miou@mask", 0.612), "61.2 % mean IoU of mask"),
+        (difference("accuracy", 0.98, 0.99), "1.0 point"), (difference("miou@mask", 0.004), "0.4 points"),
+        (difference("mse", 2910.2, 2792.1), "118"), (difference("loss", 0.3, 0.3121), "0.0121"),
+        (tick("accuracy", 0.995), "99.5 %"), (tick("macs", 3e6), "3 M"), (tick("mse", 12000), "12,000"), (tick("mse", 2e9), "2e+09"),
+        (tick("latency_ms", 0.5), "0.5 ms"), (tick("loss", 0.05), "0.05"),
+        (f"{cap('miou@mask')} {cap('mse')} {cap('r2')}", "1.0 inf inf"), (word("miou@mask"), "mean IoU of mask"),
+        (lower("loss") + lower("accuracy") + lower("r2"), ", lower is better"),
         (clock(3.21), "3.2 s"), (clock(75), "1 min 15 s"), (clock(3720), "1 h 02 min"), (clock(59.9), "1 min 00 s"),
     ],
 )  # fmt: skip

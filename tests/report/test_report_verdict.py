@@ -89,10 +89,13 @@ def test_verdict_names_better_baselines_and_broken_limits(ended: Run) -> None:
 
 
 def test_compare_is_by_the_spread_of_the_difference() -> None:
-    def row(mean: float, std: float, seeds: int = 3) -> dict[str, Any]:
-        return {"test_mean": mean, "test_std": std, "test_seeds": [mean] * seeds}
+    def row(mean: float, std: float, seeds: int = 3, metric: str = "accuracy") -> dict[str, Any]:
+        return {"test_mean": mean, "test_std": std, "test_seeds": [mean] * seeds, "metric": metric}
 
     assert compare(row(0.95, 0.03), row(0.90, 0.04)) == "alike"  # sqrt(0.03^2 + 0.04^2) = 0.05
     assert compare(row(0.951, 0.03), row(0.90, 0.04)) == "better"
     assert compare(row(0.90, 0.04), row(0.951, 0.03)) == "worse"
     assert compare(row(0.9, 0.0, 1), row(0.8, 0.1)) == "unknown"
+    assert compare(row(310, 3, metric="mse"), row(290, 4, metric="mse")) == "worse"
+    assert compare(row(290, 3, metric="mse"), row(310, 4, metric="mse")) == "better"
+    assert compare(row(290, 3, metric="mse"), row(295, 4, metric="mse")) == "alike"
