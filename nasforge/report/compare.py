@@ -58,12 +58,12 @@ def _errors(run: Run) -> list[float]:
     ledger: Ledger | None = run.search if run.manifest["strategy"] == "random" else run.control
     records = [] if ledger is None else [r for r in ledger.records.values() if r.kind in ("finished", "pruned") and not r.baseline]
     if any(r.kind == "pruned" for r in records):
-        raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --pruner none")
+        raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --scheduler none")
     metric = metric_or_value(run.score)
     errors = [_error(metric, r.metrics[metric.name]) for r in records if metric.name in r.metrics]
     if len(errors) < LEAST:
         raise UserError(
-            f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --pruner none"
+            f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --scheduler none"
         )
     return errors
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from nasforge.report.run import Run
 
-DEFAULTS = {"strategy": "predictor", "evaluator": "train", "pruner": "asha", "fidelity": "epochs", "seed": 0}
+OPTIONS = {  # by their names in a manifest: the option and its default
+    "strategy": ("--strategy", "predictor"), "evaluator": ("--evaluator", "train"), "pruner": ("--scheduler", "asha"),
+    "fidelity": ("--fidelity", "epochs"), "seed": ("--seed", 0),
+}  # fmt: skip
 
 
 def go_on(run: Run) -> list[tuple[str, str]]:
@@ -46,9 +49,9 @@ def _search(run: Run) -> list[str]:
     parts = ["search", str(run.folder / "space.yaml"), *_data(run), "--objective=" + ",".join(told["objectives"])]
     for limit in told["constraints"]:
         parts += ["--constraint", limit]
-    for name, default in DEFAULTS.items():
+    for name, (option, default) in OPTIONS.items():
         if told.get(name, default) != default:
-            parts += [f"--{name}", str(told[name])]
+            parts += [option, str(told[name])]
     if "epochs" in told.get("recipe", {}):
         parts += ["--epochs", str(told["recipe"]["epochs"])]
     if told.get("inherit"):
@@ -68,5 +71,6 @@ def _search(run: Run) -> list[str]:
 
 def _data(run: Run) -> list[str]:
     data = run.manifest["data"]
-    limit = ["--data-limit", str(data["limit"])] if data.get("limit") is not None else []
-    return ["--data", data["spec"], *limit, *(["--allow-code"] if data.get("allow_code") else [])]
+    given = [("--data-limit", data.get("limit")), ("--task", data.get("task")), ("--target", data.get("target"))]
+    options = [word for option, value in given if value is not None for word in (option, str(value))]
+    return ["--data", data["spec"], *options, *(["--allow-code"] if data.get("allow_code") else [])]
