@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from nasforge.blocks import BLOCKS
-from nasforge.data import Source
+from nasforge.data import Dataset, Source
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation import EVALUATORS
 from nasforge.evaluation.base import Job
 from nasforge.evaluation.tables import OURS, read_table
 from nasforge.evaluation.train import fit_to_data, for_data, recipe_of
 from nasforge.latency import read_profile
+from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, metric, names
 from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
+from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
-from nasforge.tasks import Task, load_data, task_of
+from nasforge.tasks import Task, forward, load_data, task_of
 
+MOST_TRIED = 20  # random networks whose output is looked at before a search begins
 # what `search:` of a space file may say, and the command line, which goes before it
 DEFAULTS: dict[str, Any] = {
     "data": "digits", "task": None, "target": None, "objective": None, "strategy": "predictor", "evaluator": "train",
@@ -60,7 +65,10 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
     for note in data.spec.notes:
         say(f"{data.name}: {note}")
     looked_up = _table(asked) if asked["evaluator"] == "table" else None
-    space = fit_to_data(raw, data) if looked_up is None else raw  # a table is of the space as it is
+    space = raw  # a table is of the space as it is
+    if looked_up is None:
+        space = fit_to_data(raw, data)
+        check_outputs(Space(space), data, task)
     if asked["data"] != of_space.get("data", asked["data"]) and given.get("seed_arch") is None and asked["seed_arch"]:
         baselines = ", ".join(asked["seed_arch"])
         say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
@@ -106,6 +114,27 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written
     return plan
+
+
+def check_outputs(space: Space, data: Dataset, task: Task) -> None:
+    """Raise UserError where no network of a space gives what the task reads: of some random ones, none that can be built."""
+    rng, misfit = Random(0), None
+    batch = next(data.batches("train", 2)).to("meta")
+    for _ in range(MOST_TRIED):
+        arch, _ = space.draw(random_chooser(rng))
+        try:
+            network = build(arch, "meta").eval()
+        except UserError:  # the search says how many cannot be built
+            continue
+        try:
+            task.check(forward(network, batch), batch)
+            return
+        except UserError as error:
+            misfit = error
+        except (RuntimeError, ValueError, TypeError, NotImplementedError):  # what cannot run on meta is judged when it is trained
+            return
+    if misfit is not None:
+        raise misfit
 
 
 def _default_objective(task: Task) -> str:
