@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import going_on
 from torch import nn
 
 from nasforge import zoo
 from nasforge.cli import main
 from nasforge.data import Batch, Source
+from nasforge.evaluation import prepared
 from nasforge.evaluation import zero_cost_scores as proxies
-from nasforge.evaluation.base import Job
+from nasforge.evaluation.base import Context, Job
 from nasforge.evaluation.zero_cost import zero_cost
 from nasforge.networks.build import build
 from nasforge.objectives.objective import Objective, parse_limit
