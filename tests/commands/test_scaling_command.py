@@ -72,7 +72,7 @@ def test_the_grid_is_trained_and_its_best_is_used(net: str, capsys: pytest.Captu
     told = asked(capsys, *words)
     rows, best = told["grid"], told["best"]
     assert 1 < len(rows) <= len(coefficient_grid(0.4)) and best == rows[0]
-    assert best["accuracy"] == max(row["accuracy"] for row in rows) and len({row["loss"] for row in rows}) == len(rows)
+    assert best["score"] == max(row["score"] for row in rows) and len({row["loss"] for row in rows}) == len(rows)
     assert told["coefficients"] == {"depth": best["alpha"], "width": best["beta"], "resolution": best["gamma"]}
     assert told["arch"]["input"] == best["input"] and told["macs"] == best["macs"]
     assert asked(capsys, *words)["grid"] == rows  # the same again
