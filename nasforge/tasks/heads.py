@@ -58,9 +58,8 @@ class Heads(Task):
         return HeadScorer(self)
 
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
-        first = next(iter(self.tasks.values())).recipe(data, full)
-        augment = {name: value for name, value in first.get("augment", {}).items() if name in self.augmentations}
-        return {**first, "augment": augment}
+        """As that of the first head, without augmentation: what leaves one target as it is, such as a flip, may change another."""
+        return {**next(iter(self.tasks.values())).recipe(data, full), "augment": {}}
 
 
 class HeadScorer:
