@@ -195,7 +195,8 @@ def _target(train: np.ndarray, raw: Raw, name: str, size: int) -> Target:
     kind = raw.kinds[name]
     names = raw.labels if name == next(iter(raw.kinds)) else ()
     if kind == "value":
-        mean, std = (f(train, 0, dtype=np.float64) for f in (np.mean, np.std))  # far from 0 the digits of float32 do not last
+        exact = train.astype(np.float64)  # far from 0 the digits of float32 do not last
+        mean, std = exact.mean(0), exact.std(0)
         if not std.all():
             raise UserError(f"{raw.name}: the target must differ between samples, got {train[0].tolist()} in all of the training part")
         return Target(kind, size, names, len(train), mean=tuple(mean.tolist()), std=tuple(std.tolist()))

@@ -85,16 +85,16 @@ def test_objectives_of_heads_and_devices() -> None:
     (product,) = parse_objectives("miou@mask*(latency_ms@phone/5)^-0.07")
     assert product.base == "miou@mask" and product.reads == {"miou@mask", "latency_ms@phone"}
     assert product.value({"miou@mask": 0.5, "latency_ms@phone": 5.0}) == 0.5
-    with pytest.raises(UserError, match="'mio@mask' is no metric; did you mean 'miou'|'mio@mask' is no metric; valid"):
+    with pytest.raises(UserError, match=r"'mio@mask' is no metric; did you mean 'miou'"):
         parse_objectives("mio@mask")
 
 
 def test_a_limit_of_a_space_goes_the_way_of_its_metric() -> None:
     found = [str(limit) for limit in limits_of({"params": 5, "accuracy": 0.9, "mse": 2.5, "r2": 0.5, "latency_ms@phone": 3})]
     assert found == ["params<=5", "accuracy>=0.9", "mse<=2.5", "r2>=0.5", "latency_ms@phone<=3"]
-    with pytest.raises(UserError, match="constraints.parms: no metric has that name; did you mean 'params'"):
+    with pytest.raises(UserError, match=r"constraints\.parms: no metric has that name; did you mean 'params'"):
         limits_of({"parms": 5})
-    with pytest.raises(UserError, match="constraints.params: must be a number, got True"):
+    with pytest.raises(UserError, match=r"constraints\.params: must be a number, got True"):
         limits_of({"params": True})
 
 
