@@ -100,13 +100,18 @@ def metric(name: str) -> Metric:
     """
     base, at, where = name.partition("@")
     if base not in METRICS or (at and not where):
-        raise UserError(f"metric: must be a known name, got {name!r}; {nearest(base, METRICS)}")
+        raise UserError(f"metric: must be a known name, got {name!r}; {nearest_metric(name)}")
     found = METRICS[base]
     if not at:
         return found
     if found.known is Known.MEASURED:
         return replace(found, name=name, title=f"{found.title} on {where}", known=Known.PREDICTED)
     return replace(found, name=name, title=f"{found.title} of {where}")
+
+
+def nearest_metric(name: str) -> str:
+    """Return, in words, the metric that a wrong name is nearest to, and all there are."""
+    return nearest(name.partition("@")[0], METRICS)
 
 
 def is_metric(name: str) -> bool:

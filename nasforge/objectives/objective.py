@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from nasforge.errors import UserError, nearest
-from nasforge.objectives.metrics import METRICS, Known, Metric, is_metric, metric, metric_or_value
+from nasforge.errors import UserError
+from nasforge.objectives.metrics import Known, Metric, is_metric, metric, metric_or_value, nearest_metric
 
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 Losses = tuple[float, ...]  # smaller is better, one number an objective
@@ -85,7 +85,7 @@ def parse_objectives(text: str) -> list[Objective]:
         for one in (*([product[1]] if product else [name]), *(n for n, _, _ in factors)):
             if not is_metric(one):
                 raise UserError(
-                    f"--objective {text}: {one!r} is no metric; {nearest(one, METRICS)}; a product is written accuracy*(latency_ms/5)^-0.07"
+                    f"--objective {text}: {one!r} is no metric; {nearest_metric(one)}; a product is written accuracy*(latency_ms/5)^-0.07"
                 )
         if any(target <= 0 for _, target, _ in factors):
             raise UserError(f"--objective {text}: the target of a cost must be above 0")
@@ -114,7 +114,7 @@ def parse_limit(text: str) -> Limit:
     if not match or not math.isfinite(bound):
         raise UserError(f"--constraint {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
     if not is_metric(match[1]):
-        raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest(match[1], METRICS)}")
+        raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest_metric(match[1])}")
     return Limit(match[1], "<" in match[2], bound)
 
 
@@ -123,7 +123,7 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
     out = []
     for name, bound in (constraints or {}).items():
         if not is_metric(name):
-            raise UserError(f"constraints.{name}: no metric has that name; {nearest(name, METRICS)}")
+            raise UserError(f"constraints.{name}: no metric has that name; {nearest_metric(name)}")
         if isinstance(bound, bool) or not isinstance(bound, int | float):
             raise UserError(f"constraints.{name}: must be a number, got {bound!r}")
         out.append(Limit(name, not metric(name).maximize, float(bound)))

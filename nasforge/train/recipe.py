@@ -10,7 +10,7 @@ from typing import Any
 
 from nasforge.data import Dataset
 from nasforge.errors import UserError, nearest
-from nasforge.objectives.metrics import METRICS, is_metric
+from nasforge.objectives.metrics import is_metric, nearest_metric
 from nasforge.tasks.base import Task
 from nasforge.train.augment import STRENGTHS
 
@@ -122,7 +122,7 @@ def _checked(f: dataclasses.Field[Any], value: Any, where: str) -> Any:
         return {str(name): _checked_number(WEIGHT, weight, f"{where}.{name}") for name, weight in value.items()}
     if f.name == "monitor":
         if value is not None and not is_metric(str(value)):
-            raise UserError(f"{where}: must be a metric, got {value!r}; {nearest(value, METRICS)}")
+            raise UserError(f"{where}: must be a metric, got {value!r}; {nearest_metric(str(value))}")
         return value
     if f.name in ("decay_norm_bias", "channels_last"):
         choices = (True, False) if f.name == "decay_norm_bias" else (True, False, "auto")
