@@ -22,16 +22,21 @@ from typing import Any
 import optuna
 
 from nasforge.commands.common import space_named, table
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Context
+from nasforge.evaluation.train import fit_to_data
 from nasforge.objectives.objective import limits_of, parse_objectives, scaled
 from nasforge.objectives.pareto import hypervolume
 from nasforge.runners.local import LocalRunner
+from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.records import Ledger
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.search.timing import Clock
+from nasforge.search.study import directions
+from nasforge.search.timing import Timing
 from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
+from nasforge.tasks import load_data, task_of
 
 OBJECTIVES = tuple(parse_objectives("accuracy,-params"))
 STRATEGIES = ("predictor", "random")
@@ -41,7 +46,7 @@ def main() -> None:
     args = _arguments()
     found = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     done = {(r["space"], r["strategy"], r["seed"]) for r in found}
-    runner = LocalRunner(args.workers, 1)
+    runner = LocalRunner(Context(source=_source(args)), args.workers, 1)
     try:
         for seed in range(args.first, args.first + args.seeds):
             for space in args.spaces.split(","):
@@ -72,20 +77,26 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _source(args: argparse.Namespace) -> Source:
+    return Source(args.data, limit=args.images)
+
+
 def _search(args: argparse.Namespace, space: str, strategy: str, seed: int, runner: LocalRunner) -> dict[str, Any]:
     """The metrics of all that one search trained, in the order in which it ended, and the seconds that took."""
-    spec = DataSpec(args.data, limit=args.images)
-    fitted = fit_to_data(space_named(space), data_of(spec))
+    source = _source(args)
+    data = load_data(source)
+    fitted = fit_to_data(space_named(space), data)
     plan = Plan(
-        fitted, spec, OBJECTIVES, tuple(limits_of(fitted.get("constraints", {}))), strategy=strategy, pruner="none",
+        fitted, source, OBJECTIVES, tuple(limits_of(fitted.get("constraints", {}))), strategy=strategy, scheduler="none",
         trials=args.trials, seed=seed, recipe={"epochs": args.epochs, "early_stopping": None},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder), None)
         drivers = Drivers(storage, "against random")
-        study = drivers.study(storage, "search", ["maximize", "minimize"], shared_identity(plan))
+        study = drivers.study(storage, "search", directions(OBJECTIVES), shared_identity(plan))
         study.sampler = sampler_of(plan, strategy, 0)
-        ledger: Ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, drivers)
+        run = RunContext(plan, Path(folder), data, task_of(data.spec), runner, Timing(), drivers, lambda status: None)
+        ledger: Ledger = run_trials(run, study, "search", {})
         drivers.close()
     trained = [r for _, r in sorted(ledger.records.items()) if r.kind in ("finished", "pruned", "failed")]
     metrics = [{m: r.metrics[m] for m in ("accuracy", "params")} for r in trained if r.kind == "finished"]

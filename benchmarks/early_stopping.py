@@ -27,12 +27,15 @@ from typing import Any
 import optuna
 
 from nasforge.commands.common import space_named, table
-from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result
 from nasforge.evaluation.tables.nasbench_nlp import recurrent_curves, recurrent_rows
+from nasforge.evaluation.train import STOPS, fit_to_data
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import Objective, parse_objectives, scaled
 from nasforge.objectives.pareto import hypervolume
+from nasforge.runners import Driver
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
 from nasforge.search.records import Ledger, TrialRecord
@@ -40,7 +43,8 @@ from nasforge.search.session import search
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Space
 from nasforge.storage.open import open_storage
-from nasforge.strategies.schedulers import PRUNERS
+from nasforge.strategies.schedulers import SCHEDULERS
+from nasforge.tasks import load_data
 
 SHARE = 3  # the search without early stopping sees one network in so many
 
@@ -71,7 +75,7 @@ def main() -> None:
     of = _looked_up(args.table) if args.table else _trained(args)
     points = [scaled({**_metrics(t["rows"][-1]), "params": t["params"]}, of.objectives) for t in of.networks]
     worst, best = ([pick(axis) for axis in zip(*points, strict=True)] for pick in (max, min))
-    found: dict[str, list[tuple[float, float] | None]] = {rule: [] for rule in PRUNERS if rule != "none"}
+    found: dict[str, list[tuple[float, float] | None]] = {rule: [] for rule in SCHEDULERS if rule != "none"}
     for order in range(args.orders):
         without = _course(of, _search(of, "none", len(of.networks) // SHARE, order), best, worst)
         target = without[-1][0] - 1e-12
@@ -108,24 +112,41 @@ def _trained(args: argparse.Namespace) -> Trainings:
     objectives = tuple(parse_objectives("accuracy,-params"))
     if args.curves and args.curves.exists():
         return Trainings("`digits`", objectives, json.loads(args.curves.read_text()))
-    spec = DataSpec("digits")
-    space = Space(fit_to_data(space_named("digits"), data_of(spec)))
+    source = Source("digits")
+    space = Space(fit_to_data(space_named("digits"), load_data(source)))
     drawn: dict[str, Any] = {}
     rng = Random(0)
     while len(drawn) < args.networks:
         arch, _ = space.draw(random_chooser(rng))
         drawn.setdefault(key(arch), arch)
-    archs, done = list(drawn.values()), {}
-    jobs = iter([(i, Job(arch, spec, recipe={"epochs": args.epochs, "early_stopping": None})) for i, arch in enumerate(archs)])
-    runner = LocalRunner(args.workers, 1)
+    archs = list(drawn.values())
+    driver = _Listed([Job(arch, recipe={"epochs": args.epochs, "early_stopping": None}) for arch in archs])
+    runner = LocalRunner(Context(source=source), args.workers, 1)
     try:
-        runner.run(lambda: next(jobs, None), lambda number, row: False, lambda number, result: done.update({number: result}))
+        runner.run(driver)
     finally:
         runner.close()
+    done = driver.results
     out = [{"arch": a, "params": count(a).params, "rows": done[i].curve} for i, a in enumerate(archs) if done[i].error is None]
     if args.curves:
         args.curves.write_text(json.dumps(out))
     return Trainings("`digits`", objectives, out)
+
+
+class _Listed:
+    """A driver with a list of jobs, which stops none."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.left, self.results = list(enumerate(jobs)), dict[int, Result]()
+
+    def next_job(self) -> tuple[int, Job] | None:
+        return self.left.pop(0) if self.left else None
+
+    def on_report(self, number: int, report: Report) -> Decision:
+        return Decision.CONTINUE
+
+    def on_end(self, number: int, result: Result) -> None:
+        self.results[number] = result
 
 
 def _search(of: Trainings, rule: str, trials: int, order: int) -> Ledger:
@@ -137,7 +158,7 @@ def _search(of: Trainings, rule: str, trials: int, order: int) -> Ledger:
     space = {"input": first["input"], "classes": first["classes"], "body": {"choose": {n: bodies[n] for n in names}}}
     rows = {key({**space, "body": bodies[str(i)]}): t["rows"] for i, t in enumerate(of.networks)}
     plan = Plan(
-        space, DataSpec("digits"), of.objectives, strategy="grid", pruner=rule, trials=trials, seed=order, control=False, finalists=1,
+        space, Source("digits"), of.objectives, strategy="grid", scheduler=rule, trials=trials, seed=order, control=False, finalists=1,
         final_seeds=1, recipe={"epochs": of.epochs, "early_stopping": None},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
@@ -153,22 +174,22 @@ class _Replay:
         self.rows = rows
         self.reached: dict[str, int] = {}
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        while (asked := next_job()) is not None:
+    def run(self, driver: Driver) -> None:
+        while (asked := driver.next_job()) is not None:
             number, job = asked
-            on_end(number, self._result(number, job, on_epoch))
+            driver.on_end(number, self._result(job, lambda report, n=number: driver.on_report(n, report)))
 
-    def _result(self, number: int, job: Job, on_epoch: Any) -> Result:
+    def _result(self, job: Job, on_report: OnReport) -> Result:
         name = key(job.arch)
         if job.test:
             return Result({"accuracy": 0.0, "loss": 0.0}, test={"accuracy": 0.0})
         before = self.reached.get(name, 0)
         for row in self.rows[name]:
             epoch = int(row["epoch"])
-            stop = on_epoch(number, dict(row))
+            stopped = STOPS[on_report(Report(epoch, row))]
             self.reached[name] = max(epoch, before)
-            if stop and epoch > before:
-                return Result(_metrics(row), curve=self.rows[name][:epoch], stopped="pruned")
+            if stopped is not None and epoch > before:
+                return Result(_metrics(row), curve=self.rows[name][:epoch], stopped=stopped)
         return Result(_metrics(self.rows[name][-1]), curve=self.rows[name])
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""How a search grows: simulated workers, 1 to 1,000, on the real study, strategy, screen, pruner and journal.
+"""How a search grows: simulated workers, 1 to 1,000, on the real study, strategy, screen, scheduler and journal.
 
-    python benchmarks/growing.py [--workers 1,10,100,1000] [--per-worker 5] [--most 3000] [--seconds 60] [--strategy tpe] [--pruner asha]
+    python benchmarks/growing.py [--workers 1,10,100,1000] [--per-worker 5] [--most 3000] [--seconds 60] [--strategy tpe] [--scheduler asha]
 
 A discrete-event run: trainings take simulated time (log-normal, `--seconds` on average, five epochs), everything that the driver does is
 really done, and the time it computes for that is added to the simulated clock, in which it serves one worker after the other.
@@ -22,13 +22,19 @@ from typing import Any
 
 import optuna
 
-from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Job, Report, Result
+from nasforge.evaluation.train import STOPS, fit_to_data
 from nasforge.objectives.objective import parse_objectives
+from nasforge.runners import Driver
+from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.search.timing import Clock
+from nasforge.search.study import directions
+from nasforge.search.timing import Timing
 from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
+from nasforge.tasks import load_data, task_of
 
 EPOCHS = 5
 
@@ -41,11 +47,11 @@ class Simulated:
         self.now = self.driver_free = self.trained = self.waited = 0.0
         self.spent: list[float] = []  # seconds of the driver, by trial
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+    def run(self, driver: Driver) -> None:
         events: list[tuple[float, int, int, float, float]] = []  # end of an epoch: time, trial, epoch, its length, quality
         idle = self.workers
         while True:
-            while idle and (asked := self._serve(next_job)) is not None:
+            while idle and (asked := self._serve(driver.next_job)) is not None:
                 length = self.seconds / EPOCHS * self.rng.lognormvariate(-0.125, 0.5)
                 heapq.heappush(events, (self.driver_free + length, asked[0], 1, length, _quality(asked[1])))
                 idle -= 1
@@ -54,12 +60,12 @@ class Simulated:
                 return
             self.now, number, epoch, length, quality = heapq.heappop(events)
             self.trained += length
-            stop = self._serve(on_epoch, number, _row(epoch, quality))
-            if stop or epoch == EPOCHS:
+            stopped = STOPS[self._serve(driver.on_report, number, Report(epoch, _row(epoch, quality)))]
+            if stopped is not None or epoch == EPOCHS:
                 row = _row(epoch, quality)
-                result = Result({"accuracy": row["accuracy"], "loss": row["val_loss"]}, stopped="pruned" if stop else None)
+                result = Result({"accuracy": row["accuracy"], "loss": row["val_loss"]}, stopped=stopped)
                 result.curve = [_row(e, quality) for e in range(1, epoch + 1)]
-                self._serve(on_end, number, result)
+                self._serve(driver.on_end, number, result)
                 idle += 1
             else:
                 heapq.heappush(events, (self.driver_free + length, number, epoch + 1, length, quality))
@@ -93,14 +99,17 @@ def _row(epoch: int, quality: float) -> dict[str, float]:
 
 def grow(plan: Plan, workers: int, seconds: float) -> dict[str, Any]:
     """One simulated search."""
+    data = load_data(plan.data)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         storage = open_storage(run, None)
         drivers = Drivers(storage, "growing")
-        study = drivers.study(storage, "search", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
+        study = drivers.study(storage, "search", directions(plan.objectives), shared_identity(plan))
         study.sampler = sampler_of(plan, plan.strategy, 0)
         runner = Simulated(workers, seconds)
-        ledger = run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, drivers)
+        ledger = run_trials(
+            RunContext(plan, run, data, task_of(data.spec), runner, Timing(), drivers, lambda status: None), study, "search", {}
+        )
     late = runner.spent[-max(1, len(runner.spent) // 10) :]
     return {
         "workers": workers,
@@ -115,10 +124,10 @@ def grow(plan: Plan, workers: int, seconds: float) -> dict[str, Any]:
 
 def plan_of(args: argparse.Namespace, trials: int) -> Plan:
     layer = {"conv": {"out": {"choose": [4, 8, 12, 16]}, "kernel": {"choose": [1, 3, 5]}}}
-    data = DataSpec("digits", limit=300)
-    space = fit_to_data({"input": [1, 8, 8], "classes": 10, "body": [layer] * 5, "head": ["gap_head"]}, data_of(data))
+    source = Source("digits", limit=300)
+    space = fit_to_data({"input": [1, 8, 8], "classes": 10, "body": [layer] * 5, "head": ["gap_head"]}, load_data(source))
     return Plan(
-        space, data, tuple(parse_objectives("accuracy,-params")), strategy=args.strategy, pruner=args.pruner, trials=trials,
+        space, source, tuple(parse_objectives("accuracy,-params")), strategy=args.strategy, scheduler=args.scheduler, trials=trials,
         recipe={"epochs": EPOCHS},
     )  # fmt: skip
 
@@ -130,7 +139,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=3000, help="trials in all, at most")
     parser.add_argument("--seconds", type=float, default=60.0, help="of a training")
     parser.add_argument("--strategy", default="tpe")
-    parser.add_argument("--pruner", default="asha")
+    parser.add_argument("--scheduler", default="asha")
     parser.add_argument("--profile", action="store_true", help="what the driver spends its time on")
     args = parser.parse_args()
     for workers in map(int, args.workers.split(",")):

@@ -22,8 +22,10 @@ from typing import Any
 import torch
 
 import nasforge.evaluation.tables
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Decision, Evaluator, Job
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
@@ -53,18 +55,19 @@ def rows(space: Space, data: str, seeds: int) -> list[dict[str, Any]]:
     drawn = [(arch, choices, key(arch)) for arch, choices in enumerate_space(space)]
     total = len({name for _, _, name in drawn})
     scored: dict[str, dict[str, float]] = {}
+    evaluator = prepared(Context(source=Source(data)))
     for arch, _, name in drawn:
         if name not in scored:
-            scored[name] = measure(arch, data, seeds)
+            scored[name] = measure(arch, evaluator, seeds)
             print(f"\r{len(scored)}/{total}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return [{**choices, **scored[name]} for _, choices, name in drawn]
 
 
-def measure(arch: Arch, data: str, seeds: int) -> dict[str, float]:
+def measure(arch: Arch, evaluator: Evaluator, seeds: int) -> dict[str, float]:
     """Costs, and mean accuracies in percent. Raises UserError where a training fails."""
     cost = count(arch)
-    results = [train(Job(arch, DataSpec(data), seed, test=True), lambda epoch, row: False) for seed in range(seeds)]
+    results = [evaluator.evaluate(Job(arch, seed, test=True), lambda report: Decision.CONTINUE) for seed in range(seeds)]
     for result in results:
         if result.error:
             raise UserError(f"{arch}: {result.error}")

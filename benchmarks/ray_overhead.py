@@ -11,26 +11,44 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from typing import Any
 
-from nasforge.evaluation.base import DataSpec, Job, Result
+from nasforge.data import Source
+from nasforge.evaluation.base import Context, Decision, Job, Report, Result
+from nasforge.runners import Runner
 from nasforge.runners.local import LocalRunner
 from nasforge.runners.ray_actors import RayRunner
 
-DATA = DataSpec("digits")
+CONTEXT = Context(source=Source("digits"))
 
 
 def job(number: int, epochs: int) -> Job:
     """One of many small networks."""
     body = [{"conv": {"out": 4 + number % 8, "stride": 2}}]
-    return Job({"input": [1, 8, 8], "classes": 10, "body": body, "head": ["gap_head"]}, DATA, recipe={"epochs": epochs})
+    return Job({"input": [1, 8, 8], "classes": 10, "body": body, "head": ["gap_head"]}, recipe={"epochs": epochs})
 
 
-def carry(runner: Any, jobs: list[Job]) -> tuple[float, float]:
+class Listed:
+    """A driver with a list of jobs, which stops none."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.left, self.results = list(enumerate(jobs)), list[Result]()
+
+    def next_job(self) -> tuple[int, Job] | None:
+        return self.left.pop(0) if self.left else None
+
+    def on_report(self, number: int, report: Report) -> Decision:
+        return Decision.CONTINUE
+
+    def on_end(self, number: int, result: Result) -> None:
+        self.results.append(result)
+
+
+def carry(runner: Runner, jobs: list[Job]) -> tuple[float, float]:
     """Wall seconds of jobs on a runner, and the seconds that they trained."""
-    left, results = list(enumerate(jobs)), list[Result]()
+    driver = Listed(jobs)
     began = time.perf_counter()
-    runner.run(lambda: left.pop(0) if left else None, lambda number, row: False, lambda number, result: results.append(result))
+    runner.run(driver)
+    results = driver.results
     assert len(results) == len(jobs) and not any(r.error for r in results), [r.error for r in results if r.error][:1]
     return time.perf_counter() - began, sum(r.seconds["training"] for r in results)
 
@@ -42,7 +60,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
     jobs = [job(i, args.epochs) for i in range(args.trials)]
-    runners = {"local": LocalRunner(args.workers, 1), "ray": RayRunner("local", args.workers, 1, data=DATA)}
+    runners: dict[str, Runner] = {"local": LocalRunner(CONTEXT, args.workers, 1), "ray": RayRunner(CONTEXT, "local", args.workers, 1)}
     added: dict[str, list[float]] = {name: [] for name in runners}
     for runner in runners.values():
         carry(runner, jobs[: 2 * args.workers])

@@ -23,13 +23,16 @@ import torch
 
 from nasforge.commands.bench_plot import COLOURS, STYLE
 from nasforge.commands.common import arch_named, print_json, table
-from nasforge.commands.train import for_data
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, data_of, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Decision, Job
+from nasforge.evaluation.train import for_data
 from nasforge.networks.cost import count
 from nasforge.report.svg import frame, line, mark, picture, plot_axes, plot_height, tag, text
 from nasforge.scaling import Coefficients, candidates, matched, matched_compound, search_grid
 from nasforge.spaces.arch import Arch
+from nasforge.tasks import load_data
 
 BASE: Arch = {
     "name": "base",
@@ -50,15 +53,15 @@ SURE = 2.0  # standard errors of a difference that count as one
 def main() -> None:
     """Scale, train, compare, tell."""
     args = arguments()
-    spec = DataSpec(args.data)
-    base = for_data(BASE if args.arch is None else arch_named(args.arch), data_of(spec))
+    source = Source(args.data)
+    base = for_data(BASE if args.arch is None else arch_named(args.arch), load_data(source))
     recipe = {} if args.epochs is None else {"epochs": args.epochs}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        coefficients = found_coefficients(base, spec) if args.grid else Coefficients()
+        coefficients = found_coefficients(base, source) if args.grid else Coefficients()
         members = {"base": {1.0: base}, **members_of(base, [float(t) for t in args.times.split(",")], coefficients)}
-        jobs = [(name, times, Job(arch, spec, seed, True, True, recipe)) for name, row in members.items() for times, arch in row.items()
+        jobs = [(name, times, Job(arch, seed, True, True, recipe)) for name, row in members.items() for times, arch in row.items()
                 for seed in range(args.seeds)]  # fmt: skip
-        scores = list(pool.map(accuracy, [job for _, _, job in jobs]))
+        scores = list(pool.map(accuracy, [source] * len(jobs), [job for _, _, job in jobs]))
     rows = []
     for name, row in members.items():
         for times, arch in row.items():
@@ -114,11 +117,13 @@ def members_of(base: Arch, times: Sequence[float], coefficients: Coefficients) -
     return out
 
 
-def found_coefficients(base: Arch, spec: DataSpec) -> Coefficients:
+def found_coefficients(base: Arch, source: Source) -> Coefficients:
     """Those of the best candidate of twice the real multiply-adds, on val, mean of two short trainings."""
 
+    evaluator = prepared(Context(source=source))
+
     def judge(arch: Arch, seed: int) -> tuple[float, float]:
-        result = train(Job(arch, spec, seed), lambda epoch, row: False)
+        result = evaluator.evaluate(Job(arch, seed), lambda report: Decision.CONTINUE)
         if result.error:
             raise UserError(result.error)
         return result.metrics["accuracy"], result.metrics["loss"]
@@ -127,10 +132,10 @@ def found_coefficients(base: Arch, spec: DataSpec) -> Coefficients:
     return search_grid(candidates(base, meter=macs, divisor=1), judge, (0, 1)).coefficients
 
 
-def accuracy(job: Job) -> float:
+def accuracy(source: Source, job: Job) -> float:
     """Test accuracy after the full recipe."""
     torch.set_num_threads(1)
-    result = train(job, lambda epoch, row: False)
+    result = prepared(Context(source=source)).evaluate(job, lambda report: Decision.CONTINUE)
     if result.error:
         raise UserError(f"{job.arch.get('name')}: {result.error}")
     return result.test["accuracy"]

@@ -23,17 +23,24 @@ from typing import Any
 
 import optuna
 
-from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Job, Result
+from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import parse_objectives
+from nasforge.runners import Driver
+from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials
-from nasforge.search.timing import Clock
+from nasforge.search.study import directions
+from nasforge.search.timing import Timing
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Space
 from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
-from nasforge.strategies.registry import Problem, strategy
+from nasforge.strategies.base import Problem
+from nasforge.strategies.registry import sampler
+from nasforge.tasks import load_data, task_of
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "slow"))
 from servers import Postgres, binaries
@@ -42,9 +49,9 @@ from servers import Postgres, binaries
 class Instant:
     """A runner whose jobs take no time."""
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        while (asked := next_job()) is not None:
-            on_end(asked[0], self.evaluate(asked[1]))
+    def run(self, driver: Driver) -> None:
+        while (asked := driver.next_job()) is not None:
+            driver.on_end(asked[0], self.evaluate(asked[1]))
 
     def evaluate(self, job: Job) -> Result:
         score = (hash(str(job.arch)) % 1000) / 1000
@@ -60,9 +67,9 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     run.mkdir()
     storage = open_storage(run, plan.storage)
     drivers = Drivers(storage, name)
-    study = drivers.study(storage, "bench", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
+    study = drivers.study(storage, "bench", directions(plan.objectives), shared_identity(plan))
     study.sampler = sampler(plan.strategy, Problem(Space(plan.space), plan.seed, plan.trials, plan.objectives, plan.limits))
-    data_of(plan.data)
+    data = load_data(plan.data)
     for number in range(200):  # so that all layers are known: what is measured is the storage
         count(Space(plan.space).draw(random_chooser(Random(number)))[0])
     mine: list[int] = []
@@ -71,7 +78,7 @@ def drive(plan: Plan, folder: str, name: str, gate: Any, done: Any) -> None:
     runner.evaluate = lambda job: (mine.append(1), evaluate(job))[1]  # type: ignore[method-assign, func-returns-value]
     gate.wait()
     before = time.process_time()
-    run_trials(plan, run, study, runner, Clock(), lambda status: None, "search", {}, drivers)
+    run_trials(RunContext(plan, run, data, task_of(data.spec), runner, Timing(), drivers, lambda status: None), study, "search", {})
     drivers.close()
     done.put((len(mine), time.process_time() - before))
 
@@ -124,10 +131,10 @@ def main() -> None:
     parser.add_argument("--strategy", default="random")
     parser.add_argument("--storages", default="journal,sqlite,postgresql")
     args = parser.parse_args()
-    data = DataSpec("digits", limit=300)
+    source = Source("digits", limit=300)
     layer = {"conv": {"out": {"choose": [4, 8, 12, 16]}, "kernel": {"choose": [1, 3, 5]}}}
-    space = fit_to_data({"input": [1, 8, 8], "classes": 10, "body": [layer] * 5, "head": ["gap_head"]}, data_of(data))
-    plan = Plan(space, data, tuple(parse_objectives("accuracy,-params")), strategy=args.strategy, trials=args.trials, pruner="none")
+    space = fit_to_data({"input": [1, 8, 8], "classes": 10, "body": [layer] * 5, "head": ["gap_head"]}, load_data(source))
+    plan = Plan(space, source, tuple(parse_objectives("accuracy,-params")), strategy=args.strategy, trials=args.trials, scheduler="none")
     for kind in args.storages.split(","):
         if kind == "postgresql" and binaries() is None:
             print("postgresql: no server programs here")

@@ -17,28 +17,35 @@ from typing import Any
 
 import optuna
 
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Context
+from nasforge.evaluation.train import fit_to_data
 from nasforge.objectives.objective import parse_objectives
 from nasforge.runners.local import LocalRunner
+from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan, shared_identity
 from nasforge.search.session import run_trials, sampler_of
-from nasforge.search.timing import Clock
+from nasforge.search.study import directions
+from nasforge.search.timing import Timing
 from nasforge.spaces.files import find_space, read
 from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import open_storage
+from nasforge.tasks import load_data, task_of
 
 WAYS = {"1 worker, 1 thread": (1, 1), "2 workers, 1 thread each": (2, 1), "1 worker, 2 threads": (1, 2)}
 
 
 def trials_an_hour(plan: Plan, runner: Any) -> float:
     """The rate of one search on workers that have already started."""
+    data = load_data(plan.data)
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(Path(folder), None)
         drivers = Drivers(storage, "workers")
-        study = drivers.study(storage, "search", ["maximize" if o.maximize else "minimize" for o in plan.objectives], shared_identity(plan))
+        study = drivers.study(storage, "search", directions(plan.objectives), shared_identity(plan))
         study.sampler = sampler_of(plan, plan.strategy, 0)
         began = time.perf_counter()
-        ledger = run_trials(plan, Path(folder), study, runner, Clock(), lambda status: None, "search", {}, drivers)
+        run = RunContext(plan, Path(folder), data, task_of(data.spec), runner, Timing(), drivers, lambda status: None)
+        ledger = run_trials(run, study, "search", {})
         return 3600 * ledger.count("finished", "pruned", "failed") / (time.perf_counter() - began)
 
 
@@ -48,15 +55,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
-    data = DataSpec("digits")
+    source = Source("digits")
     plan = Plan(
-        fit_to_data(read(find_space("digits")), data_of(data)), data, tuple(parse_objectives("accuracy,-params")), strategy="random",
-        pruner="none", trials=args.trials, recipe={"epochs": args.epochs, "early_stopping": None},
+        fit_to_data(read(find_space("digits")), load_data(source)), source, tuple(parse_objectives("accuracy,-params")), strategy="random",
+        scheduler="none", trials=args.trials, recipe={"epochs": args.epochs, "early_stopping": None},
     )  # fmt: skip
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(args.rounds + 1):  # the first round only warms
         for way, (workers, threads) in WAYS.items():
-            runner = LocalRunner(workers, threads)
+            runner = LocalRunner(Context(source=source), workers, threads)
             try:
                 trials_an_hour(plan if rates[way] else Plan(**{**vars(plan), "trials": 2 * workers}), runner)
                 rates[way].append(trials_an_hour(plan, runner))

@@ -25,14 +25,17 @@ import optuna
 import torch
 
 from nasforge.commands.common import space_named, table
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data, zero_cost
+from nasforge.data import Source
 from nasforge.evaluation.tables import Table, read_table
-from nasforge.evaluation.zero_cost_scores import PROXIES
+from nasforge.evaluation.train import fit_to_data
+from nasforge.evaluation.zero_cost import zero_cost
+from nasforge.evaluation.zero_cost_scores import SCORES
 from nasforge.search.simulate import simulate
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import Scores
+from nasforge.tasks import load_data
 
 DATA = "cifar10"
 NAMES = ("nwot", "synflow", "jacov", "grad_norm")
@@ -43,7 +46,7 @@ TIMED_IMAGES = 1000
 def main() -> None:
     args = _arguments()
     if args.time:
-        print(table(["space", *PROXIES], [[name, *took(name, args.data)] for name in args.time.split(",")]))
+        print(table(["space", *SCORES], [[name, *took(name, args.data)] for name in args.time.split(",")]))
         return
     evals = [int(n) for n in args.evals.split(",")]
     of = read_table(args.table)
@@ -102,17 +105,17 @@ def scores_of(of: Table, proxies: Path, names: Sequence[str], known: dict[str, M
     return scores
 
 
-def took(name: str, data: str) -> list[str]:
+def took(name: str, source: str) -> list[str]:
     """The median milliseconds of each score over random networks of a space."""
-    spec = DataSpec(data, limit=TIMED_IMAGES)
-    space = Space(fit_to_data(space_named(name), data_of(spec)))
+    data = load_data(Source(source, limit=TIMED_IMAGES))
+    space = Space(fit_to_data(space_named(name), data))
     archs = [space.draw(random_chooser(Random(i)))[0] for i in range(TIMED)]
     out = []
-    for score in PROXIES:
+    for score in SCORES:
         times = []
         for arch in archs:
             began = time.process_time()
-            zero_cost(arch, spec, 0, [score])
+            zero_cost(arch, data, 0, [score])
             times.append(1000 * (time.process_time() - began))
         out.append(f"{statistics.median(times):.0f}")
     return out
