@@ -11,8 +11,11 @@ from torch import Tensor
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.core.shapes import Tokens, example
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, data_of, fit_to_data, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Decision, Job
+from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.build import build, input_shapes, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
@@ -92,15 +95,15 @@ def test_whatever_is_drawn_can_be_built(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_draw_learns_the_digits_for_an_epoch(name: str) -> None:
-    data = data_of(DataSpec("digits", limit=400))
-    space, rng = Space(fit_to_data(read(find_space(name)), data)), random.Random(2)
+    context = Context(source=Source("digits", 400))
+    space, rng = Space(fit_to_data(read(find_space(name)), context.load())), random.Random(2)
     for _ in range(200):
         arch, _ = space.draw(random_chooser(rng))
         with contextlib.suppress(UserError):  # more reductions than 8 x 8 has
             if count(arch).macs <= MOST_MACS:
                 break
-    job = Job(arch, DataSpec("digits", limit=400), recipe={"epochs": 1, "warmup_epochs": 0.1, "precision": "fp32", "channels_last": False})
-    result = train(job, lambda epoch, row: False)
+    job = Job(arch, recipe={"epochs": 1, "warmup_epochs": 0.1, "precision": "fp32", "channels_last": False})
+    result = prepared(context).evaluate(job, lambda report: Decision.CONTINUE)
     assert result.error is None and len(result.curve) == 1 and 0 <= result.metrics["accuracy"] <= 1
 
 

@@ -418,6 +418,26 @@ def test_a_foreign_or_broken_checkpoint_is_refused(few: TensorDataset, tmp_path:
         fit(cnn(), few, quick(), checkpoint=path)
 
 
+def test_a_checkpoint_of_a_version_with_a_shorter_recipe_goes_on(few: TensorDataset, tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    expected = fit(cnn(), few, quick(), checkpoint=path)
+    state = torch.load(path, weights_only=True)
+    for name in ("class_weights", "sampling", "head_weights", "monitor"):
+        del state["identity"]["recipe"][name]
+    torch.save(state, path)
+    assert fit(cnn(), few, quick(), checkpoint=path).metrics == expected.metrics
+    with pytest.raises(UserError, match="belongs to a training with recipe"):
+        fit(cnn(), few, quick(sampling="balanced"), checkpoint=path)
+
+
+@pytest.mark.parametrize("stop", [Stop.PRUNED, Stop.PAUSED, Stop.EARLY])
+def test_what_was_stopped_from_outside_goes_on_and_what_ended_by_itself_does_not(few: TensorDataset, tmp_path: Path, stop: Stop) -> None:
+    path = tmp_path / "c.pt"
+    fit(cnn(), few, quick(epochs=4), checkpoint=path, on_epoch=lambda epoch, _: stop if epoch == 2 else None)
+    again = fit(cnn(), few, quick(epochs=4), checkpoint=path)
+    assert (again.epochs, again.stopped) == ((2, Stop.EARLY) if stop is Stop.EARLY else (4, None))
+
+
 def test_a_checkpoint_cannot_run_code(few: TensorDataset, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
