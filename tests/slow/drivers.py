@@ -35,7 +35,7 @@ class Driver:
         space.write_text(SPACE, encoding="utf-8")
         self.run = folder / name
         asked = f"--data digits --data-limit 600 --trials {TRIALS} --epochs 10 --final-epochs 1 --finalists 1 --final-seeds 1"
-        kind = f"--no-control --strategy random --pruner none --objective accuracy,-params --workers {workers} --json"
+        kind = f"--no-control --strategy random --scheduler none --objective accuracy,-params --workers {workers} --json"
         self.command = [sys.executable, "-W", "ignore", "-m", "nasforge.cli", "search", str(space), *asked.split(), *kind.split()]
         self.command += ["--run", str(self.run), *more]
         self.out = (folder / f"{name}.out").open("w+")

@@ -18,9 +18,11 @@ import pytest
 import workers
 from drivers import SPACE, TRIALS, Driver, assert_whole, finished, records, until
 
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.evaluation.base import Context, Decision, Report
 from nasforge.objectives.objective import parse_objectives
+from nasforge.runners import Driver as Deciding
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
@@ -52,18 +54,19 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         driver.close()
 
 
+CONTEXT = Context(source=Source("digits", limit=400))
+
+
 def plan(**changes: Any) -> Plan:
-    data = DataSpec("digits", limit=400)
-    space = fit_to_data(parse(SPACE), data_of(data))
     asked = Plan(
-        space, data, tuple(parse_objectives("accuracy,-params")), strategy="random", pruner="none", trials=TRIALS, control=False,
-        recipe={"epochs": 4, "early_stopping": None}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
+        parse(SPACE), CONTEXT.source, tuple(parse_objectives("accuracy,-params")), strategy="random", scheduler="none", trials=TRIALS,
+        control=False, recipe={"epochs": 4, "early_stopping": None}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
     )  # fmt: skip
     return replace(asked, **changes)
 
 
 def run(asked: Plan, folder: Path, serve: Any = None, workers: int = 2, **settings: Any) -> dict[str, Any]:
-    return search(asked, folder / "run", lambda: LocalRunner(workers, serve=serve, **settings), lambda status: None)
+    return search(asked, folder / "run", lambda: LocalRunner(CONTEXT, workers, serve=serve, **settings), lambda status: None)
 
 
 # ---------------------------------------------------------------- workers
@@ -157,7 +160,7 @@ def test_a_full_disk_at_the_driver_stops_the_search_and_the_same_command_goes_on
 def test_a_corrupt_checkpoint_is_set_aside(tmp_path: Path) -> None:
     asked = plan()
     with pytest.raises(KeyboardInterrupt):
-        search(asked, tmp_path / "run", lambda: Interrupted(1, serve=workers.eager), lambda status: None)
+        search(asked, tmp_path / "run", lambda: Interrupted(CONTEXT, 1, serve=workers.eager), lambda status: None)
     [checkpoint] = (tmp_path / "run" / "checkpoints").glob("*.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100] + b"nonsense")
     assert run(asked, tmp_path)["finished"] == TRIALS
@@ -167,13 +170,14 @@ def test_a_corrupt_checkpoint_is_set_aside(tmp_path: Path) -> None:
 class Interrupted(LocalRunner):
     """Ctrl-C in the third epoch of the first training."""
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        def stop(number: int, row: dict[str, float]) -> bool:
-            if row["epoch"] == 3:
+    def run(self, driver: Deciding) -> None:
+        def stop(number: int, report: Report) -> Decision:
+            if report.epoch == 3:
                 raise KeyboardInterrupt
-            return on_epoch(number, row)
+            return decide(number, report)
 
-        super().run(next_job, stop, on_end)
+        decide, driver.on_report = driver.on_report, stop  # type: ignore[method-assign]
+        super().run(driver)
 
 
 def test_a_truncated_journal_is_mended_and_a_damaged_one_refused(begin: Callable[..., Driver]) -> None:

@@ -10,17 +10,19 @@ from random import Random
 import pytest
 
 from nasforge.cli import main
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.train import fit_to_data
 from nasforge.latency import measure_many
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
+from nasforge.tasks import load_data
 
 pytestmark = pytest.mark.slow
 
 
 def test_no_finalist_is_over_the_limit_when_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    space = Space(fit_to_data(read(find_space("digits")), data_of(DataSpec("digits"))))
+    space = Space(fit_to_data(read(find_space("digits")), load_data(Source("digits"))))
     some = measure_many([space.draw(random_chooser(Random(seed)))[0] for seed in range(15)])
     bound = round(statistics.median(one.median_ms for one in some), 3)
     words = ["search", "digits", "--run", str(tmp_path / "run"), "--constraint", f"latency_ms<={bound}", "--trials", "10", "--epochs", "2"]

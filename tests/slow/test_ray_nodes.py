@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from drivers import SPACE, TRIALS, assert_whole, records
 
-from nasforge.evaluation.base import DataSpec, data_of, fit_to_data
+from nasforge.data import Source
+from nasforge.evaluation.base import Context, Decision, Report
 from nasforge.objectives.objective import parse_objectives
+from nasforge.runners import Driver
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
 from nasforge.spaces.files import parse
+from nasforge.tasks import load_data
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -43,11 +46,11 @@ def cluster() -> Iterator[Any]:
         gc.collect()
 
 
-def plan(data: DataSpec) -> Plan:
-    space = fit_to_data(parse(SPACE), data_of(data))
+def plan(source: Source) -> Plan:
+    load_data(source)  # the file may go
     return Plan(
-        space, data, tuple(parse_objectives("accuracy,-params")), strategy="random", pruner="none", trials=TRIALS, control=False,
-        recipe={"epochs": 4, "early_stopping": None}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
+        parse(SPACE), source, tuple(parse_objectives("accuracy,-params")), strategy="random", scheduler="none", trials=TRIALS,
+        control=False, recipe={"epochs": 4, "early_stopping": None}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
     )  # fmt: skip
 
 
@@ -56,27 +59,28 @@ def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Pa
 
     x, y = np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32), np.arange(300) % 10
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    asked = plan(DataSpec(str(tmp_path / "data.npz")))
+    asked = plan(Source(str(tmp_path / "data.npz")))
     (tmp_path / "data.npz").unlink()  # the nodes get the data from the object store
     broken: list[str] = []
 
     class Losing(RayRunner):
         """Loses an actor in the second epoch of trial 1, and a node in that of trial 4."""
 
-        def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-            def lose(number: int, row: dict[str, float]) -> bool:
-                if row["epoch"] == 2 and number == 1 and "actor" not in broken:
+        def run(self, driver: Driver) -> None:
+            def lose(number: int, report: Report) -> Decision:
+                if report.epoch == 2 and number == 1 and "actor" not in broken:
                     broken.append("actor")
                     ray.kill(next(w.actor for w in self._workers if w.job is not None and w.job[0] == number))
-                if row["epoch"] == 2 and number == 4 and "node" not in broken:
+                if report.epoch == 2 and number == 4 and "node" not in broken:
                     broken.append("node")
                     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                     cluster.add_node(num_cpus=1)
-                return on_epoch(number, row)
+                return decide(number, report)
 
-            super().run(next_job, lose, on_end)
+            decide, driver.on_report = driver.on_report, lose  # type: ignore[method-assign]
+            super().run(driver)
 
-    summary = search(asked, tmp_path / "run", lambda: Losing("auto", 2, 1, data=asked.data), lambda status: None)
+    summary = search(asked, tmp_path / "run", lambda: Losing(Context(source=asked.data), "auto", 2, 1), lambda status: None)
     assert broken == ["actor", "node"]
     assert summary["finished"] == TRIALS and summary["failed"] == 0
     assert_whole(tmp_path / "run", {})
@@ -86,16 +90,17 @@ def test_a_worker_that_is_lost_again_and_again_fails_its_trial(cluster: Any, tmp
     from nasforge.runners.ray_actors import RayRunner
 
     class Deadly(RayRunner):
-        def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-            def kill(number: int, row: dict[str, float]) -> bool:
+        def run(self, driver: Driver) -> None:
+            def kill(number: int, report: Report) -> Decision:
                 if number == 2:
                     ray.kill(next(w.actor for w in self._workers if w.job is not None and w.job[0] == number))
-                return on_epoch(number, row)
+                return decide(number, report)
 
-            super().run(next_job, kill, on_end)
+            decide, driver.on_report = driver.on_report, kill  # type: ignore[method-assign]
+            super().run(driver)
 
-    asked = replace(plan(DataSpec("digits", limit=300)), trials=4)
-    summary = search(asked, tmp_path / "run", lambda: Deadly("auto", 2, 1, data=asked.data), lambda status: None)
+    asked = replace(plan(Source("digits", limit=300)), trials=4)
+    summary = search(asked, tmp_path / "run", lambda: Deadly(Context(source=asked.data), "auto", 2, 1), lambda status: None)
     assert summary["failed"] == 1 and summary["finished"] == 3
     assert "the Ray worker was lost" in next(r["message"] for r in records(tmp_path / "run") if r.get("kind") == "failed")
     assert_whole(tmp_path / "run", {}, trials=4)

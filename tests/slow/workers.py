@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nasforge.evaluation.base import EVALUATORS, Job, OnEpoch, Result
+from nasforge.evaluation import EVALUATORS
+from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result
+from nasforge.evaluation.train import Train
 from nasforge.runners.local import serve_jobs
 from nasforge.train import fit
 
@@ -25,68 +27,68 @@ def _first(what: str) -> bool:
     return True
 
 
-def _serve_with(change: Any, pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def _serve_with(change: Any, pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     fit.__kwdefaults__["checkpoint_every_s"] = 0.0  # a checkpoint after every epoch
-    evaluate = EVALUATORS[evaluator]
 
-    def changed(job: Job, on_epoch: OnEpoch) -> Result:
-        return evaluate(job, change(job, on_epoch))
+    class Changed(Train):
+        def evaluate(self, job: Job, on_report: OnReport) -> Result:
+            return super().evaluate(job, change(job, on_report))
 
-    EVALUATORS[evaluator] = changed
-    serve_jobs(pipe, evaluator, threads, gpu)
+    EVALUATORS[context.evaluator] = Changed
+    serve_jobs(pipe, context, threads, gpu)
 
 
-def killed(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def killed(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Killed as the third epoch of its first training ends, once in a test."""
 
-    def change(job: Job, on_epoch: OnEpoch) -> OnEpoch:
-        def deadly(epoch: int, row: dict[str, float]) -> bool:
-            if epoch == 3 and _first("killed"):
+    def change(job: Job, on_report: OnReport) -> OnReport:
+        def deadly(report: Report) -> Decision:
+            if report.epoch == 3 and _first("killed"):
                 os.kill(os.getpid(), signal.SIGKILL)
-            return on_epoch(epoch, row)
+            return on_report(report)
 
         return deadly
 
-    _serve_with(change, pipe, evaluator, threads, gpu)
+    _serve_with(change, pipe, context, threads, gpu)
 
 
-def deadly_network(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def deadly_network(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Killed by every network with a first kernel of 5."""
 
-    def change(job: Job, on_epoch: OnEpoch) -> OnEpoch:
+    def change(job: Job, on_report: OnReport) -> OnReport:
         if job.arch["body"][0]["conv"]["kernel"] == 5 and not job.test:
             os.kill(os.getpid(), signal.SIGKILL)
-        return on_epoch
+        return on_report
 
-    _serve_with(change, pipe, evaluator, threads, gpu)
+    _serve_with(change, pipe, context, threads, gpu)
 
 
-def hanging(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def hanging(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Hangs in the second epoch, once in a test."""
 
-    def change(job: Job, on_epoch: OnEpoch) -> OnEpoch:
-        def hang(epoch: int, row: dict[str, float]) -> bool:
-            if epoch == 2 and _first("hung"):
+    def change(job: Job, on_report: OnReport) -> OnReport:
+        def hang(report: Report) -> Decision:
+            if report.epoch == 2 and _first("hung"):
                 time.sleep(3600)
-            return on_epoch(epoch, row)
+            return on_report(report)
 
         return hang
 
-    _serve_with(change, pipe, evaluator, threads, gpu)
+    _serve_with(change, pipe, context, threads, gpu)
 
 
-def no_room(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def no_room(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Cannot write more than a KiB to a file, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-    _serve_with(lambda job, on_epoch: on_epoch, pipe, evaluator, threads, gpu)
+    _serve_with(lambda job, on_report: on_report, pipe, context, threads, gpu)
 
 
-def eager(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def eager(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Behaves, and writes a checkpoint after every epoch."""
-    _serve_with(lambda job, on_epoch: on_epoch, pipe, evaluator, threads, gpu)
+    _serve_with(lambda job, on_report: on_report, pipe, context, threads, gpu)
 
 
-def stillborn(pipe: Any, evaluator: str, threads: int, gpu: str | None) -> None:
+def stillborn(pipe: Any, context: Context, threads: int, gpu: str | None) -> None:
     """Ends before it is ready."""
     os._exit(7)
