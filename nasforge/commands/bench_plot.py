@@ -14,7 +14,7 @@ from nasforge.search.simulate import Trace
 WIDTH = 760.0
 LEAST = 0.01  # points: the axis goes no lower, a regret of nothing is drawn there
 # after Okabe & Ito 2008 and Tol 2021, dark enough for lines on white and light enough on a dark page
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7570b3", "#e6ab02", "#888888", "#aa3377")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7570b3", "#e6ab02", "#888888", "#aa3377")
 STYLE = """
 svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 text { fill: #57606a; } .grid { stroke: #8884; fill: none; } .axis { stroke: #888; fill: none; }
@@ -50,13 +50,13 @@ def plot(curves: Mapping[str, Curve], words: str) -> str:
             line([(x(n), y(max(m, LEAST))) for n, (m, _) in enumerate(points, 1)], f"curve {shade}", f"{name}: {points[-1][0]:.3f}")
         )
         named.append((x(longest), y(max(points[-1][0], LEAST)), name, shade))
-    colours = "".join(
-        f".curve.s{i} {{ stroke: {COLOURS[i % len(COLOURS)]}; }} .band.s{i} {{ fill: {COLOURS[i % len(COLOURS)]}26; }} "
-        f".label.s{i} {{ fill: {COLOURS[i % len(COLOURS)]}; }}\n"
+    colors = "".join(
+        f".curve.s{i} {{ stroke: {COLORS[i % len(COLORS)]}; }} .band.s{i} {{ fill: {COLORS[i % len(COLORS)]}26; }} "
+        f".label.s{i} {{ fill: {COLORS[i % len(COLORS)]}; }}\n"
         for i in range(len(curves))
     )
     drawing = picture(
-        WIDTH, plot_height(WIDTH), words, tag("style").replace("></style>", f">{STYLE}{colours}</style>"),
+        WIDTH, plot_height(WIDTH), words, tag("style").replace("></style>", f">{STYLE}{colors}</style>"),
         frame(x, y, ("evaluations", "{:g}".format), (words, "{:g}".format)), inside(x, y, *bands, *lines),
         _names(named, y),
     )  # fmt: skip

@@ -77,9 +77,9 @@ def _error(metric: Metric, value: float) -> float:
 def told(found: dict[str, Any]) -> str:
     """Return the comparison in words."""
     metric = metric_or_value(found["metric"])
-    of = f"100 % less {metric.title}, in points" if metric.unit == "share" else f"{metric.title}{', negative' * metric.maximize}"
+    unit = f"100 % less {metric.title}, in points" if metric.unit == "share" else f"{metric.title}{', negative' * metric.maximize}"
     digits = ".2f" if metric.unit == "share" else ",.4g"
-    lines = [f"error ({of}) on val of networks drawn at random (least, quarter, half, three quarters, most; mean):"]
+    lines = [f"error ({unit}) on val of networks drawn at random (least, quarter, half, three quarters, most; mean):"]
     for name, run in found["runs"].items():
         quantiles = ", ".join(f"{q:{digits}}" for q in run["quantiles"])
         lines.append(f"  {name}: {quantiles}; {run['area']:{digits}} ({run['networks']} networks)")

@@ -21,7 +21,7 @@ KINDS = {
     "infeasible": "over a limit or impossible, not trained",
     "interrupted": "cut off with the search, asked again",
 }
-MOST = 12  # rows of a table of domains
+MOST_ROWS = 12  # rows of a table of domains
 
 
 def insights(run: Run) -> str:
@@ -37,14 +37,14 @@ def _mattered(run: Run) -> str:
         return paragraph(f"Not computed: {why_not}.", "note")
     note = (
         f"How differently the best trials (by {word(run.first.metric)}) draw a domain from all finished ones, as a "
-        f"share of 1 (PED-ANOVA). From {found[0].of} trials: a hint, no proof."
+        f"share of 1 (PED-ANOVA). From {found[0].finished} trials: a hint, no proof."
     )
     rows = [
-        [Cell.path(i.name), Cell.bars(i.share), Cell.number(percent(i.share, 0)), Cell.number(f"{i.drawn} of {i.of}")]
+        [Cell.path(i.name), Cell.bars(i.share), Cell.number(percent(i.share, 0)), Cell.number(f"{i.drawn} of {i.finished}")]
         for i in found
         if i.share >= 0.005
     ]
-    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST], cls="bars")
+    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST_ROWS], cls="bars")
 
 
 def _common(run: Run) -> str:

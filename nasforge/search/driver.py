@@ -262,7 +262,7 @@ class TrialDriver:
         done = self._done()
         spent = time.monotonic() - self.began
         left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
-        self.run.show(Status.of(self.phase, self.ledger, self.plan, left, force))
+        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
 
 
 def predictors(plan: Plan) -> dict[str, Predict]:

@@ -132,7 +132,7 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     if set(data) - allowed:
         raise UserError(f"{path}: a domain `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
     if kind == "choose":
-        options = _labelled(data["choose"], path)
+        options = _labeled(data["choose"], path)
         trees = {label: tree(value, f"{path}.{label}" if not _own_name(label, value) else path) for label, value in options.items()}
         return Fork(Domain(path, "choose", tuple(options)), trees)
     bounds = data[kind]
@@ -153,7 +153,7 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     return Fork(Domain(path, kind, (), bounds[0], high, step, log), {})
 
 
-def _labelled(options: Any, path: str) -> dict[Any, Any]:
+def _labeled(options: Any, path: str) -> dict[Any, Any]:
     """Option values by their label: scalars are their own, blocks are called by their name."""
     if not isinstance(options, list | Mapping) or not options:
         raise UserError(f"{path}: choose takes a list of options or {{label: option}}, at least one; got {options!r}")

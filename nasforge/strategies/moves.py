@@ -37,14 +37,14 @@ def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Domain]:
     return found
 
 
-class Catalogue:
+class Catalog:
     """The domains of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self._known: dict[str, Domain] = {}
 
-    def of(self, choices: Mapping[str, Scalar]) -> list[Domain]:
+    def domains(self, choices: Mapping[str, Scalar]) -> list[Domain]:
         """The domains that these choices answer."""
         if any(name not in self._known for name in choices):
             self._known |= {domain.name: domain for domain in asked(self.space, choices)}

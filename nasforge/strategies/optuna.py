@@ -58,23 +58,23 @@ class Fresh(BaseSampler):
         self.problem, self.make = problem, make
         self._made: tuple[int, BaseSampler] = (-1, make(problem.seed))
 
-    def _of(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
+    def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         if self._made[0] != trial.number:
             place = ordinal(study.get_trials(deepcopy=False), trial.number)
             self._made = (trial.number, self.make(self.problem.rng(place).randrange(2**31)))
         return self._made[1]
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._of(study, trial).before_trial(study, trial)
+        self._sampler(study, trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._of(study, trial).infer_relative_search_space(study, trial)
+        return self._sampler(study, trial).infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        return self._of(study, trial).sample_relative(study, trial, search_space)
+        return self._sampler(study, trial).sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
-        return self._of(study, trial).sample_independent(study, trial, param_name, param_distribution)
+        return self._sampler(study, trial).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         self._made[1].after_trial(study, trial, state, values)

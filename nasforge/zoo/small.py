@@ -162,7 +162,7 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
         own_one = BLOCKS[name].params["stride"].default == 1
         plain = {**{k: v for k, v in args.items() if k != "stride"}, **({} if own_one else {"stride": 1})}
         if name == "cell_stack":
-            plain["nodes"] = [[{**edge, "op": _centred(edge["op"])} for edge in node] for node in plain["nodes"]]
+            plain["nodes"] = [[{**edge, "op": _centered(edge["op"])} for edge in node] for node in plain["nodes"]]
         large = name == "conv" and isinstance(args.get("kernel"), int) and args["kernel"] > 3
         return [{name: {**plain, "kernel": 3} if large else plain}]
     if name in INNER:
@@ -172,7 +172,7 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
     return None
 
 
-def _centred(op: Node) -> Node:
+def _centered(op: Node) -> Node:
     """The operation of an edge, a pool of 2 x 2 as one of 3 x 3, which can keep the size."""
     name, args = split(op)[:2] if isinstance(op, Mapping) else ("", {})
     return {name: {**args, "kernel": 3}} if name == "pool" and args.get("kernel") == 2 else op

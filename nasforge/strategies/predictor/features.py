@@ -61,7 +61,7 @@ def part(node: Node) -> Part:
             sums[f"op/{name}.{key}"] += value  # type: ignore[assignment]
             most[f"op/{name}.{key} most"] = max(most.get(f"op/{name}.{key} most", 0.0), value)
     sums.update({f"op/{kind}": number for kind, number in Counter(graph.labels).items()})
-    sums.update(_neighbours(graph))
+    sums.update(_neighbors(graph))
     if _number_of_paths(graph) <= MOST_PATHS:
         sums.update(_paths(graph))
     name, args, _ = split(node)
@@ -126,7 +126,7 @@ def _paths(graph: Graph) -> Counter[str]:
     return out
 
 
-def _neighbours(graph: Graph) -> Counter[str]:
+def _neighbors(graph: Graph) -> Counter[str]:
     """Each operation with what it reads and what reads it. Source: Shervashidze et al. 2011 (Weisfeiler-Lehman), one round."""
     after: dict[int, list[str]] = defaultdict(list)
     for i, reads in enumerate(graph.reads):

@@ -123,8 +123,8 @@ class Ridge:
     """A linear model of a known cost's logarithm: nearly exact, for a first look at many networks."""
 
     def __init__(self, rows: Matrix, targets: Vector, penalty: float = 1e-2) -> None:
-        self.middle, self.centre = float(targets.mean()), rows.mean(axis=0)
-        self.rows = rows - self.centre
+        self.middle, self.center = float(targets.mean()), rows.mean(axis=0)
+        self.rows = rows - self.center
         kernel = self.rows @ self.rows.T
         self.dual = np.linalg.solve(kernel + penalty * np.eye(len(targets)), targets - self.middle)
         left = targets - self.middle - kernel @ self.dual
@@ -132,4 +132,4 @@ class Ridge:
 
     def believe(self, rows: Matrix) -> Belief:
         """The belief about rows."""
-        return Belief(self.middle + (rows - self.centre) @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))
+        return Belief(self.middle + (rows - self.center) @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))
