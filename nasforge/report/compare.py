@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from nasforge.errors import UserError
-from nasforge.objectives.metrics import Metric, metric_or_value
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.report.run import Run
 from nasforge.search.records import Ledger
 
@@ -60,18 +60,16 @@ def _errors(run: Run) -> list[float]:
     if any(r.kind == "pruned" for r in records):
         raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --scheduler none")
     metric = metric_or_value(run.score)
-    errors = [_error(metric, r.metrics[metric.name]) for r in records if metric.name in r.metrics]
+    values = [r.metrics[metric.name] for r in records if metric.name in r.metrics]
+    if metric.unit == "share":
+        errors = [100 * (1 - value) for value in values]
+    else:
+        errors = [-value if metric.maximize else value for value in values]
     if len(errors) < LEAST:
         raise UserError(
             f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --scheduler none"
         )
     return errors
-
-
-def _error(metric: Metric, value: float) -> float:
-    if metric.unit == "share":
-        return 100 * (1 - value)
-    return -value if metric.maximize else value
 
 
 def told(found: dict[str, Any]) -> str:

@@ -91,14 +91,13 @@ def failed(run: Run) -> str:
     """Return messages of failed trials, alike ones together; nothing where none failed."""
     parts = []
     for words, groups in (("Failed trainings", failures(run)), ("Networks that could not be built", unbuildable(run))):
-        if groups:
-            parts.append(tag("h3", words) + table(["times", "message", "where"], [_group(*g) for g in groups]))
+        rows: list[list[Cell | str]] = []
+        for message, who in groups:
+            where = ", ".join(who[:4]) + (f" and {len(who) - 4} more" if len(who) > 4 else "")
+            rows.append([Cell.number(len(who)), Cell(message, "long"), Cell(where, "long")])
+        if rows:
+            parts.append(tag("h3", words) + table(["times", "message", "where"], rows))
     return section("Failures", *parts) if parts else ""
-
-
-def _group(message: str, who: list[str]) -> list[Cell | str]:
-    where = ", ".join(who[:4]) + (f" and {len(who) - 4} more" if len(who) > 4 else "")
-    return [Cell.number(len(who)), Cell(message, "long"), Cell(where, "long")]
 
 
 def going_on(run: Run) -> str:
