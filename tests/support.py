@@ -5,25 +5,28 @@ from __future__ import annotations
 import json
 import math
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
-from nasforge.evaluation.base import DataSpec, Job, Result
+from nasforge.data import Source
+from nasforge.evaluation.base import Decision, Evaluator, Job, OnReport, Report, Result
+from nasforge.evaluation.train import STOPS
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
-from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import parse_limit, parse_objectives, validation
 from nasforge.report import Run
 from nasforge.report.page import page
+from nasforge.runners import Driver
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
 from nasforge.spaces.files import parse
+from nasforge.storage.open import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +52,7 @@ def shared_data(name: str) -> Path:
     return path
 
 
-SPACE: dict[str, Any] = {
+MADE_UP_SPACE: dict[str, Any] = {
     "input": [1, 8, 8],
     "classes": 10,
     "stem": [{"conv": {"out": {"choose": [8, 12, 16, 24]}, "kernel": {"choose": [3, 5]}}}],
@@ -98,17 +101,20 @@ class Killed(BaseException):
     """Stands for a driver that is gone at once."""
 
 
-MADE_UP: dict[str, Callable[[float], float]] = {
+MADE_UP: dict[str, Callable[[float], float]] = {  # what a metric is where a classifier would be so accurate
+    "accuracy": lambda accuracy: accuracy,
+    "loss": lambda accuracy: 2.6 * (1 - accuracy),
     "mse": lambda accuracy: 40_000 * (1.03 - accuracy) ** 1.5,  # large and to be low
     "miou@mask": lambda accuracy: 0.8 * accuracy,
+    "accuracy@label": lambda accuracy: accuracy,
 }
 
 
 class MadeUpRunner:
     """Gives each job a made-up learning curve: larger networks end higher, each seed a little elsewhere.
 
-    fail_every: each n-th job of the search fails. end_after, end: what is raised in place of the job after so many. metric: what the
-    scores are of, besides accuracy and loss; see `MADE_UP`.
+    fail_every: each n-th job of the search fails. end_after, end: what is raised in place of the job after so many. finds: the
+    metrics that it finds out; see `MADE_UP`.
     """
 
     def __init__(
@@ -117,21 +123,20 @@ class MadeUpRunner:
         end_after: int | None = None,
         end: Callable[[], BaseException] = Killed,
         spread: float = 0.004,
-        metric: str = "accuracy",
+        finds: Sequence[str] = ("accuracy", "loss"),
     ) -> None:
-        self.metric = metric
-        self.fail_every, self.end_after, self.end, self.spread = fail_every, end_after, end, spread
+        self.fail_every, self.end_after, self.end, self.spread, self.finds = fail_every, end_after, end, spread, finds
         self.jobs = 0
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        while (todo := next_job()) is not None:
+    def run(self, driver: Driver) -> None:
+        while (todo := driver.next_job()) is not None:
             self.jobs += 1
             if self.end_after is not None and self.jobs > self.end_after:
                 raise self.end()
             number, job = todo
-            on_end(number, self.result(job, number, on_epoch))
+            driver.on_end(number, self.result(job, number, lambda report, n=number: driver.on_report(n, report)))
 
-    def result(self, job: Job, number: int, on_epoch: Any) -> Result:
+    def result(self, job: Job, number: int, on_report: OnReport) -> Result:
         if self.fail_every and self.jobs % self.fail_every == 0 and not job.full:
             return Result(
                 error=f"TrainingFailed: the loss became nan in epoch {1 + self.jobs % 3}; lower lr",
@@ -143,45 +148,56 @@ class MadeUpRunner:
         epochs, result = job.recipe["epochs"], Result()
         for epoch in range(1, epochs + 1):
             accuracy = min(1.0, top - (top - 0.1) * math.exp(-2.2 * epoch**0.7) + chance.gauss(0, 0.003))
+            others = {name: value for name, value in self.scores(accuracy).items() if name != "loss"}
             row = {
                 "epoch": epoch,
                 "loss": 2.4 * (1 - accuracy),
                 "val_loss": 2.6 * (1 - accuracy),
-                "accuracy": accuracy,
-                **self.scores(accuracy),
+                **others,
                 "lr": 0.003,
                 "seconds": 0.01 * epoch,
             }
             result.curve.append(row)
             result.seconds = {"training": epoch * (0.05 + size.macs * 2e-8)}
-            if on_epoch(number, row):
-                result.stopped = "pruned"
+            result.stopped = STOPS[on_report(Report(epoch, row))]
+            if result.stopped is not None:
                 break
         result.metrics = {**validation(result.curve[-1])}
         if job.test:
-            accuracy = min(1.0, result.curve[-1]["accuracy"] + chance.gauss(-0.004, 0.003))
-            result.test = {"accuracy": accuracy, "loss": 2.6 * (1 - accuracy), **self.scores(accuracy)}
+            result.test = self.scores(min(1.0, accuracy + chance.gauss(-0.004, 0.003)))
         return result
 
     def scores(self, accuracy: float) -> dict[str, float]:
-        """Return the metric of this runner where a classifier would be so accurate."""
-        return {self.metric: MADE_UP[self.metric](accuracy)} if self.metric in MADE_UP else {}
+        """Return the metrics of this runner where a classifier would be so accurate."""
+        return {name: MADE_UP[name](accuracy) for name in self.finds}
 
     def close(self) -> None:
         pass
 
 
-def made_up_plan(**changes: Any) -> Plan:
-    """A plan for the made-up runner; `changes` replace its values."""
+def made_up_for(arch: dict[str, Any], spec: str) -> dict[str, Any]:
+    """Return an architecture or space for digits as one for other data: `diabetes`, or `digit_scenes` with a head for each target."""
+    if spec == "diabetes":
+        return {**arch, "input": [10, 1], "classes": 1}
+    if spec == "digit_scenes":
+        mask = [{"up": {"factor": 2}}, {"conv": {"out": "classes", "kernel": 1, "norm": "none", "act": "none"}}]
+        heads = {"mask": mask, "label": [*arch["head"][:-1], {"linear": {"out": 4}}]}
+        return {**{k: v for k, v in arch.items() if k != "head"}, "input": [3, 32, 32], "classes": 11, "heads": heads}
+    return arch
+
+
+def made_up_plan(data: Source | None = None, **changes: Any) -> Plan:
+    """Return a plan for the made-up runner; `changes` replace its values."""
+    data = data or Source("digits")
     values: dict[str, Any] = {
-        "space": SPACE,
-        "data": DataSpec("digits"),
+        "space": made_up_for(MADE_UP_SPACE, data.spec),
+        "data": data,
         "objectives": tuple(parse_objectives("accuracy,-params")),
         "limits": (parse_limit("params<=20000"),),
         "trials": 24,
         "recipe": {"epochs": 6},
         "final_recipe": {"epochs": 12},
-        "baselines": {"lenet": LENET, "plain": PLAIN},
+        "baselines": {"lenet": made_up_for(LENET, data.spec), "plain": made_up_for(PLAIN, data.spec)},
         "finalists": 3,
     }
     return Plan(**{**values, **changes})
@@ -193,23 +209,68 @@ def made_up_run(folder: Path, runner: MadeUpRunner | None = None, **changes: Any
     return folder
 
 
-def judged_by(run: Run, metric: str, others: Sequence[str] = ()) -> Run:
-    """Return the run with a summary whose winners were chosen by a metric; `others` are known of test too."""
-    summary, sign = json.loads(json.dumps(run.summary)), 1 if metric_or_value(metric).maximize else -1
-    for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"]):
-        results = list(run.finals[row["key"]].values())
-        seeds = [r["test"][metric] for r in results]
-        seen = run.search.by_key.get(row["key"])
-        row |= {
-            "metric": metric, "test_seeds": seeds, "test_mean": statistics.fmean(seeds),
-            "test_std": statistics.stdev(seeds) if len(seeds) > 1 else 0.0,
-            "val": statistics.fmean(r["metrics"][metric] for r in results),
-            "search_val": None if seen is None else run.search.records[seen].metrics.get(metric),
-            "tests": {name: statistics.fmean(r["test"][name] for r in results) for name in (metric, *others)},
-        }  # fmt: skip
-    for place, rows in (("best", summary["finalists"]), ("control", summary["control_finalists"])):
-        summary[place] = max(rows, key=lambda r: sign * r["val"], default={"test_mean": None, "test_std": None})
-    return replace(run, summary=summary)
+# ---------------------------------------------------------------- small searches
+
+DATA = Source("digits", limit=300)
+SMALL_SPACE = parse("""
+input: [1, 8, 8]
+classes: 10
+body:
+  - conv: {out: {choose: [4, 8, 12, 16]}, kernel: {choose: [1, 3, 5]}}
+  - stage: {block: {conv: {out: {choose: [8, 16]}}}, depth: {int: [0, 2]}}
+  - {choose: [identity, {dropout: {p: 0}}]}
+head: [gap_head]
+""")
+
+
+class Inline:
+    """A runner in this process, with an evaluator or a function `(job, on_report) -> result` of the test's choosing; keeps the jobs."""
+
+    def __init__(self, evaluate: Evaluator | Callable[[Job, OnReport], Result]) -> None:
+        self.evaluate = evaluate if callable(evaluate) else evaluate.evaluate
+        self.jobs: list[Job] = []
+
+    def run(self, driver: Driver) -> None:
+        while (asked := driver.next_job()) is not None:
+            number, job = asked
+            self.jobs.append(job)
+            driver.on_end(number, self.evaluate(job, lambda report, n=number: driver.on_report(n, report)))
+
+    def close(self) -> None:
+        pass
+
+
+def quick(job: Job, on_report: OnReport) -> Result:
+    """An evaluator that scores by the architecture alone: for what does not depend on training."""
+    out = job.arch["body"][0]["conv"]["out"]
+    curve = []
+    for epoch in (1, 2, 3):
+        row = {"loss": 1.0, "val_loss": 1 / out, "accuracy": out / 20 * epoch / 3, "epoch": epoch}
+        curve.append(row)
+        stopped = STOPS[on_report(Report(epoch, row))]
+        if stopped is not None:
+            return Result({"accuracy": row["accuracy"], "loss": 1.0}, curve=curve, stopped=stopped)
+    return Result({"accuracy": out / 20, "loss": 1 / out}, test={"accuracy": out / 20}, curve=curve, seconds={"training": 0.01})
+
+
+def going_on(report: Report) -> Decision:
+    """Let a training go on, whatever it reports."""
+    return Decision.CONTINUE
+
+
+def small_plan(**changes: Any) -> Plan:
+    """Return a plan of a few trials on digits: random, never stopped early, without a control; `changes` replace its values."""
+    asked = Plan(
+        SMALL_SPACE, DATA, tuple(parse_objectives("accuracy,-params")), strategy="random", scheduler="none", trials=8, finalists=1,
+        final_seeds=1, control=False,
+    )  # fmt: skip
+    return replace(asked, **changes)
+
+
+def records(folder: Path, name: str = "search") -> list[dict[str, Any]]:
+    """Return the records of the trials of a run, by number."""
+    study = optuna.load_study(study_name=name, storage=open_storage(folder, None, write=False))
+    return [t.user_attrs.get("record", {}) for t in study.trials]
 
 
 # ---------------------------------------------------------------- reading the page

@@ -40,7 +40,7 @@ class TensorDataset:
     std: tuple[float, ...] = ()
     device: str = "cpu"
     changes: tuple[Callable[[Batch], Batch], ...] = ()
-    _ready: dict[str, Batch] = field(default_factory=dict, repr=False, compare=False)
+    _ready: dict[str, Batch] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def part(self, name: Part) -> Batch:
         """Return a part as one batch, changed and on the device; worked out when it is first asked for."""
@@ -75,16 +75,16 @@ class TensorDataset:
         chosen = torch.arange(count)
         if self.spec.target.kind == "label":
             chosen = torch.from_numpy(stratified_order(train.y.numpy(), np.random.default_rng(0))[:count])
-        return replace(self, parts={**self.parts, "train": train[chosen]}, _ready={})
+        return replace(self, parts={**self.parts, "train": train[chosen]})
 
     def to(self, device: torch.device | str) -> TensorDataset:
-        return self if str(device) == self.device else replace(self, device=str(device), _ready={})
+        return self if str(device) == self.device else replace(self, device=str(device))
 
     def map(self, change: Callable[[Batch], Batch], name: str) -> TensorDataset:
         sample = self.part("train")[:1].to("cpu")
         inputs = {k: _shape(x, self.spec.inputs[k]) for k, x in change(sample).inputs.items()}
         spec = replace(self.spec, inputs=inputs)
-        return replace(self, key=f"{self.key}-{name}", spec=spec, changes=(*self.changes, change), _ready={})
+        return replace(self, key=f"{self.key}-{name}", spec=spec, changes=(*self.changes, change))
 
     # ------------------------------------------------------------ of the first input and target
 
@@ -195,10 +195,11 @@ def _target(train: np.ndarray, raw: Raw, name: str, size: int) -> Target:
     kind = raw.kinds[name]
     names = raw.labels if name == next(iter(raw.kinds)) else ()
     if kind == "value":
-        std = train.std(0)
+        wide = train.astype(np.float64)  # far from 0 the digits of float32 do not last
+        mean, std = wide.mean(0), wide.std(0)
         if not std.all():
             raise UserError(f"{raw.name}: the target must differ between samples, got {train[0].tolist()} in all of the training part")
-        return Target(kind, size, names, len(train), mean=tuple(train.mean(0).tolist()), std=tuple(std.tolist()))
+        return Target(kind, size, names, len(train), mean=tuple(mean.tolist()), std=tuple(std.tolist()))
     counts = train.sum(0) if kind == "labels" else np.bincount(train[train != IGNORE], minlength=size)
     return Target(kind, size, names, len(train), tuple(int(n) for n in counts))
 

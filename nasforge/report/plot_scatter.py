@@ -150,9 +150,9 @@ def _around(x: float, y: float, r: float) -> Rect:
 
 
 def final_plot(run: Run, cost: str, width: float) -> str:
-    """Return test scores of the finals against cost, one standard deviation up and down; nothing before the end."""
+    """Return test scores of the finals against cost, one standard deviation up and down; nothing before the end, or against itself."""
     rows = [r for r in run.rows() if r["test_mean"] is not None and _cost(r, cost) is not None]
-    if not rows:
+    if not rows or cost == run.score:
         return ""
     metric, ends = run.score, [end for r in rows for end in _interval(r)]
     axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, metric), cap(metric))

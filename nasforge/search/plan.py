@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from nasforge.data import Source
+from nasforge.data import DataSpec, Source
 from nasforge.errors import UserError
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
@@ -103,8 +103,11 @@ def shared_identity(plan: Plan) -> dict[str, Any]:
     return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
 
 
-def write_manifest(plan: Plan, run: Path, data_key: str) -> str:
-    """The id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search."""
+def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> str:
+    """Return the id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
+
+    spec: what the data are, for whoever uses the networks later: names of classes, mean and deviation of values.
+    """
     path = run / MANIFEST
     if path.exists():
         return _compare(plan, path, data_key)
@@ -115,6 +118,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str) -> str:
         **plan.identity(),
         "trials": plan.trials,
         "data_key": data_key,
+        "data_spec": None if spec is None else {"inputs": dict(spec.inputs), "targets": {k: asdict(t) for k, t in spec.targets.items()}},
         "baselines": sorted(plan.baselines),
         "finalists": plan.finalists,
         "final_seeds": plan.final_seeds,

@@ -75,7 +75,8 @@ def replay_study(logs: Sequence[dict[str, Any]], name: str, space: Space, sample
     """The comparison of the asks of one study with what its strategy decides again."""
     tape, found = _Tape(), Replay(name)
     storage = JournalStorage(tape)
-    study_ids = [log.get("study_name") for log in logs if log["op_code"] == JournalOperation.CREATE_STUDY]
+    created = [log.get("study_name") for log in logs if log["op_code"] == JournalOperation.CREATE_STUDY]
+    study_ids = list(dict.fromkeys(created))  # a run that goes on asks again for a study that is there, and gets that one
     if name not in study_ids:
         raise UserError(f"the journal holds no study {name!r}")
     wanted, begun = study_ids.index(name), 0

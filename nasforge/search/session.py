@@ -50,7 +50,7 @@ def search(plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: S
     lock = DriverLock(folder)
     try:
         storage = open_storage(folder, plan.storage)
-        drivers = Drivers(storage, write_manifest(plan, folder, data.key))
+        drivers = Drivers(storage, write_manifest(plan, folder, data.key, data.spec))
         prefix = "" if plan.storage is None else f"{folder.resolve().name}-"
 
         def study_named(name: str, strategy: str, other: int = 0) -> Study:

@@ -16,7 +16,7 @@ import torch
 from torch import Generator, nn
 
 from nasforge.data import Dataset
-from nasforge.errors import UserError, is_out_of_memory
+from nasforge.errors import UserError, is_out_of_memory, nearest
 from nasforge.objectives.objective import validation
 from nasforge.tasks import Task, forward, task_of
 from nasforge.train.augment import make_augment
@@ -110,6 +110,8 @@ def _start(
         raise UserError(f"recipe.sampling: balanced needs one class a sample, the task {task.name} has none; leave it out")
     if recipe.class_weights is not None and not data.spec.target.counts:
         raise UserError(f"recipe.class_weights: the task {task.name} has no classes; leave them out")
+    if wrong := sorted(set(recipe.head_weights) - set(data.spec.targets)):
+        raise UserError(f"recipe.head_weights.{wrong[0]}: the data have no such target; {nearest(wrong[0], data.spec.targets)}")
     model.to(device)
     data = _shrunk(data.subset(recipe.data_fraction).to(device), recipe.resolution)
     if recipe.init == "lsuv":

@@ -12,13 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from support import ROOT, shared_data
+from support import ROOT, going_on, shared_data
 
 from nasforge.cli import main
 from nasforge.commands.bench import summary
 from nasforge.commands.bench_plot import LEAST, curve, plot
+from nasforge.data import Source
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Job
 from nasforge.evaluation.tables import OURS, Table, read_table
 from nasforge.evaluation.tables.nasbench_nlp import VOCABULARY
 from nasforge.networks.build import build, make
@@ -84,7 +86,8 @@ def test_packaged_table_was_measured(ours: Table) -> None:
     """Its best network, trained anew, scores what the table says (a little off on another processor)."""
     best = max(ours.rows, key=lambda row: ours.evaluate(dict(row), "val"))
     arch, _ = ours.space.draw(replay(dict(best)))
-    results = [train(Job(arch, DataSpec("digits"), seed), lambda epoch, row: False) for seed in (0, 1)]
+    train = prepared(Context(source=Source("digits")))
+    results = [train.evaluate(Job(arch, seed), going_on) for seed in (0, 1)]
     again = 100 * statistics.fmean(r.metrics["accuracy"] for r in results)
     assert again == pytest.approx(ours.best("val"), abs=3)
 
@@ -206,7 +209,9 @@ def test_the_predictor_sees_into_recurrent_cells(nlp: Table) -> None:
     """
     regret = {}
     for name in ("predictor", "random"):
-        regret[name] = statistics.fmean(simulate(nlp, name, s, 50, "val_loss", "test_loss").best[-1] - nlp.best("val_loss") for s in range(10))
+        regret[name] = statistics.fmean(
+            simulate(nlp, name, s, 50, "val_loss", "test_loss").best[-1] - nlp.best("val_loss") for s in range(10)
+        )
     assert regret["predictor"] < 0.6 * regret["random"]
 
 
@@ -454,4 +459,4 @@ def test_a_search_may_look_its_networks_up(tmp_path: Path, capsys: pytest.Captur
     losses = tmp_path / "t.jsonl"
     losses.write_text(_run())
     assert main([*command, "--run", str(tmp_path / "b"), "--table", str(losses)]) == 2
-    assert "must hold accuracies, got losses of cells; `nasforge bench`" in capsys.readouterr().err
+    assert "must hold accuracies, got losses; `nasforge bench`" in capsys.readouterr().err

@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from support import going_on
 
 from nasforge.cli import main
-from nasforge.evaluation.base import DataSpec, Job, at_input, data_of, train
+from nasforge.data import Source
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Job
+from nasforge.evaluation.train import at_input
 from nasforge.networks.cost import count
 from nasforge.scaling import coefficient_grid
 from nasforge.spaces.files import read, write
+from nasforge.tasks import load_data
 
 NET: dict[str, Any] = {
     "name": "net",
@@ -67,14 +72,14 @@ def test_the_grid_is_trained_and_its_best_is_used(net: str, capsys: pytest.Captu
     told = asked(capsys, *words)
     rows, best = told["grid"], told["best"]
     assert 1 < len(rows) <= len(coefficient_grid(0.4)) and best == rows[0]
-    assert best["accuracy"] == max(row["accuracy"] for row in rows) and len({row["loss"] for row in rows}) == len(rows)
+    assert best["score"] == max(row["score"] for row in rows) and len({row["loss"] for row in rows}) == len(rows)
     assert told["coefficients"] == {"depth": best["alpha"], "width": best["beta"], "resolution": best["gamma"]}
     assert told["arch"]["input"] == best["input"] and told["macs"] == best["macs"]
     assert asked(capsys, *words)["grid"] == rows  # the same again
 
 
 def test_images_come_at_the_size_that_is_read() -> None:
-    data = data_of(DataSpec())
+    data = load_data(Source())
     big = at_input(data, {"input": [1, 12, 10]})
     assert big.shape == (1, 12, 10) == tuple(big.test.x.shape[1:]) and big.key != data.key and big.train.y is data.train.y
     assert torch.allclose(big.val.x.mean((2, 3)), data.val.x.mean((2, 3)), atol=0.15)
@@ -87,7 +92,8 @@ def test_images_come_at_the_size_that_is_read() -> None:
 def test_a_network_is_trained_and_tested_at_its_own_size() -> None:
     """A linear layer over all pixels fits one size alone."""
     arch = {"input": [1, 10, 10], "classes": 10, "head": ["flatten", "linear"]}
-    result = train(Job(arch, DataSpec(limit=300), test=True, recipe={"epochs": 3}), lambda epoch, row: False)
+    evaluator = prepared(Context(source=Source(limit=300)))
+    result = evaluator.evaluate(Job(arch, test=True, recipe={"epochs": 3}), going_on)
     assert result.error is None and result.test["accuracy"] > 0.5
 
 

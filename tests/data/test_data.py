@@ -20,6 +20,7 @@ from PIL import Image
 from support import shared_data
 
 from nasforge.data import load
+from nasforge.data.arrays import Arrays
 from nasforge.data.splits import divide, stratified_order
 from nasforge.errors import UserError
 
@@ -254,14 +255,15 @@ def test_function_must_return_arrays(tmp_path: Path) -> None:
 def test_parts_never_share_a_sample_and_hold_every_class(counts: list[int], seed: int, limit: int | None) -> None:
     y = np.repeat(np.arange(len(counts)), counts)
     try:
-        parts = divide({"train": (np.arange(len(y)), y)}, seed=seed, limit=limit, ordered=False, where="set")
+        made = {"train": Arrays({"input": np.arange(len(y))}, {"label": y})}
+        parts = divide(made, seed=seed, limit=limit, ordered=False, stratified=True, where="set")
     except UserError as error:
         assert limit is not None and "raise limit" in str(error)
         return
-    everything = np.concatenate([x for x, _ in parts.values()])
+    everything = np.concatenate([part.x for part in parts.values()])
     assert len(np.unique(everything)) == len(everything) <= len(y)
-    assert all((y[x] == labels).all() for x, labels in parts.values())
-    assert set(parts["train"][1]) == set(y)
+    assert all((y[part.x] == part.y).all() for part in parts.values())
+    assert set(parts["train"].y) == set(y)
     if limit is None:
         assert len(everything) == len(y)
 
@@ -379,7 +381,10 @@ def _file(name: str, content: str | bytes) -> Callable[[Path], str]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: str(root / "nothing.npz"), r"no file or folder '.*nothing.npz'; valid: digits, a folder of images"),
+        (
+            lambda root: str(root / "nothing.npz"),
+            r"no file or folder '.*nothing.npz'; valid: digits, digit_scenes, diabetes, FILE.npz, .*module:function",
+        ),
         (lambda root: str(root), "empty folder"),
         (_truncated_idx, r"must hold \(9, 4, 4\) numbers"),
         (_no_gzip, "must be a gzip file"),
@@ -396,7 +401,11 @@ def _file(name: str, content: str | bytes) -> Callable[[Path], str]:
         (_file("a.csv", "1,2,0\n1,x,1\n"), "line 2, column 2 must be a number, got 'x'"),
         (_file("a.csv", "1,2,0\n1,1\n"), "line 2 must have 3 cells"),
         (_file("a.csv", "1,2,0.5\n" * 9), "must be integers or names, got '0.5'"),
-        (_file("a.csv", "1,nan,0\n1,2,1\n"), "NaN or infinity in sample 0"),
+        (_file("a.csv", "1,nan,0\n1,2,1\n"), "line 1, column 2 must be a number, got 'nan'; fill or drop it"),
+        (_file("a.csv", "a,b,y\n1,inf,0\n1,2,1\n"), "numbers must be finite, got infinity in line 2"),
+        (_file("a.csv", "1,,0\n1,2,1\n"), "line 1, column 2 must be a number, got ''"),  # without names a blank is a mistake
+        (_file("a.csv", "y\n"), "a table must have rows"),
+        (_file("a.csv.gz", b"no gzip"), "must be a table, plain or gzipped"),
         (_file("a.csv", ""), "a table must have rows"),
         (_file("x.npy", b""), "y.npy is missing"),
     ],

@@ -1,7 +1,7 @@
 """What trainings and searches give that must not change under a refactoring: learning curves, and the choices that strategies ask for.
 
 `python tests/golden/record.py FILE` writes them with all digits; two such files are the same before and after a refactoring. The tests
-compare with `golden.json`: choices exactly, curves up to what another processor rounds otherwise.
+compare with `golden.json`, which `--short` wrote: choices exactly, curves up to what another processor rounds otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import math
 import random
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +70,22 @@ def networks(space: str, data: Any, wanted: int = 2) -> list[Any]:
     return found
 
 
-def curves(folder: Path) -> dict[str, Any]:
-    """The curve, the metrics and the test scores of short trainings, by space and recipe."""
+def curves(folder: Path, space: str) -> dict[str, Any]:
+    """The curve, the metrics and the test scores of short trainings of the networks of a space, by recipe."""
     out: dict[str, Any] = {}
-    for space, source in SPACES.items():
-        data = load(written(folder)[source], limit=400)
-        for number, arch in enumerate(networks(space, data)):
-            for name, changes in RECIPES.items():
-                if (source == "maps" and name in ("mixed up", "small")) or (space == "sequence" and name == "small"):
-                    continue
-                task = task_of(data.spec)
-                recipe = Recipe.from_dict({**default_recipe(task, data, full=name == "whole").to_dict(), **changes})
-                torch.manual_seed(number)
-                model = build(arch)
-                fitted = fit(model, data, recipe, seed=number)
-                rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.curve]
-                out[f"{space} {number} {name}"] = {"curve": rows, "metrics": fitted.metrics, "test": score(model, data, "test", task)}
+    source = SPACES[space]
+    data = load(written(folder)[source], limit=400)
+    for number, arch in enumerate(networks(space, data)):
+        for name, changes in RECIPES.items():
+            if (source == "maps" and name in ("mixed up", "small")) or (space == "sequence" and name == "small"):
+                continue
+            task = task_of(data.spec)
+            recipe = Recipe.from_dict({**default_recipe(task, data, full=name == "whole").to_dict(), **changes})
+            torch.manual_seed(number)
+            model = build(arch)
+            fitted = fit(model, data, recipe, seed=number)
+            rows = [{k: v for k, v in row.items() if k != "seconds"} for row in fitted.curve]
+            out[f"{number} {name}"] = {"curve": rows, "metrics": fitted.metrics, "test": score(model, data, "test", task)}
     return out
 
 
@@ -116,25 +118,17 @@ def made_up(arch: Any, part: float) -> dict[str, float]:
     return {"accuracy": score_, "miou": score_**2, "loss": 2 * (1 - score_), "val_loss": 2.2 * (1 - score_)}
 
 
-def asks(folder: Path) -> dict[str, Any]:
-    """The choices that searches ask for and what becomes of their trials, by space and strategy."""
-    out: dict[str, Any] = {}
-    for space, source in SPACES.items():
-        spec = Source(written(folder)[source], 400)
-        for strategy, pruner in (("predictor", "asha"), ("nsga2", "halving"), ("tpe", "median"), ("local", "none")):
-            if space != "digits" and strategy in ("tpe", "local"):
-                continue
-            limit = "params<=600000" if space == "unet" else "params<=60000"
-            fitted = fit_to_data(read(find_space(space)), load_data(spec))
-            plan = Plan(
-                space=fitted, data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])),
-                limits=(parse_limit(limit),), strategy=strategy, scheduler=pruner, trials=16, recipe={"epochs": 9},
-                final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
-            )  # fmt: skip
-            run = folder / f"{space}-{strategy}"
-            summary = search(plan, run, MadeUp, lambda status: None)
-            out[f"{space} {strategy} {pruner}"] = {**trials_of(run), "summary": plain(summary)}
-    return out
+def asks(folder: Path, space: str, strategy: str, scheduler: str) -> dict[str, Any]:
+    """The choices that a search of made-up scores asks for and what becomes of its trials."""
+    spec = Source(written(folder)[SPACES[space]], 400)
+    limit = "params<=600000" if space == "unet" else "params<=60000"
+    fitted = fit_to_data(read(find_space(space)), load_data(spec))
+    plan = Plan(
+        space=fitted, data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])), limits=(parse_limit(limit),), strategy=strategy,
+        scheduler=scheduler, trials=16, recipe={"epochs": 9}, final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
+    )  # fmt: skip
+    summary = search(plan, folder / "made-up", MadeUp, lambda status: None)
+    return {**trials_of(folder / "made-up"), "summary": plain(summary)}
 
 
 def trainings(folder: Path) -> dict[str, Any]:
@@ -176,14 +170,46 @@ def plain(summary: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "best": summary["best"]["name"], "hypervolume": summary["hypervolume"]}
 
 
-def recorded() -> dict[str, Any]:
-    """Everything, as JSON reads it back."""
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    **{f"curves {space}": partial(curves, space=space) for space in SPACES},
+    **{
+        f"asks {space} {strategy} {scheduler}": partial(asks, space=space, strategy=strategy, scheduler=scheduler)
+        for space in SPACES
+        for strategy, scheduler in (("predictor", "asha"), ("nsga2", "halving"), ("tpe", "median"), ("local", "none"))
+        if space == "digits" or strategy not in ("tpe", "local")
+    },
+    "trainings": trainings,
+}
+
+
+def recorded(part: str) -> dict[str, Any]:
+    """One part, as JSON reads it back."""
     quiet()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        return json.loads(json.dumps({"curves": curves(folder), "asks": asks(folder), "trainings": trainings(folder)}))
+        return json.loads(json.dumps(PARTS[part](Path(name))))
+
+
+def shortened(part: str, found: Any) -> Any:
+    """The same with 7 digits, and without the learning curves that are made up."""
+    if isinstance(found, dict):
+        return {k: shortened(part, v) for k, v in found.items() if k != "curve" or not part.startswith("asks")}
+    if isinstance(found, list):
+        return [shortened(part, v) for v in found]
+    return float(f"{found:.7g}") if isinstance(found, float) else found
+
+
+def text(everything: dict[str, Any]) -> str:
+    """Everything as JSON, one line a training or trial."""
+    parts = []
+    for part, found in everything.items():
+        rows = ",\n".join(f" {json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in found.items())
+        parts.append(f"{json.dumps(part)}: {{\n{rows}\n}}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(recorded(), indent=0), encoding="utf-8")
+    everything = {part: recorded(part) for part in PARTS}
+    if "--short" in sys.argv:
+        everything = {part: shortened(part, found) for part, found in everything.items()}
+    Path(sys.argv[1]).write_text(text(everything), encoding="utf-8")

@@ -14,8 +14,9 @@ import pytest
 from support import LENET, Balanced, Killed, MadeUpRunner, made_up_plan, made_up_run, text_of
 
 from nasforge import cli
+from nasforge.commands.common import arch_named, space_named
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Result
+from nasforge.evaluation.base import Job, OnReport, Result
 from nasforge.networks.cost import layer_table
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import Run, collect, report, words
@@ -24,6 +25,7 @@ from nasforge.report.next_steps import go_on
 from nasforge.report.page import page
 from nasforge.report.style import STYLE
 from nasforge.search.session import search
+from nasforge.search.settings import plan_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,10 +122,10 @@ HOSTILE = "<script>alert('x')</script> & \"more\""
 class Hostile(MadeUpRunner):
     """Fails with markup in the message."""
 
-    def result(self, job: Job, number: int, on_epoch: Any) -> Result:
+    def result(self, job: Job, number: int, on_report: OnReport) -> Result:
         if self.jobs % 3 == 0:
             return Result(error=f"RuntimeError: {HOSTILE}")
-        return super().result(job, number, on_epoch)
+        return super().result(job, number, on_report)
 
 
 def test_nothing_from_the_run_becomes_markup(tmp_path: Path) -> None:
@@ -170,10 +172,10 @@ class Failing(MadeUpRunner):
         super().__init__()
         self.always = always
 
-    def result(self, job: Job, number: int, on_epoch: Any) -> Result:
+    def result(self, job: Job, number: int, on_report: OnReport) -> Result:
         if self.always or job.full:
             return Result(error=f"MemoryError: batch {self.jobs} did not fit")
-        return super().result(job, number, on_epoch)
+        return super().result(job, number, on_report)
 
 
 @pytest.mark.parametrize("always", [True, False])
@@ -249,19 +251,19 @@ def test_commands_are_ones_that_the_command_line_takes(ended: Run, killed: Run) 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"strategy": "nsga2", "pruner": "median"},
-        {"pruner": "halving", "fidelity": "data", "inherit": True},
+        {"strategy": "nsga2", "scheduler": "median"},
+        {"scheduler": "halving", "fidelity": "data", "inherit": True},
         {"scores": ("synflow", "naswot")},
     ],
 )
 def test_the_command_that_goes_on_is_of_the_same_search(changes: dict[str, Any], tmp_path: Path) -> None:
-    from nasforge.commands.search import plan_of
-
-    folder = tmp_path / "a run"
+    folder, said = tmp_path / "a run", list[str]()
     plan = made_up_plan(trials=3, baselines={}, finalists=1, final_seeds=1, seed=7, **changes)
     search(plan, folder, MadeUpRunner, lambda status: None)
     run = collect(folder)
-    resumed = [plan_of(cli.parser().parse_args(shlex.split(c)[1:])) for _, c in go_on(run) if " search " in c]
+    asked = [cli.parser().parse_args(shlex.split(c)[1:]) for _, c in go_on(run) if " search " in c]
+    given = [{**vars(args), "control": False if args.no_control else None} for args in asked]
+    resumed = [plan_of(space_named(args.space), more, arch_named, said.append) for args, more in zip(asked, given, strict=True)]
     assert [p.trials for p in resumed] == [6, 3]
     for again in resumed:
         told = json.loads(json.dumps(again.identity()))

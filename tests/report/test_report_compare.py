@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 
 import pytest
-from support import SPACE, MadeUpRunner, judged_by, made_up_run
+from support import MADE_UP_SPACE, MadeUpRunner, made_up_for, made_up_run
 
 from nasforge.cli import main
+from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import collect
 from nasforge.report.compare import compare, told
 
-NARROW = copy.deepcopy(SPACE)
+NARROW = copy.deepcopy(MADE_UP_SPACE)
 NARROW["stem"][0]["conv"]["out"] = {"choose": [2, 3, 4]}
 NARROW["body"] = [{"conv": {"out": {"choose": [2, 3, 4]}, "kernel": {"choose": [1, 3]}}}]
 
@@ -23,9 +24,9 @@ NARROW["body"] = [{"conv": {"out": {"choose": [2, 3, 4]}, "kernel": {"choose": [
 def drawn(folder: Path, metric: str, **changes: object) -> Path:
     """A random search without early stopping; larger networks score better."""
     asked = tuple(parse_objectives({"accuracy": "accuracy", "mse": "-mse"}[metric]))
-    values = {"strategy": "random", "pruner": "none", "trials": 20, "finalists": 1, "final_seeds": 1, "control": False, "baselines": {}}
+    values = {"strategy": "random", "scheduler": "none", "trials": 20, "finalists": 1, "final_seeds": 1, "control": False, "baselines": {}}
     values |= {"recipe": {"epochs": 2}, "final_recipe": {"epochs": 2}, "limits": (), "objectives": asked, **changes}
-    return made_up_run(folder, MadeUpRunner(metric=metric), **values)
+    return made_up_run(folder, MadeUpRunner(finds=[metric]), **values)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "wide": drawn(folder / "wide", "accuracy"),
         "narrow": drawn(folder / "narrow", "accuracy", space=NARROW),
-        "cut": drawn(folder / "cut", "accuracy", pruner="asha", recipe={"epochs": 6}),
+        "cut": drawn(folder / "cut", "accuracy", scheduler="asha", recipe={"epochs": 6}),
     }
 
 
@@ -50,7 +51,8 @@ def test_the_better_space_is_the_one_whose_errors_lie_lower(runs: dict[str, Path
 
 
 def test_a_metric_that_is_to_be_low_is_compared_as_it_is(tmp_path: Path) -> None:
-    one, other = (judged_by(collect(drawn(tmp_path / name, "mse", space=s)), "mse") for name, s in (("narrow", NARROW), ("wide", SPACE)))
+    spaces = {name: made_up_for(space, "diabetes") for name, space in (("narrow", NARROW), ("wide", MADE_UP_SPACE))}
+    one, other = (collect(drawn(tmp_path / name, "mse", space=s, data=Source("diabetes"))) for name, s in spaces.items())
     found = compare(one, other)
     assert found["better"] == str(other.folder)
     values = [r.metrics["mse"] for r in other.search.finished()]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from support import MadeUpRunner, made_up_run
 
-from nasforge.evaluation.base import Job, Result
+from nasforge.evaluation.base import Job, OnReport, Result
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import Run, collect, words
 from nasforge.report.budget import counts, savings
@@ -60,7 +59,7 @@ def test_counts_are_those_of_the_ledger(ended: Run) -> None:
 class OnlyPool(MadeUpRunner):
     """The accuracy depends on the pooling of the head alone."""
 
-    def result(self, job: Job, number: int, on_epoch: Any) -> Result:
+    def result(self, job: Job, number: int, on_report: OnReport) -> Result:
         chance = random.Random(number)
         score = (0.9 if {"pool": {"kind": "avg"}} in job.arch["head"] else 0.5) + chance.random() * 0.01
         row = {"epoch": 1, "loss": 1 - score, "val_loss": 1 - score, "accuracy": score, "lr": 0.1, "seconds": 0.1}
@@ -71,7 +70,7 @@ class OnlyPool(MadeUpRunner):
 def test_what_mattered_is_found(tmp_path: Path) -> None:
     objectives = tuple(parse_objectives("accuracy"))
     run = collect(
-        made_up_run(tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", pruner="none", limits=(), seed=2)
+        made_up_run(tmp_path / "run", OnlyPool(), objectives=objectives, trials=40, strategy="random", scheduler="none", limits=(), seed=2)
     )
     found, why_not = importances(run)
     assert why_not == "" and found[0].name == "head.0.pool.kind"

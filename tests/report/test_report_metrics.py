@@ -10,9 +10,10 @@ from typing import Any
 
 import optuna
 import pytest
-from support import ROOT, MadeUpRunner, changed, judged_by, made_up_run, text_of
+from support import ROOT, MadeUpRunner, changed, made_up_run, text_of
 
 from nasforge.commands.progress import line
+from nasforge.data import Source
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import Run, collect, report, words
 from nasforge.report.format import value
@@ -23,15 +24,17 @@ from nasforge.report.verdict import title, verdict
 from nasforge.search.progress import Status
 
 OBJECTIVES = {"accuracy": "accuracy,-params", "loss": "-loss,-params", "mse": "-mse,-params", "miou@mask": "miou@mask,-params"}
-OTHERS = {"accuracy": ["loss", "accuracy"], "loss": ["accuracy"], "mse": [], "miou@mask": ["accuracy", "loss"]}
+DATA = {"accuracy": "digits", "loss": "digits", "mse": "diabetes", "miou@mask": "digit_scenes"}
+FINDS = {"digits": ("accuracy", "loss"), "diabetes": ("mse",), "digit_scenes": ("miou@mask", "accuracy@label", "loss")}
 TITLES = {"accuracy": "accuracy", "loss": "loss", "mse": "mean squared error", "miou@mask": "mean IoU of mask"}
 LOW = ("loss", "mse")
 
 
 def run_of(metric: str, folder: Path) -> Run:
-    """A finished run that was judged by a metric."""
-    made_up_run(folder, MadeUpRunner(fail_every=9, metric=metric), objectives=tuple(parse_objectives(OBJECTIVES[metric])))
-    return judged_by(collect(folder), metric, OTHERS[metric])
+    """A finished run that is judged by a metric."""
+    runner = MadeUpRunner(fail_every=9, finds=FINDS[DATA[metric]])
+    made_up_run(folder, runner, data=Source(DATA[metric]), objectives=tuple(parse_objectives(OBJECTIVES[metric])))
+    return collect(folder)
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +127,8 @@ def test_plots(runs: dict[str, Run], metric: str) -> None:
 
 def test_other_metrics_on_test(runs: dict[str, Run]) -> None:
     text = text_of(runs["miou@mask"])
-    assert "Also on testnetworkaccuracyloss, lower is betterfinalist1" in text
-    assert re.search(r"also on test: [\d.]+ % accuracy, loss [\d.]+", said(runs["miou@mask"]))
+    assert "Also on testnetworkaccuracy of labelloss, lower is betterfinalist1" in text
+    assert re.search(r"also on test: [\d.]+ % accuracy of label, loss [\d.]+", said(runs["miou@mask"]))
     assert re.search(r"also on test: loss [\d.]+", said(runs["accuracy"]))
     assert "lso on test" not in text_of(runs["mse"]) + said(runs["mse"])  # the table has the only one already
 

@@ -202,11 +202,11 @@ def test_candidates_are_different_networks_and_a_budget_is_real() -> None:
     assert any(abs(p.cost - 2) > 0.2 for p in points)  # the rule alone misses it: depths and sides are whole
 
 
-def test_the_best_is_by_mean_accuracy_then_loss() -> None:
+def test_the_best_is_by_mean_score_then_loss() -> None:
     points = candidates(plain_net(), step=0.2)
     best = search_grid(points, lambda arch, seed: (0.5 if arch["input"][1] > 40 else 0.9 - 0.1 * seed, macs(arch)), seeds=(0, 1))
     rivals = [p for p in points if p.arch["input"][1] <= 40]
-    assert len(rivals) > 1 and best is min(rivals, key=lambda p: p.macs) and best.accuracy == pytest.approx(0.85)
+    assert len(rivals) > 1 and best is min(rivals, key=lambda p: p.macs) and best.score == pytest.approx(0.85)
 
 
 @pytest.mark.parametrize(

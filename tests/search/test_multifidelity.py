@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_search import DATA, SPACE, Inline, records
+from support import DATA, Inline, records, small_plan
 
-from nasforge.evaluation.base import Job, Result, data_of, fit_to_data, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Job, OnReport, Report, Result, Stop
+from nasforge.evaluation.train import STOPS
 from nasforge.networks.build import key
-from nasforge.objectives.objective import parse_objectives
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
-from nasforge.spaces.files import parse
-from nasforge.strategies.schedulers import PRUNERS, bracket, even_rungs, pauses, promotable, rungs, share
+from nasforge.strategies.schedulers import SCHEDULERS, Halving, bracket, even_rungs, pauses, promotable, rungs, share
 
 EPOCHS = 9
 
 
 @pytest.fixture(params=["halving", "hyperband"])
 def plan(request: pytest.FixtureRequest) -> Plan:
-    return Plan(
-        fit_to_data(parse(SPACE), data_of(DATA)), DATA, tuple(parse_objectives("accuracy,-params")), strategy="random",
-        pruner=request.param,
-        trials=18, finalists=1, final_seeds=1, control=False, recipe={"epochs": EPOCHS, "early_stopping": None},
+    return small_plan(
+        scheduler=request.param, trials=18, recipe={"epochs": EPOCHS, "early_stopping": None},
         final_recipe={"epochs": 1, "early_stopping": None},
     )  # fmt: skip
 
@@ -38,7 +36,7 @@ class Trainer:
         self.epochs: Counter[str] = Counter()
         self.stop_after = stop_after
 
-    def __call__(self, job: Job, on_epoch: Any) -> Result:
+    def __call__(self, job: Job, on_report: OnReport) -> Result:
         if job.test:
             return Result({"accuracy": 0.5, "loss": 1.0}, test={"accuracy": 0.5}, curve=[], seconds={"training": 0.01})
         path, out = Path(str(job.checkpoint)), job.arch["body"][0]["conv"]["out"]
@@ -51,8 +49,9 @@ class Trainer:
                     raise KeyboardInterrupt
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(str(epoch))
-            if on_epoch(epoch, row) and epoch > start:
-                return Result({"accuracy": row["accuracy"], "loss": 1.0}, stopped="pruned", seconds={"training": 0.01 * epoch})
+            stopped = STOPS[on_report(Report(epoch, row))]
+            if stopped is not None and epoch > start:
+                return Result({"accuracy": row["accuracy"], "loss": 1.0}, stopped=stopped, seconds={"training": 0.01 * epoch})
         return Result({"accuracy": out / 20, "loss": 1 / out}, seconds={"training": 0.01 * EPOCHS})
 
 
@@ -92,7 +91,7 @@ def test_a_search_cut_off_among_paused_trainings_goes_on(plan: Plan, tmp_path: P
 
 def test_real_trainings_go_on_from_their_checkpoints(plan: Plan, tmp_path: Path) -> None:
     short = replace(plan, trials=4, recipe={"epochs": 3, "early_stopping": None})
-    run(short, tmp_path, train)
+    run(short, tmp_path, prepared(Context(source=DATA)))
     kept = [r for r in records(tmp_path) if r["kind"] in ("finished", "pruned")]
     assert len(kept) == 4 and {len(r["curve"]) for r in kept} == {1, 3}
     for r in kept:
@@ -103,10 +102,11 @@ def test_real_trainings_go_on_from_their_checkpoints(plan: Plan, tmp_path: Path)
 @pytest.mark.parametrize("fidelity", ["data", "resolution"])
 def test_the_data_or_the_images_may_grow_from_rung_to_rung(plan: Plan, tmp_path: Path, fidelity: str) -> None:
     jobs: list[Job] = []
+    train = prepared(Context(source=DATA)).evaluate
 
-    def watch(job: Job, on_epoch: Any) -> Result:
+    def watch(job: Job, on_report: OnReport) -> Result:
         jobs.append(job)
-        return train(job, on_epoch)
+        return train(job, on_report)
 
     run(replace(plan, trials=4, fidelity=fidelity, recipe={"epochs": 5, "early_stopping": None}), tmp_path, watch)
     kept = [r for r in records(tmp_path) if r["kind"] in ("finished", "pruned")]
@@ -119,13 +119,13 @@ def test_the_data_or_the_images_may_grow_from_rung_to_rung(plan: Plan, tmp_path:
 def test_a_training_whose_worker_died_is_taken_again(plan: Plan, tmp_path: Path) -> None:
     trainer, deaths = Trainer(), Counter[str]()
 
-    def dies(job: Job, on_epoch: Any) -> Result:
+    def dies(job: Job, on_report: OnReport) -> Result:
         name = key(job.arch)
         deaths[name] += 1
         fatal = job.arch["body"][0]["conv"]["kernel"] == 5
         if not job.test and (fatal or deaths[name] == 1):
-            return Result(error="the worker process was ended by SIGKILL", lost=True)
-        return trainer(job, on_epoch)
+            return Result(error="the worker process was ended by SIGKILL", stopped=Stop.LOST)
+        return trainer(job, on_report)
 
     summary = run(plan, tmp_path, dies)
     failed = [r for r in records(tmp_path) if r["kind"] == "failed"]
@@ -134,10 +134,10 @@ def test_a_training_whose_worker_died_is_taken_again(plan: Plan, tmp_path: Path)
 
 
 def test_a_size_that_ran_out_of_memory_is_not_tried_again(plan: Plan, tmp_path: Path) -> None:
-    def small(job: Job, on_epoch: Any) -> Result:
+    def small(job: Job, on_report: OnReport) -> Result:
         if not job.test and job.arch["body"][0]["conv"]["out"] >= 12:
-            return Result(error="training: out of memory", stopped="out of memory")
-        return Trainer()(job, on_epoch)
+            return Result(error="training: out of memory", stopped=Stop.OUT_OF_MEMORY)
+        return Trainer()(job, on_report)
 
     run(plan, tmp_path, small)
     kinds = Counter(("out_of_memory" in r.get("metrics", {}), r["kind"]) for r in records(tmp_path))
@@ -151,7 +151,8 @@ def test_rungs_and_brackets() -> None:
     assert [e for e in range(1, 28) if pauses(0, e, rungs(27), 1)] == [1, 3, 9]
     shares = Counter(bracket(n, rungs(27), 3) for n in range(3000))
     assert shares[0] > shares[1] > shares[2] > 0
-    assert PRUNERS["hyperband"].brackets is not None and PRUNERS["hyperband"].brackets(3) == 3
+    assert [scheduler.pauses for scheduler in SCHEDULERS.values()] == [False, False, True, True, False]
+    assert isinstance(SCHEDULERS["hyperband"], Halving) and SCHEDULERS["hyperband"].brackets(3) == 3
 
 
 def test_the_best_third_of_a_rung_goes_on_and_a_last_one_when_none_comes() -> None:

@@ -8,92 +8,45 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
+from support import DATA, ROOT, Inline, going_on, quick, records, small_plan
 
 from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
-from nasforge.evaluation.base import DataSpec, Job, Result, data_of, fit_to_data, train
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Job, OnReport, Result
 from nasforge.networks.build import build, key
 from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.runners.local import LocalRunner
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
-from nasforge.spaces.files import parse, read
+from nasforge.spaces.files import read
 from nasforge.spaces.locate import locate
 from nasforge.spaces.space import Space
-from nasforge.storage.open import open_storage
 from nasforge.strategies.registry import STRATEGIES
-
-SPACE = """
-input: [1, 8, 8]
-classes: 10
-body:
-  - conv: {out: {choose: [4, 8, 12, 16]}, kernel: {choose: [1, 3, 5]}}
-  - stage: {block: {conv: {out: {choose: [8, 16]}}}, depth: {int: [0, 2]}}
-  - {choose: [identity, {dropout: {p: 0}}]}
-head: [gap_head]
-"""
-DATA = DataSpec("digits", limit=300)
-
-
-class Inline:
-    """A runner in this process, with an evaluator of the test's choosing."""
-
-    def __init__(self, evaluate: Callable[[Job, Any], Result] = train) -> None:
-        self.evaluate = evaluate
-        self.jobs: list[Job] = []
-
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
-        while (asked := next_job()) is not None:
-            number, job = asked
-            self.jobs.append(job)
-            on_end(number, self.evaluate(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
-
-    def close(self) -> None:
-        pass
-
-
-def quick(job: Job, on_epoch: Any) -> Result:
-    """An evaluator that scores by the architecture alone: for what does not depend on training."""
-    out = job.arch["body"][0]["conv"]["out"]
-    curve = []
-    for epoch in (1, 2, 3):
-        row = {"loss": 1.0, "val_loss": 1 / out, "accuracy": out / 20 * epoch / 3}
-        curve.append({**row, "epoch": epoch})
-        if on_epoch(epoch, row):
-            return Result({"accuracy": row["accuracy"], "loss": 1.0}, curve=curve, stopped="pruned")
-    return Result({"accuracy": out / 20, "loss": 1 / out}, test={"accuracy": out / 20}, curve=curve, seconds={"training": 0.01})
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    space = fit_to_data(parse(SPACE), data_of(DATA))
-    return Plan(
-        space, DATA, tuple(parse_objectives("accuracy,-params")), trials=8, recipe={"epochs": 2, "early_stopping": None},
-        final_recipe={"epochs": 3, "early_stopping": None}, finalists=2, final_seeds=2, strategy="random", control=False,
+    return small_plan(
+        scheduler="asha", recipe={"epochs": 2, "early_stopping": None}, final_recipe={"epochs": 3, "early_stopping": None}, finalists=2,
+        final_seeds=2,
     )  # fmt: skip
 
 
-def run_quick(plan: Plan, folder: Path, evaluate: Callable[[Job, Any], Result] = quick) -> dict[str, Any]:
+def run_quick(plan: Plan, folder: Path, evaluate: Any = quick) -> dict[str, Any]:
     return search(plan, folder, lambda: Inline(evaluate), lambda status: None)
-
-
-def records(folder: Path, name: str = "search") -> list[dict[str, Any]]:
-    study = optuna.load_study(study_name=name, storage=open_storage(folder, None, write=False))
-    return [t.user_attrs.get("record", {}) for t in study.trials]
 
 
 def test_a_search_on_digits_from_space_to_finalists(plan: Plan, tmp_path: Path) -> None:
     summary = search(
-        replace(plan, strategy="tpe", control=True, trials=5, pruner="none", final_recipe={"epochs": 30}),
+        replace(plan, strategy="tpe", control=True, trials=5, scheduler="none", final_recipe={"epochs": 30}),
         tmp_path,
-        lambda: LocalRunner(2),
+        lambda: LocalRunner(Context(source=DATA), 2),
         lambda status: None,
     )
     assert summary["asked"] == 5 == summary["finished"] + summary["pruned"] + summary["failed"]
@@ -136,7 +89,7 @@ def test_an_exhausted_space_ends_the_search(plan: Plan, tmp_path: Path) -> None:
 
 def test_limits_are_kept_without_training(plan: Plan, tmp_path: Path) -> None:
     runner = Inline(quick)
-    limited = replace(plan, limits=(parse_limit("params<=1500"),), pruner="none")
+    limited = replace(plan, limits=(parse_limit("params<=1500"),), scheduler="none")
     summary = search(limited, tmp_path, lambda: runner, lambda status: None)
     assert summary["infeasible"] > 0 and summary["finished"] == 8
     assert all(sum(p.numel() for p in build(job.arch).parameters()) <= 1500 for job in runner.jobs)
@@ -154,11 +107,11 @@ def test_pruned_trials_are_stopped_in_studies_with_several_objectives(plan: Plan
 
 
 def test_failures_are_results_with_their_message(plan: Plan, tmp_path: Path) -> None:
-    def sometimes(job: Job, on_epoch: Any) -> Result:
+    def sometimes(job: Job, on_report: OnReport) -> Result:
         return (
             Result(error="the loss became nan in epoch 1")
             if job.arch["body"][0]["conv"]["kernel"] == 5 and not job.test
-            else quick(job, on_epoch)
+            else quick(job, on_report)
         )
 
     summary = run_quick(plan, tmp_path, sometimes)
@@ -169,11 +122,12 @@ def test_failures_are_results_with_their_message(plan: Plan, tmp_path: Path) -> 
 
 def test_the_evaluator_turns_mistakes_into_results() -> None:
     arch = {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 4}}, "gap_head"]}
-    bad = train(Job(arch, DATA, recipe={"epochs": 1, "lr": 99.0, "optimizer": "sgd", "grad_clip": None}), lambda e, r: False)
+    train = prepared(Context(source=DATA)).evaluate
+    bad = train(Job(arch, recipe={"epochs": 1, "lr": 99.0, "optimizer": "sgd", "grad_clip": None}), going_on)
     assert bad.error is None or "loss" in bad.error
-    unbuildable = train(Job({**arch, "body": ["linear"]}, DATA), lambda e, r: False)
+    unbuildable = train(Job({**arch, "body": ["linear"]}), going_on)
     assert unbuildable.error is not None and "body.0.linear" in unbuildable.error
-    unknown = train(Job(arch, DATA, recipe={"epoch": 1}), lambda e, r: False)
+    unknown = train(Job(arch, recipe={"epoch": 1}), going_on)
     assert unknown.error is not None and "epochs" in unknown.error
 
 
@@ -221,25 +175,19 @@ CHILD = """
 import sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
-from dataclasses import replace
-import test_search as t
+from support import DATA, small_plan
+from nasforge.evaluation.base import Context
 from nasforge.runners.local import LocalRunner
-from nasforge.search.plan import Plan
-from nasforge.evaluation.base import fit_to_data, data_of
-from nasforge.spaces.files import parse
-from nasforge.objectives.objective import parse_objectives
 from nasforge.search.session import search
 if __name__ == "__main__":
-    space = fit_to_data(parse(t.SPACE), data_of(t.DATA))
-    plan = Plan(space, t.DATA, tuple(parse_objectives("accuracy,-params")), trials=10, recipe={{"epochs": 4}}, final_recipe={{"epochs": 2}},
-                finalists=1, final_seeds=1, control=False, pruner="none")
-    search(plan, Path({run!r}), lambda: LocalRunner(2), lambda status: print(status.done, flush=True))
+    plan = small_plan(trials=10, strategy="predictor", recipe={{"epochs": 4}}, final_recipe={{"epochs": 2}})
+    search(plan, Path({run!r}), lambda: LocalRunner(Context(source=DATA), 2), lambda status: print(status.done, flush=True))
 """
 
 
 def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
-    script.write_text(CHILD.format(tests=str(Path(__file__).parent), run=str(tmp_path / "run")), encoding="utf-8")
+    script.write_text(CHILD.format(tests=str(ROOT / "tests"), run=str(tmp_path / "run")), encoding="utf-8")
     command = [sys.executable, "-W", "ignore", str(script)]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert first.stdout is not None
@@ -280,7 +228,7 @@ def test_an_earlier_run_on_the_space_is_what_a_strategy_begins_with(plan: Plan, 
 
 
 def test_a_training_may_begin_with_the_weights_of_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
-    runner = Inline(train)
+    runner = Inline(prepared(Context(source=DATA)))
     search(replace(plan, trials=5, inherit=True), tmp_path, lambda: runner, lambda status: None)
     jobs = [job for job in runner.jobs if not job.test]
     assert jobs[0].parent is None and all(job.parent and Path(job.parent).exists() for job in jobs[1:])

@@ -8,42 +8,31 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file, save_file
-from test_search import DATA, SPACE, Inline, quick, records
+from support import DATA, Inline, quick, records, small_plan
 
-from nasforge.commands.search import _plain_names
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Result, data_of, fit_to_data
+from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result, Stop
 from nasforge.networks.build import build
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.objective import parse_limit
 from nasforge.runners.local import LocalRunner
 from nasforge.search.driver import MOST_SLOW
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
-from nasforge.spaces.files import parse, read
+from nasforge.search.settings import _plain_names
+from nasforge.spaces.files import read
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    space = fit_to_data(parse(SPACE), data_of(DATA))
-    return Plan(
-        space,
-        DATA,
-        tuple(parse_objectives("accuracy,-params")),
-        strategy="random",
-        pruner="none",
-        trials=6,
-        finalists=3,
-        final_seeds=1,
-        control=False,
-    )
+    return small_plan(trials=6, finalists=3)
 
 
-def with_weights(job: Job, on_epoch: Any) -> Result:
+def with_weights(job: Job, on_report: OnReport) -> Result:
     if job.weights:
         Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
         save_file(build(job.arch).state_dict(), job.weights)
-    return quick(job, on_epoch)
+    return quick(job, on_report)
 
 
 def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any], Inline]:
@@ -92,8 +81,8 @@ def test_other_finals_are_done_anew(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_failed_finals_are_tried_again(plan: Plan, tmp_path: Path) -> None:
-    def fails(job: Job, on_epoch: Any) -> Result:
-        return Result(error="killed") if job.test else quick(job, on_epoch)
+    def fails(job: Job, on_report: OnReport) -> Result:
+        return Result(error="killed") if job.test else quick(job, on_report)
 
     summary, _ = run(plan, tmp_path, fails)
     assert summary["best"] is None and summary["finalists"][0]["errors"] == ["killed"]
@@ -111,8 +100,8 @@ def test_two_folders_do_not_share_a_study_unawares(plan: Plan, tmp_path: Path) -
 
 
 def test_a_latency_limit_that_nothing_meets_ends_with_the_fastest_seen(plan: Plan, tmp_path: Path) -> None:
-    def slow(job: Job, on_epoch: Any) -> Result:
-        return Result({"latency_ms": 7.0}, stopped="too slow")
+    def slow(job: Job, on_report: OnReport) -> Result:
+        return Result({"latency_ms": 7.0}, stopped=Stop.TOO_SLOW)
 
     space = {**plan.space, "body": [{"conv": {"out": {"int": [1, 4 * MOST_SLOW]}}}]}
     with pytest.raises(UserError, match=r"networks in a row broke latency_ms<=0\.001; the nearest seen: latency_ms 7 \(.*nearest_lat"):
@@ -127,7 +116,7 @@ def test_a_wrong_recipe_is_a_failed_trial(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_baseline_comes_back_as_a_baseline(plan: Plan, tmp_path: Path) -> None:
-    def stop(job: Job, on_epoch: Any) -> Result:
+    def stop(job: Job, on_report: OnReport) -> Result:
         raise KeyboardInterrupt
 
     inside = {**plan.space, "body": [{"conv": {"out": 12, "kernel": 5}}], "head": ["gap_head"]}
@@ -137,14 +126,29 @@ def test_an_interrupted_baseline_comes_back_as_a_baseline(plan: Plan, tmp_path: 
     assert [r.get("baseline") for r in records(tmp_path) if r.get("kind") == "finished"].count("mine") == 1
 
 
+class Single:
+    """A driver with one job."""
+
+    def __init__(self, job: Job) -> None:
+        self.jobs, self.ended = [(0, job)], list[Result]()
+
+    def next_job(self) -> tuple[int, Job] | None:
+        return self.jobs.pop() if self.jobs else None
+
+    def on_report(self, number: int, report: Report) -> Decision:
+        return Decision.CONTINUE
+
+    def on_end(self, number: int, result: Result) -> None:
+        self.ended.append(result)
+
+
 def test_a_worker_that_dies_idle_is_replaced() -> None:
-    runner = LocalRunner(1)
+    runner = LocalRunner(Context(source=DATA), 1)
     try:
         runner._workers[0].process.kill()
         runner._workers[0].process.join()
-        jobs = iter([(0, Job({"input": [1, 8, 8], "classes": 10, "body": ["nonsense"]}, DATA))])
-        ended: list[Result] = []
-        runner.run(lambda: next(jobs, None), lambda number, row: False, lambda number, result: ended.append(result))
-        assert ended[0].error is not None
+        driver = Single(Job({"input": [1, 8, 8], "classes": 10, "body": ["nonsense"]}))
+        runner.run(driver)
+        assert "nonsense" in (driver.ended[0].error or "")
     finally:
         runner.close()

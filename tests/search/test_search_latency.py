@@ -9,20 +9,18 @@ from random import Random
 from typing import Any
 
 import pytest
-from test_search import DATA, SPACE, Inline, quick, records
+from support import Inline, quick, records, small_plan
 
 from nasforge.cli import main
 from nasforge.errors import UserError
-from nasforge.evaluation.base import data_of, fit_to_data
 from nasforge.latency import write_profile
 from nasforge.latency.profile import profile_of
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.objective import parse_limit
 from nasforge.search.plan import Plan
 from nasforge.search.session import search
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.files import parse
 from nasforge.spaces.space import Space
 
 
@@ -42,10 +40,7 @@ def profile_file(space: Space, path: Path, slower: float = 1.0, device: str = "c
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan(
-        fit_to_data(parse(SPACE), data_of(DATA)), DATA, tuple(parse_objectives("accuracy,-params")), strategy="random", trials=10,
-        finalists=1, final_seeds=1, control=False, pruner="none",
-    )  # fmt: skip
+    return small_plan(trials=10)
 
 
 def test_a_limit_on_another_device_holds_by_its_profile(plan: Plan, tmp_path: Path) -> None:

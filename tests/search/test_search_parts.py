@@ -1,4 +1,4 @@
-"""Objectives, limits, fronts, pruners, storage: the parts of a search, each alone."""
+"""Objectives, limits, fronts, schedulers, storage: the parts of a search, each alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nasforge.errors import UserError
 from nasforge.objectives.objective import limits_of, losses, parse_limit, parse_objectives
 from nasforge.objectives.pareto import dominates, front, hypervolume
-from nasforge.search.timing import Clock
+from nasforge.search.timing import Timing
 from nasforge.storage.open import JOURNAL, DriverLock, open_storage
 from nasforge.strategies.schedulers import asha, median, rank, ranks, rungs
 
@@ -72,7 +72,7 @@ def test_ranks_count_what_dominates(objectives: int) -> None:
     assert ranks([]) == []
 
 
-def test_pruners_spare_what_is_good_on_any_objective() -> None:
+def test_schedulers_spare_what_is_good_on_any_objective() -> None:
     others = [[(float(i), 10.0 - i)] * 3 for i in range(9)]  # a front
     assert not asha(others, [(4.5, 5.2)], 20) and not median(others, [(4.5, 5.2)], 20)
     assert asha(others, [(9.0, 11.0)], 20) and median(others, [(9.0, 11.0)], 20)
@@ -109,20 +109,20 @@ def test_an_unreachable_storage_is_a_clear_error(tmp_path: Path) -> None:
         open_storage(tmp_path, "nonsense://nowhere/none")
 
 
-def test_the_clock_adds_up() -> None:
-    clock = Clock()
-    clock.carry({"total": 10.0, "busy": 8.0, "training": 7.0, "overhead": 2.0})
-    clock.started(1)
-    clock.started(2)
-    clock.ended(1, {"training": 3.0})
-    clock.ended(2, {"training": 1.0, "measuring": 0.5})
-    totals = clock.totals()
+def test_the_timing_adds_up() -> None:
+    timing = Timing()
+    timing.carry({"total": 10.0, "busy": 8.0, "training": 7.0, "overhead": 2.0})
+    timing.started(1)
+    timing.started(2)
+    timing.ended(1, {"training": 3.0})
+    timing.ended(2, {"training": 1.0, "measuring": 0.5})
+    totals = timing.totals()
     assert totals["training"] == 11.0 and totals["measuring"] == 0.5 and totals["overhead"] == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_weighted_product_is_an_objective() -> None:
     (product,) = parse_objectives("accuracy*(macs/100)^-0.07*(params/10)^-1")
-    assert product.of({"accuracy": 0.5, "macs": 100, "params": 20}) == pytest.approx(0.25)
+    assert product.value({"accuracy": 0.5, "macs": 100, "params": 20}) == pytest.approx(0.25)
     assert product.reads == {"accuracy", "macs", "params"} and product.maximize
     assert parse_objectives(str(product)) == [product]
     assert losses({"accuracy": 0.5, "macs": 200.0, "params": 10}, [product])[0] == pytest.approx(-0.5 * 2**-0.07)

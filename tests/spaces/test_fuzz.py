@@ -22,24 +22,23 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_search import DATA, SPACE, Inline, quick
+from support import Inline, quick, small_plan
 
 from nasforge import zoo
 from nasforge.blocks import BLOCKS
 from nasforge.commands.replay import plan_of
 from nasforge.errors import UserError
-from nasforge.evaluation.base import data_of, fit_to_data
 from nasforge.latency import profile
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import parse_objectives
-from nasforge.search.plan import Plan, read_manifest
+from nasforge.search.plan import read_manifest
 from nasforge.search.records import Ledger
 from nasforge.search.replay import entries
 from nasforge.search.session import search
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.files import dump, find_space, parse, read, space_names
+from nasforge.spaces.files import dump, find_space, read, space_names
 from nasforge.spaces.space import Space
 from nasforge.storage.open import open_storage
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
@@ -188,9 +187,7 @@ def test_yaml_of_any_kind_is_read_or_refused(mark: Path, tmp_path: Path) -> None
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run."""
     folder = tmp_path_factory.mktemp("run")
-    space = fit_to_data(parse(SPACE), data_of(DATA))
-    plan = Plan(space, DATA, tuple(parse_objectives("accuracy,-params")), strategy="random", trials=5, finalists=1, final_seeds=1)
-    search(plan, folder, lambda: Inline(quick), lambda status: None)
+    search(small_plan(trials=5, scheduler="asha", control=True), folder, lambda: Inline(quick), lambda status: None)
     return folder
 
 

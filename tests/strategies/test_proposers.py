@@ -7,7 +7,6 @@ from random import Random
 
 import numpy as np
 import pytest
-from nasforge.search.proposers import genetic, progressive
 from support import CONDITIONAL
 
 from nasforge.errors import UserError
@@ -17,6 +16,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
+from nasforge.strategies import nsga, progressive
 from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.evolution import alive, evolve
 from nasforge.strategies.grid import enumerate_all
@@ -152,15 +152,15 @@ def test_where_nothing_fits_the_nearest_are_changed(space: Space) -> None:
 
 
 def test_reference_directions_are_those_of_das_and_dennis() -> None:
-    assert genetic.reference_directions(3, 15).shape == (15, 3)  # 4 divisions
-    assert genetic.reference_directions(2, 5).tolist() == [[0, 1], [0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [1, 0]]
-    assert genetic.reference_directions(1, 50).tolist() == [[1]]
-    assert np.allclose(genetic.reference_directions(3, 40).sum(axis=1), 1)
+    assert nsga.reference_directions(3, 15).shape == (15, 3)  # 4 divisions
+    assert nsga.reference_directions(2, 5).tolist() == [[0, 1], [0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [1, 0]]
+    assert nsga.reference_directions(1, 50).tolist() == [[1]]
+    assert np.allclose(nsga.reference_directions(3, 40).sum(axis=1), 1)
 
 
 def test_of_a_front_too_long_one_survives_in_each_direction() -> None:
     crowd = [[0.0, 1.0], [0.01, 0.99], [0.02, 0.98], [0.03, 0.97], [0.5, 0.5], [1.0, 0.0]]
-    assert set(genetic.fill(np.array(crowd), 0, 3, genetic.reference_directions(2, 3))) == {0, 4, 5}
+    assert set(nsga.fill(np.array(crowd), 0, 3, nsga.reference_directions(2, 3))) == {0, 4, 5}
 
 
 def test_a_policy_learns_what_did_better_and_only_where_it_was_asked(space: Space) -> None:

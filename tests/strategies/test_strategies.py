@@ -8,12 +8,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from test_search import DATA, SPACE, Inline, quick, records
+from support import DATA, Inline, quick, records, small_plan
 
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Result, data_of, fit_to_data
+from nasforge.evaluation.base import Job, OnReport, Result
+from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.build import key
 from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.runners import Driver
 from nasforge.search.plan import Plan
 from nasforge.search.screening import arch_key
 from nasforge.search.session import search
@@ -21,6 +23,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import parse
 from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
+from nasforge.tasks import load_data
 
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
 
@@ -30,18 +33,7 @@ SCORES = {"predictor with scores": ("synflow", "naswot")}
 
 @pytest.fixture(params=[*sorted(STRATEGIES), *SCORES])
 def plan(request: pytest.FixtureRequest) -> Plan:
-    return Plan(
-        fit_to_data(parse(SPACE), data_of(DATA)),
-        DATA,
-        tuple(parse_objectives("accuracy,-params")),
-        strategy=request.param.split()[0],
-        scores=SCORES.get(request.param, ()),
-        trials=12,
-        finalists=1,
-        final_seeds=1,
-        control=False,
-        pruner="none",
-    )
+    return small_plan(strategy=request.param.split()[0], scores=SCORES.get(request.param, ()), trials=12)
 
 
 def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any], list[Job]]:
@@ -67,8 +59,8 @@ def test_trials_can_be_replayed(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_failed_trials_do_not_stop_it(plan: Plan, tmp_path: Path) -> None:
-    def fails(job: Job, on_epoch: Any) -> Result:
-        return quick(job, on_epoch) if job.test or job.arch["body"][0]["conv"]["kernel"] != 3 else Result(error="it broke")
+    def fails(job: Job, on_report: OnReport) -> Result:
+        return quick(job, on_report) if job.test or job.arch["body"][0]["conv"]["kernel"] != 3 else Result(error="it broke")
 
     summary, _ = run(plan, tmp_path, fails)
     assert summary["failed"] > 0 and summary["failed"] + summary["finished"] == 12
@@ -106,11 +98,11 @@ def test_a_run_that_was_cut_off_asks_what_an_uninterrupted_one_asks(plan: Plan, 
     _, whole = run(plan, tmp_path / "whole")
     jobs: list[Job] = []
 
-    def cut(job: Job, on_epoch: Any) -> Result:
+    def cut(job: Job, on_report: OnReport) -> Result:
         if len(jobs) == 7:
             raise KeyboardInterrupt
         jobs.append(job)
-        return quick(job, on_epoch)
+        return quick(job, on_report)
 
     with pytest.raises(KeyboardInterrupt):
         run(plan, tmp_path / "cut", cut)
@@ -124,16 +116,16 @@ class Workers:
     def __init__(self) -> None:
         self.jobs: list[Job] = []
 
-    def run(self, next_job: Any, on_epoch: Any, on_end: Any) -> None:
+    def run(self, driver: Driver) -> None:
         rng, running = Random(0), list[tuple[int, Job]]()
         while True:
-            while len(running) < 4 and (asked := next_job()) is not None:
+            while len(running) < 4 and (asked := driver.next_job()) is not None:
                 running.append(asked)
                 self.jobs.append(asked[1])
             if not running:
                 return
             number, job = running.pop(rng.randrange(len(running)))
-            on_end(number, quick(job, lambda epoch, row, n=number: on_epoch(n, {**row, "epoch": epoch})))
+            driver.on_end(number, quick(job, lambda report, n=number: driver.on_report(n, report)))
 
     def close(self) -> None:
         pass
@@ -171,7 +163,7 @@ head: [gap_head]
 
 @pytest.mark.parametrize("recipe", [{}, {"lr": {"float": [1e-3, 1e-1], "log": True}}, {"epochs": {"int": [1, 100], "log": True}}])
 def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, Any]) -> None:
-    space = {**fit_to_data(parse(AWKWARD), data_of(DATA)), **({"recipe": recipe} if recipe else {})}
+    space = {**fit_to_data(parse(AWKWARD), load_data(DATA)), **({"recipe": recipe} if recipe else {})}
     odd = replace(plan, space=space, trials=16)
     if plan.strategy == "grid" and "lr" in recipe:
         with pytest.raises(UserError, match=r"recipe\.lr is a float"):
@@ -181,7 +173,7 @@ def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, An
     assert summary["finished"] == 16 == len({arch_key(job.arch) for job in jobs})
 
 
-def scored(job: Job, on_epoch: Any) -> Result:
+def scored(job: Job, on_report: OnReport) -> Result:
     """A score from the size of the description alone."""
     score = len(str(job.arch)) / 10_000
     return Result({"accuracy": score, "loss": 1 - score}, test={"accuracy": score})

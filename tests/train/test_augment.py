@@ -9,19 +9,34 @@ import torch
 from sklearn.datasets import load_sample_image
 from torch import Generator, Tensor
 
+from nasforge.data import Batch, DataSpec, Target, TensorDataset
 from nasforge.errors import UserError
-from nasforge.train.augment import STRENGTHS, color_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
+from nasforge.tasks import task_of
+from nasforge.train.augment import STRENGTHS, Augment, color_shift, cutout, make_augment, mixup, principal_axes, random_crop, turn
 
 
 def rng(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
+def samples(x: Tensor, y: Tensor | None = None) -> TensorDataset:
+    """A data set of these samples, with one class for each or a label map."""
+    y = torch.zeros(len(x), dtype=torch.long) if y is None else y
+    kind = "mask" if y.ndim == 3 else "label"
+    shape = list(x.shape[1:]) if x.is_floating_point() else {"tokens": 9, "length": x.shape[1]}
+    return TensorDataset("made", "made", DataSpec({"input": shape}, {kind: Target(kind, 6)}), {"train": Batch({"input": x}, {kind: y})})
+
+
+def making(names: dict[str, float], data: TensorDataset) -> Augment | None:
+    return make_augment(names, data, task_of(data.spec))
+
+
 def augment(names: dict[str, float], x: Tensor, y: Tensor | None = None, seed: int = 0) -> tuple[Tensor, Tensor]:
-    made = make_augment(names, x, torch.zeros(len(x)) if y is None else y)
-    assert made is not None
-    new_x, new_y, _ = made(x, torch.zeros(len(x)) if y is None else y, rng(seed))
-    return new_x, new_y
+    data = samples(x, y)
+    change = making(names, data)
+    assert change is not None
+    batch = change(data.train, rng(seed))
+    return batch.x, batch.y
 
 
 def test_crop_and_flip_of_alexnet_cut_224_from_256() -> None:
@@ -76,13 +91,13 @@ def test_label_maps_move_with_their_images(names: dict[str, float]) -> None:
 def test_a_quarter_turn_is_exact_on_squares_and_keeps_shape_on_oblongs() -> None:
     x = torch.rand(3, 2, 9, 9, generator=rng())
     one = torch.ones(3)
-    turned, _ = turn(x, torch.zeros(3), 90 * one, one)
+    turned = turn(x, 90 * one, one)
     assert torch.allclose(turned, x.rot90(1, (2, 3)), atol=1e-5) or torch.allclose(turned, x.rot90(-1, (2, 3)), atol=1e-5)
-    half, _ = turn(torch.rand(3, 1, 6, 10, generator=rng()), torch.zeros(3), 180 * one, one)
+    half = turn(torch.rand(3, 1, 6, 10, generator=rng()), 180 * one, one)
     assert torch.allclose(half, torch.rand(3, 1, 6, 10, generator=rng()).flip(2, 3), atol=1e-5)
     dot = torch.zeros(1, 1, 41, 61)
     dot[0, 0, 20, 40] = 1  # 10 right of the centre
-    moved, _ = turn(dot, torch.zeros(1), 90 * torch.ones(1), torch.ones(1))
+    moved = turn(dot, 90 * torch.ones(1), torch.ones(1))
     row, column = divmod(int(moved.flatten().argmax()), 61)
     assert abs(row - 20) == 10 and column == 30  # as far from the centre on an oblong image: no shear
 
@@ -90,8 +105,7 @@ def test_a_quarter_turn_is_exact_on_squares_and_keeps_shape_on_oblongs() -> None
 def test_zoom_enlarges_about_the_centre() -> None:
     x = torch.zeros(1, 1, 40, 40)
     x[:, :, 15:25, 15:25] = 1
-    made, _ = turn(x, torch.zeros(1), torch.zeros(1), torch.tensor([2.0]))
-    assert float(made.sum()) == pytest.approx(400, rel=0.02)
+    assert float(turn(x, torch.zeros(1), torch.tensor([2.0])).sum()) == pytest.approx(400, rel=0.02)
 
 
 def test_cutout_blanks_one_square() -> None:
@@ -122,10 +136,11 @@ def test_fancy_pca_shifts_all_pixels_of_an_image_along_the_axes() -> None:
 def test_mixup_mixes_images_and_targets_alike() -> None:
     y = torch.arange(400)
     x = y.float().view(-1, 1, 1, 1).expand(400, 1, 2, 2)
-    made, first, mix = mixup(x, y, 0.2, rng())
-    assert torch.equal(first, y) and sorted(mix.y.tolist()) == y.tolist()
-    expected = mix.weight * y + (1 - mix.weight) * mix.y
-    assert torch.allclose(made[:, 0, 0, 0], expected, atol=1e-3)
+    batch = mixup(Batch({"input": x}, {"label": y}), 0.2, rng())
+    mix = batch.mix
+    assert mix is not None and torch.equal(batch.y, y) and sorted(mix.targets["label"].tolist()) == y.tolist()
+    expected = mix.weight * y + (1 - mix.weight) * mix.targets["label"]
+    assert torch.allclose(batch.x[:, 0, 0, 0], expected, atol=1e-3)
     assert float(mix.weight.mean()) == pytest.approx(0.5, abs=0.06)  # Beta(a, a) has mean 1/2
     assert float(mix.weight.var()) == pytest.approx(1 / (4 * (2 * 0.2 + 1)), abs=0.03)  # and variance 1 / (4 (2a + 1))
 
@@ -144,8 +159,13 @@ def test_what_does_not_suit_the_samples_is_refused() -> None:
     tokens, sequences = torch.zeros(4, 9, dtype=torch.long), torch.zeros(4, 9, 2)
     for x in (tokens, sequences):
         with pytest.raises(UserError, match="flip needs images"):
-            make_augment({"flip": 0.5}, x, torch.zeros(4))
-    assert make_augment({"mixup": 0.2}, sequences, torch.zeros(4)) is not None
-    with pytest.raises(UserError, match="label maps"):
-        make_augment({"mixup": 0.2}, torch.zeros(4, 1, 8, 8), torch.zeros(4, 8, 8))
-    assert make_augment({}, tokens, torch.zeros(4)) is None
+            making({"flip": 0.5}, samples(x))
+    assert making({"mixup": 0.2}, samples(sequences)) is not None
+    with pytest.raises(UserError, match="mixup cannot be used with the task segmentation"):
+        making({"mixup": 0.2}, samples(torch.zeros(4, 1, 8, 8), torch.zeros(4, 8, 8, dtype=torch.long)))
+    two = TensorDataset("two", "two", DataSpec({"a": [3, 8, 8], "b": [3, 8, 8]}, {"label": Target("label", 2)}), {
+        "train": Batch({"a": torch.zeros(4, 3, 8, 8), "b": torch.zeros(4, 3, 8, 8)}, {"label": torch.zeros(4, dtype=torch.long)})
+    })  # fmt: skip
+    with pytest.raises(UserError, match="flip needs images, got the inputs a, b"):
+        making({"flip": 0.5}, two)
+    assert making({}, samples(tokens)) is None

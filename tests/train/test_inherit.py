@@ -23,7 +23,7 @@ def test_a_widened_layer_keeps_the_channels_that_it_had() -> None:
     old, new = net(8, 0), net(12, 0)
     assert 0 < inherit(new, old.state_dict()) < 1
     x = torch.randn(3, 4)
-    assert torch.equal(old(x), new(x)[:, :8])
+    torch.testing.assert_close(old(x), new(x)[:, :8])  # a wider product may be summed in another order
 
 
 def test_a_narrowed_and_a_deepened_network_take_what_they_can() -> None:

@@ -75,7 +75,7 @@ class Branched(nn.Module):
 
 
 def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
-    model, batch = Branched().train(), load().train.x[:256]
+    model, batch = Branched().train(), load().train[:256]
     seen: dict[str, list[float]] = {}
     initialize(model, "lsuv", batch, seed=1)
     mean = model.norm.running_mean
@@ -83,7 +83,7 @@ def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
     for name in ("stem", "left", "right", "out"):
         layer = getattr(model, name)
         layer.register_forward_hook(lambda *args, n=name: seen.setdefault(n, []).append(float(args[2].detach().var())))
-    model.eval()(batch)
+    model.eval()(batch.x)
     assert {n: v[0] for n, v in seen.items()} == pytest.approx(dict.fromkeys(seen, 1.0), rel=1e-3)
     assert len(seen["right"]) == 2 and len(seen) == 4
 
@@ -91,7 +91,7 @@ def test_lsuv_gives_every_layer_unit_variance_on_real_digits() -> None:
 def test_lsuv_scales_directions_without_changing_them() -> None:
     plain, scaled = Branched().requires_grad_(False), Branched().requires_grad_(False)
     initialize(plain, "orthogonal", seed=3)
-    initialize(scaled, "lsuv", load().train.x[:64], seed=3)
+    initialize(scaled, "lsuv", load().train[:64], seed=3)
     ratio = scaled.left.weight / plain.left.weight
     assert float(ratio.std() / ratio.mean()) < 1e-4 and float(ratio.mean()) != pytest.approx(1, abs=0.01)
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,20 @@ import torch
 from support import shared_data
 from torch import Tensor, nn
 
-from nasforge.data import Data, Part, load
+from nasforge.data import Batch, DataSpec, Target, TensorDataset, load
 from nasforge.errors import UserError
-from nasforge.train import Fitted, OutOfMemory, TrainingFailed, fit, precision, use_threads
-from nasforge.train.augment import Mix
+from nasforge.tasks import TASKS, task_of
+from nasforge.train import Fitted, OutOfMemory, Stop, TrainingFailed, fit, precision, score, use_threads
 from nasforge.train.loop import Training, has_batch_norm
 from nasforge.train.optim import Average, lr_factor, make_optimizer
 from nasforge.train.precision import Setting, choose
-from nasforge.train.recipe import RECIPES, Recipe, default_recipe
-from nasforge.train.scoring import cross_entropy, mean_iou, mixed_cross_entropy, score, training_loss, with_aux
+from nasforge.train.recipe import Recipe, default_recipe
 
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "precision": "fp32", "channels_last": False}
 
 
 def quick(**values: Any) -> Recipe:
-    return Recipe.of({**QUICK, **values})
+    return Recipe.from_dict({**QUICK, **values})
 
 
 def cnn(width: int = 12, drop: float = 0.0) -> nn.Module:
@@ -50,13 +50,19 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(v, second[k]) for k, v in first.items())
 
 
+def of_one_batch(name: str, train: Batch, **targets: Target) -> TensorDataset:
+    """A data set of one batch, which is the training part and the validation part."""
+    inputs = {k: list(x.shape[1:]) if x.is_floating_point() else {"tokens": 9, "length": x.shape[1]} for k, x in train.inputs.items()}
+    return TensorDataset(name, name, DataSpec(inputs, targets), {"train": train, "val": train, "test": train[:0]})
+
+
 @pytest.fixture(scope="module")
-def digits() -> Data:
+def digits() -> TensorDataset:
     return load("digits")
 
 
 @pytest.fixture(scope="module")
-def few(digits: Data) -> Data:
+def few(digits: TensorDataset) -> TensorDataset:
     return load("digits", limit=200)
 
 
@@ -86,95 +92,49 @@ def few(digits: Data) -> Data:
 )
 def test_mistakes_in_a_recipe(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Recipe.of(values)
+        Recipe.from_dict(values)
 
 
 def test_a_recipe_names_the_path_and_takes_the_rest_from_its_base() -> None:
     with pytest.raises(UserError, match=r"^train\.lr: "):
-        Recipe.of({"lr": -1}, where="train")
+        Recipe.from_dict({"lr": -1}, where="train")
     with pytest.raises(UserError, match="names with values"):
-        Recipe.of(["lr"])  # type: ignore[arg-type]
+        Recipe.from_dict(["lr"])  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"recipe\.lr"):
         Recipe(lr=-1)
     base = Recipe(epochs=7, lr=0.5)
-    assert Recipe.of({"lr": 1}, base=base) == Recipe(epochs=7, lr=1.0)
+    assert Recipe.from_dict({"lr": 1}, base=base) == Recipe(epochs=7, lr=1.0)
 
 
 @pytest.mark.parametrize("augment", ["flip", ["flip"], ("flip",), {"flip": None}, {"flip": True}, {"flip": 0.5}])
 def test_augment_is_names_or_strengths(augment: Any) -> None:
-    assert Recipe.of({"augment": augment}).augment == {"flip": 0.5}
+    assert Recipe.from_dict({"augment": augment}).augment == {"flip": 0.5}
 
 
 def test_a_recipe_is_plain_data_and_back() -> None:
     recipe = Recipe(augment={"shift": 0.2, "mixup": 0.1}, ema=0.9, channels_last=True)
-    assert Recipe.of(recipe.to_dict()) == recipe
-    assert Recipe.of({"epochs": 4.0}).to_dict()["epochs"] == 4
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert Recipe.from_dict({"epochs": 4.0}).to_dict()["epochs"] == 4
 
 
-def test_every_kind_of_data_has_a_short_and_a_full_recipe(few: Data) -> None:
+def test_every_kind_of_data_has_a_short_and_a_full_recipe(few: TensorDataset) -> None:
     image, token = torch.zeros(500, 3, 32, 32), torch.zeros(500, 20, dtype=torch.long)
     label, step = torch.zeros(500, dtype=torch.long), torch.zeros(500, 20, dtype=torch.long)
     cases = [
-        (few.train, None), (Part(image, label), None), (Part(image[:, :1], label), None), (Part(token, label), 9),
-        (Part(token, step), 9), (Part(torch.zeros(500, 20, 4), label), None),
-        (Part(image, torch.zeros(500, 32, 32, dtype=torch.long)), None),
+        (few.train.x, few.train.y, "label"), (image, label, "label"), (image[:, :1], label, "label"), (token, label, "label"),
+        (token, step, "steps"), (torch.zeros(500, 20, 4), label, "label"),
+        (image, torch.zeros(500, 32, 32, dtype=torch.long), "mask"), (torch.zeros(500, 9, 1), torch.zeros(500, 2), "value"),
+        (torch.zeros(500, 9, 1), torch.zeros(500, 3), "labels"),
     ]  # fmt: skip
-    for part, vocab in cases:
-        data = dataclasses.replace(few, train=part, shape=tuple(part.x.shape[1:]), vocab=vocab)
-        short, full = default_recipe(data), default_recipe(data, full=True)
-        assert short.epochs < full.epochs
-    assert len(RECIPES) == 6
+    for x, y, kind in cases:
+        data = of_one_batch("made", Batch({"input": x}, {kind: y}), **{kind: Target(kind, 10)})
+        for task in (task(kind, data.spec.target) for task in TASKS.values() if task.kind == kind):
+            short, full = default_recipe(task, data), default_recipe(task, data, full=True)
+            assert short.epochs < full.epochs
+    assert {kind for _, _, kind in cases} == {task.kind for task in TASKS.values()}
 
 
-# --- losses and schedules -------------------------------------------------------------------------------------------
-
-
-def test_cross_entropy_is_the_negative_logarithm_of_the_true_class() -> None:
-    logits, y = torch.tensor([[14.0, 12.0]]), torch.tensor([0])
-    assert float(cross_entropy(logits, y).neg().exp()) == pytest.approx(0.8808, abs=5e-5)  # catalogue, softmax
-
-
-def test_label_smoothing_numbers() -> None:
-    """Catalogue, label_smoothing, prints 0.9 and 0.0111 for K = 10, eps = 0.1 in the form eps/(K - 1).
-
-    Ours is the form of Szegedy et al. 2016, eps/K, which gives 0.91 and 0.01, and the printed targets at
-    eps * K/(K - 1) = 1/9.
-    """
-
-    def targets(eps: float) -> list[float]:
-        """The gradient of the loss is the softmax less the target."""
-        logits = torch.zeros(1, 10, requires_grad=True)
-        cross_entropy(logits, torch.tensor([0]), eps).backward()
-        assert logits.grad is not None
-        return (0.1 - logits.grad[0]).tolist()
-
-    assert targets(0.1) == pytest.approx([0.91] + [0.01] * 9, abs=1e-6)
-    assert targets(1 / 9) == pytest.approx([0.9] + [0.0111] * 9, abs=5e-5)
-
-
-def test_auxiliary_losses_count_0_3_each() -> None:
-    total = with_aux(torch.tensor(1.0), [torch.tensor(2.0), torch.tensor(3.0)], Recipe().aux_weight)
-    assert float(total) == pytest.approx(2.5)  # catalogue, aux_classifier
-    main, aux, y = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
-    joined = training_loss((main, [aux]), y, None, 0.1, 0.3)
-    assert torch.allclose(joined, cross_entropy(main, y, 0.1) + 0.3 * cross_entropy(aux, y, 0.1))
-
-
-def test_mixed_loss_is_that_of_the_mixed_targets() -> None:
-    logits, y, other = torch.randn(4, 3), torch.tensor([0, 1, 2, 0]), torch.tensor([1, 1, 0, 2])
-    weight = torch.tensor([0.2, 0.5, 0.9, 1.0])
-    soft = weight[:, None] * nn.functional.one_hot(y, 3) + (1 - weight[:, None]) * nn.functional.one_hot(other, 3)
-    expected = -(soft * logits.log_softmax(1)).sum(1).mean()
-    assert torch.allclose(mixed_cross_entropy(logits, y, Mix(other, weight)), expected)
-
-
-@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 4)])
-def test_ignored_targets_count_in_no_loss(shape: tuple[int, ...]) -> None:
-    y = torch.zeros(shape, dtype=torch.long)
-    logits = torch.randn(*shape, 3) if len(shape) == 2 else torch.randn(2, 3, *shape[1:])
-    y[0] = -100
-    assert torch.allclose(cross_entropy(logits, y), cross_entropy(logits[1:], y[1:]))
-    assert float(cross_entropy(logits, torch.full_like(y, -100))) == 0
+# --- schedules and optimizers ---------------------------------------------------------------------------------------
 
 
 def test_schedules() -> None:
@@ -227,53 +187,36 @@ def test_average_follows_its_rule_and_returns_the_weights() -> None:
     assert model.weight.item() == 3.0
 
 
-def test_score_by_hand() -> None:
-    class Fixed(nn.Module):
-        def __init__(self, logits: Tensor) -> None:
-            super().__init__()
-            self.logits = logits
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.logits[x.long().flatten(1)[:, 0]]
-
-    guess = torch.tensor([[[0, 1], [1, 1]], [[0, 0], [2, 2]]])
-    y = torch.tensor([[[0, 1], [0, -100]], [[0, 0], [2, 1]]])
-    model = Fixed(10.0 * nn.functional.one_hot(guess, 3).movedim(-1, 1))
-    scores = score(model.train(), Part(torch.arange(2)[:, None], y), batch_size=1)
-    assert model.training
-    assert scores["accuracy"] == pytest.approx(5 / 7)
-    assert scores["miou"] == pytest.approx((3 / 4 + 1 / 3 + 1 / 2) / 3)  # 0: 3 of 4, 1: 1 of 3, 2: 1 of 2
-    right, wrong = math.log(1 + 2 * math.exp(-10)), math.log(1 + 2 * math.exp(-10)) + 10
-    assert scores["loss"] == pytest.approx((5 * right + 2 * wrong) / 7)
-    assert mean_iou(torch.tensor([[3, 0], [0, 0]])) == 1.0  # a class that never occurs does not count
-
-
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-def test_the_short_default_recipe_learns_the_digits(digits: Data) -> None:
+def test_the_short_default_recipe_learns_the_digits(digits: TensorDataset) -> None:
     model, rows = cnn(24), []
-    fitted = fit(model, digits, default_recipe(digits), on_epoch=lambda e, row: rows.append((e, row)))
+    fitted = fit(model, digits, default_recipe(task_of(digits.spec), digits), on_epoch=lambda e, row: rows.append((e, row)))
     assert fitted.metrics["accuracy"] > 0.96 and fitted.stopped is None
     assert [e for e, _ in rows] == list(range(1, fitted.epochs + 1)) and [r for _, r in rows] == fitted.curve
-    assert {"epoch", "loss", "val_loss", "accuracy", "lr", "seconds"} == set(fitted.curve[0])
-    again = score(model, digits.val)
-    assert fitted.metrics == pytest.approx({"accuracy": again["accuracy"], "loss": again["loss"]})
-    assert score(model, digits.test)["accuracy"] > 0.95
+    task = task_of(digits.spec)
+    assert {"epoch", "val_loss", "lr", "seconds"} | {m.name for m in task.metrics} == set(fitted.curve[0])
+    assert fitted.metrics == pytest.approx(score(model, digits, "val", task))
+    assert score(model, digits, "test", task)["accuracy"] > 0.95
 
 
-class Untouchable:
-    """A test part that no training may read."""
+class Watched(TensorDataset):
+    """A data set whose test part no training may read."""
 
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"fit read data.test.{name}")
-
-
-def test_fit_never_touches_the_test_part(few: Data) -> None:
-    fit(cnn(), dataclasses.replace(few, test=Untouchable()), quick(epochs=1))  # type: ignore[arg-type]
+    def part(self, name: Any) -> Batch:
+        assert name != "test", "fit read the test part"
+        return super().part(name)
 
 
-def test_the_seed_decides_all_and_leaves_the_callers_random_state(few: Data) -> None:
+def test_fit_never_touches_the_test_part(few: TensorDataset) -> None:
+    data = Watched(**{f.name: getattr(few, f.name) for f in dataclasses.fields(few) if f.init})
+    fit(cnn(), data, quick(epochs=2, resolution=0.5, data_fraction=0.5, augment=["fancy_pca"], init="lsuv"))
+    with pytest.raises(AssertionError, match="read the test part"):
+        score(cnn(), data, "test", task_of(data.spec))
+
+
+def test_the_seed_decides_all_and_leaves_the_callers_random_state(few: TensorDataset) -> None:
     recipe = quick(augment=["rotate", "mixup", "cutout"], init="he")
     made = []
     for seed in (1, 1, 2):
@@ -286,7 +229,7 @@ def test_the_seed_decides_all_and_leaves_the_callers_random_state(few: Data) -> 
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
-def test_every_optimizer_learns(few: Data, optimizer: str) -> None:
+def test_every_optimizer_learns(few: TensorDataset, optimizer: str) -> None:
     lr = {"sgd": 0.1, "nesterov": 0.1, "rmsprop": 1e-3}.get(optimizer, 1e-2)
     fitted = fit(cnn(), few, quick(optimizer=optimizer, lr=lr, epochs=6))
     assert fitted.metrics["accuracy"] > 0.6  # 0.1 is chance
@@ -302,7 +245,7 @@ def test_every_optimizer_learns(few: Data, optimizer: str) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_every_option_changes_the_result_and_trains(few: Data, values: dict[str, Any]) -> None:
+def test_every_option_changes_the_result_and_trains(few: TensorDataset, values: dict[str, Any]) -> None:
     plain, other = cnn(), cnn()
     fit(plain, few, quick(lr=0.01))
     fitted = fit(other, few, quick(lr=0.01, **values))
@@ -311,7 +254,7 @@ def test_every_option_changes_the_result_and_trains(few: Data, values: dict[str,
     assert all(v.is_contiguous() and v.dtype != torch.bfloat16 for v in other.state_dict().values())
 
 
-def test_gradients_are_clipped_to_their_norm(few: Data) -> None:
+def test_gradients_are_clipped_to_their_norm(few: TensorDataset) -> None:
     recipe = quick(optimizer="sgd", momentum=0.0, lr=1.0, weight_decay=0.0, grad_clip=1e-3, epochs=1, warmup_epochs=0.0,
                    schedule="constant", batch_size=200)  # fmt: skip
     model = cnn()
@@ -334,7 +277,7 @@ class WithAux(nn.Module):
 
 
 @pytest.mark.parametrize("augment", [(), ("mixup",)])
-def test_auxiliary_heads_learn(few: Data, augment: tuple[str, ...]) -> None:
+def test_auxiliary_heads_learn(few: TensorDataset, augment: tuple[str, ...]) -> None:
     model = WithAux()
     before = weights_of(model)
     fit(model, few, quick(aux_weight=0.0, weight_decay=0.0, augment=augment))
@@ -343,28 +286,29 @@ def test_auxiliary_heads_learn(few: Data, augment: tuple[str, ...]) -> None:
     assert not torch.equal(model.aux.weight, before["aux.weight"])
 
 
-def test_early_stopping_keeps_the_best_weights(few: Data) -> None:
+def test_early_stopping_keeps_the_best_weights(few: TensorDataset) -> None:
     fitted = fit(model := cnn(), few, quick(epochs=60, lr=0.05, schedule="constant", early_stopping=3))
-    assert fitted.stopped == "early" and fitted.epochs < 60
+    assert fitted.stopped is Stop.EARLY and fitted.epochs < 60
     best = max(fitted.curve, key=lambda row: (row["accuracy"], -row["val_loss"]))
     assert best["epoch"] == fitted.epochs - 3
-    assert fitted.metrics == {"accuracy": best["accuracy"], "loss": best["val_loss"]}
-    assert score(model, few.val) == pytest.approx(fitted.metrics)
+    assert (fitted.metrics["accuracy"], fitted.metrics["loss"]) == (best["accuracy"], best["val_loss"])
+    assert score(model, few, "val", task_of(few.spec)) == pytest.approx(fitted.metrics)
 
 
-def test_on_epoch_prunes(few: Data) -> None:
-    fitted = fit(cnn(), few, quick(epochs=9), on_epoch=lambda epoch, _: epoch == 2)
-    assert (fitted.stopped, fitted.epochs) == ("pruned", 2)
+@pytest.mark.parametrize("stop", [Stop.PRUNED, Stop.PAUSED])
+def test_on_epoch_stops(few: TensorDataset, stop: Stop) -> None:
+    fitted = fit(cnn(), few, quick(epochs=9), on_epoch=lambda epoch, _: stop if epoch == 2 else None)
+    assert (fitted.stopped, fitted.epochs) == (stop, 2)
 
 
-def test_averaged_weights_are_the_result(few: Data) -> None:
+def test_averaged_weights_are_the_result(few: TensorDataset) -> None:
     model = cnn()
     fitted = fit(model, few, quick(ema=0.9))
-    assert score(model, few.val) == pytest.approx(fitted.metrics)
+    assert score(model, few, "val", task_of(few.spec)) == pytest.approx(fitted.metrics)
 
 
-def test_a_last_batch_of_one_is_left_out_for_batch_norm(digits: Data) -> None:
-    data = dataclasses.replace(digits, train=Part(digits.train.x[:65], digits.train.y[:65]))
+def test_a_last_batch_of_one_is_left_out_for_batch_norm(digits: TensorDataset) -> None:
+    data = dataclasses.replace(digits, parts={**digits.parts, "train": digits.train[:65]})
     fit(cnn(), data, quick(epochs=1))  # nn.BatchNorm1d would raise on one sample
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.BatchNorm1d(10))
     fit(flat, data, quick(epochs=1))
@@ -374,16 +318,15 @@ def test_a_last_batch_of_one_is_left_out_for_batch_norm(digits: Data) -> None:
     fit(WithAux(), data, quick(batch_size=1, epochs=1))
 
 
-def test_a_share_of_the_data_is_stratified(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    by_class = digits.train.y.argsort()
-    data = dataclasses.replace(digits, train=Part(digits.train.x[by_class], digits.train.y[by_class]))
+def test_a_share_of_the_data_is_stratified(digits: TensorDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataclasses.replace(digits, parts={**digits.parts, "train": digits.train[digits.train.y.argsort()]})
     seen: list[Tensor] = []
 
     def look(t: Training, *args: Any) -> Fitted:
-        seen.append(t.train.y)
+        seen.append(torch.cat([batch.y for batch in t.data.batches("train", 50)]))
         return Fitted({}, [], 0.0, 0, None)
 
-    monkeypatch.setattr("nasforge.train.fit._run", look)
+    monkeypatch.setattr(sys.modules["nasforge.train.fit"], "_run", look)
     fit(cnn(), data, quick(data_fraction=0.1))
     assert seen[0].bincount().tolist() == pytest.approx([10.8] * 10, abs=1)
 
@@ -406,10 +349,10 @@ def test_next_characters_of_shakespeare() -> None:
     assert 0.2 < fitted.metrics["accuracy"] < 1
 
 
-def test_label_maps_are_learnt_and_scored_by_miou(few: Data) -> None:
-    ink = (few.train.x[:, 0] > 0).long(), (few.val.x[:, 0] > 0).long()
-    ink[0][:, 0] = -100
-    data = dataclasses.replace(few, train=Part(few.train.x, ink[0]), val=Part(few.val.x, ink[1]), classes=2)
+def test_label_maps_are_learnt_and_scored_by_miou(few: TensorDataset) -> None:
+    parts = {name: Batch({"input": part.x}, {"mask": (part.x[:, 0] > 0).long()}) for name, part in few.parts.items()}
+    parts["train"].y[:, 0] = -100
+    data = dataclasses.replace(few, parts=parts, spec=DataSpec(few.spec.inputs, {"mask": Target("mask", 2)}))
     model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
     fitted = fit(model, data, quick(epochs=10, lr=0.05, augment=["flip"], early_stopping=9))
     assert 0.9 < fitted.metrics["miou"] < 1 and fitted.metrics["accuracy"] > 0.95
@@ -422,17 +365,16 @@ class Killed(BaseException):
     """Stands for a kill: nothing in the training catches it."""
 
 
-def kill_after(epoch: int) -> Callable[[int, dict[str, float]], bool]:
-    def on_epoch(now: int, _: dict[str, float]) -> bool:
+def kill_after(epoch: int) -> Callable[[int, dict[str, float]], None]:
+    def on_epoch(now: int, _: dict[str, float]) -> None:
         if now > epoch:
             raise Killed
-        return False
 
     return on_epoch
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_a_killed_training_goes_on_to_bit_identical_weights(few: Data, tmp_path: Path, channels_last: bool) -> None:
+def test_a_killed_training_goes_on_to_bit_identical_weights(few: TensorDataset, tmp_path: Path, channels_last: bool) -> None:
     recipe = quick(epochs=6, ema=0.9, early_stopping=4, augment=["rotate", "mixup"], channels_last=channels_last)
     whole = cnn(drop=0.3)
     expected = fit(whole, few, recipe, seed=5)
@@ -451,7 +393,7 @@ def test_a_killed_training_goes_on_to_bit_identical_weights(few: Data, tmp_path:
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
 
 
-def test_checkpoints_are_not_written_more_often_than_asked(few: Data, tmp_path: Path) -> None:
+def test_checkpoints_are_not_written_more_often_than_asked(few: TensorDataset, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         fit(cnn(), few, quick(), checkpoint=tmp_path / "c.pt", on_epoch=kill_after(2))
     assert not (tmp_path / "c.pt").exists()  # three epochs take less than 10 s
@@ -459,7 +401,7 @@ def test_checkpoints_are_not_written_more_often_than_asked(few: Data, tmp_path: 
     assert (tmp_path / "c.pt").exists()  # the end is always written
 
 
-def test_a_foreign_or_broken_checkpoint_is_refused(few: Data, tmp_path: Path) -> None:
+def test_a_foreign_or_broken_checkpoint_is_refused(few: TensorDataset, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     fit(cnn(), few, quick(), checkpoint=path)
     with pytest.raises(UserError, match="belongs to a training with seed 0, this one has 1"):
@@ -476,7 +418,7 @@ def test_a_foreign_or_broken_checkpoint_is_refused(few: Data, tmp_path: Path) ->
         fit(cnn(), few, quick(), checkpoint=path)
 
 
-def test_a_checkpoint_cannot_run_code(few: Data, tmp_path: Path) -> None:
+def test_a_checkpoint_cannot_run_code(few: TensorDataset, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "ran",)
@@ -490,7 +432,7 @@ def test_a_checkpoint_cannot_run_code(few: Data, tmp_path: Path) -> None:
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
-def test_a_diverging_training_says_so(few: Data) -> None:
+def test_a_diverging_training_says_so(few: TensorDataset) -> None:
     with pytest.raises(TrainingFailed, match=r"loss must be a finite number, got (nan|inf) in epoch \d+; lower lr") as e:
         fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 10)), few,
             quick(optimizer="sgd", lr=100, warmup_epochs=0, epochs=40))  # fmt: skip
@@ -510,12 +452,12 @@ class Greedy(nn.Module):
         return self.out(x.flatten(1))
 
 
-def test_too_little_memory_is_named_with_the_batch_size(few: Data) -> None:
+def test_too_little_memory_is_named_with_the_batch_size(few: TensorDataset) -> None:
     with pytest.raises(OutOfMemory, match="batch_size 32; halve batch_size"):
         fit(Greedy(), few, quick())
 
 
-def test_other_errors_of_a_model_are_not_hidden(few: Data) -> None:
+def test_other_errors_of_a_model_are_not_hidden(few: TensorDataset) -> None:
     with pytest.raises(RuntimeError, match=re.escape("mat1 and mat2 shapes cannot be multiplied")):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(63, 10)), few, quick())
 
@@ -523,25 +465,28 @@ def test_other_errors_of_a_model_are_not_hidden(few: Data) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"logits must be \(2, 10\) .* got \(2, 9\)"),
-        (nn.Conv2d(1, 10, 3), "logits must be"),
-        (nn.Sequential(nn.Flatten(1, 2), nn.LSTM(8, 8), nn.Identity()), "logits must be|must return logits"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), r"output of the task classification must be \(2, 10\) .* got \(2, 9\)"),
+        (nn.Conv2d(1, 10, 3), "output of the task classification must be"),
+        (
+            nn.Sequential(nn.Flatten(1, 2), nn.LSTM(8, 8), nn.Identity()),
+            r"must be \(2, 10\)|must return a tensor or \(main, \[auxiliary, ...\]\)",
+        ),
     ],
 )
-def test_a_model_that_does_not_fit_the_targets(few: Data, model: nn.Module, message: str) -> None:
+def test_a_model_that_does_not_fit_the_targets(few: TensorDataset, model: nn.Module, message: str) -> None:
     with pytest.raises(UserError, match=message):
         fit(model, few, quick())
 
 
-def test_nothing_to_train_and_nothing_to_score(few: Data) -> None:
+def test_nothing_to_train_and_nothing_to_score(few: TensorDataset) -> None:
     frozen = cnn().requires_grad_(False)
     with pytest.raises(UserError, match="must have a parameter to train"):
         fit(frozen, few, quick())
     with pytest.raises(UserError, match="at least one sample"):
-        score(frozen, Part(few.val.x[:0], few.val.y[:0]))
+        score(frozen, dataclasses.replace(few, parts={**few.parts, "val": few.val[:0]}), "val", task_of(few.spec))
 
 
-def test_wrong_devices(few: Data) -> None:
+def test_wrong_devices(few: TensorDataset) -> None:
     with pytest.raises(UserError, match="device: must be cpu"):
         fit(cnn(), few, quick(), device="gpu")
     with pytest.raises(UserError, match="CUDA devices are visible"):
@@ -551,8 +496,8 @@ def test_wrong_devices(few: Data) -> None:
 # --- number formats and threads -------------------------------------------------------------------------------------
 
 
-def loss_of(output: Any, y: Tensor) -> Tensor:
-    return training_loss(output, y, None, 0.0, 0.3)
+def loss_of(output: Any, batch: Batch) -> Tensor:
+    return nn.functional.cross_entropy(output, batch.y)
 
 
 @pytest.mark.parametrize(
@@ -565,25 +510,25 @@ def loss_of(output: Any, y: Tensor) -> Tensor:
     ],
 )
 def test_auto_takes_what_is_measurably_faster(
-    few: Data, monkeypatch: pytest.MonkeyPatch, times: dict[Setting, float], steps: int, chosen: Setting
+    few: TensorDataset, monkeypatch: pytest.MonkeyPatch, times: dict[Setting, float], steps: int, chosen: Setting
 ) -> None:
     asked = []
 
-    def step_s(model: nn.Module, x: Tensor, y: Tensor, setting: Setting, loss: Any) -> float:
+    def step_s(model: nn.Module, batch: Batch, setting: Setting, loss: Any) -> float:
         asked.append(setting)
         if setting != Setting() and setting not in times:
             raise RuntimeError("not in this format")
         return times.get(setting, 0.1)
 
     monkeypatch.setattr(precision, "_step_s", step_s)
-    assert choose(cnn(), few.train.x[:32], few.train.y[:32], Recipe(), loss_of, steps) == chosen
+    assert choose(cnn(), few.train[:32], Recipe(), loss_of, steps) == chosen
     assert len(asked) == (1 if steps == 100 else 4)
 
 
-def test_measuring_changes_neither_weights_nor_random_state(few: Data) -> None:
+def test_measuring_changes_neither_weights_nor_random_state(few: TensorDataset) -> None:
     model = cnn(drop=0.5)
     before, state = weights_of(model), torch.get_rng_state()
-    made = choose(model, few.train.x[:32], few.train.y[:32], Recipe(), loss_of, steps=10**9)
+    made = choose(model, few.train[:32], Recipe(), loss_of, steps=10**9)
     assert isinstance(made, Setting)
     assert same(before, weights_of(model)) and torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
@@ -599,8 +544,8 @@ def test_measuring_changes_neither_weights_nor_random_state(few: Data) -> None:
 )
 def test_named_formats_are_taken(values: dict[str, Any], shape: tuple[int, ...], chosen: Setting) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    made = choose(model, torch.zeros(shape), torch.zeros(4, dtype=torch.long), Recipe(**values), loss_of, 10**9)
-    assert made == chosen
+    batch = Batch({"input": torch.zeros(shape)}, {"label": torch.zeros(4, dtype=torch.long)})
+    assert choose(model, batch, Recipe(**values), loss_of, 10**9) == chosen
 
 
 def test_threads() -> None:
@@ -615,9 +560,10 @@ def test_threads() -> None:
         torch.set_num_threads(before)
 
 
-def test_numbers_of_data_without_a_file_work_as_data(few: Data) -> None:
-    """`fit` takes any `Data`, such as one made by hand from arrays."""
+def test_numbers_of_data_without_a_file_work_as_data() -> None:
+    """`fit` takes any `Dataset`, such as one made by hand from arrays."""
     x = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
-    y = (x[:, 0] > 0).long()
-    data = Data("own", Part(x[:40], y[:40]), Part(x[40:], y[40:]), Part(x[:0], y[:0]), 2, (5,), None, "own")
+    samples = Batch({"input": x}, {"label": (x[:, 0] > 0).long()})
+    parts = {"train": samples[:40], "val": samples[40:], "test": samples[:0]}
+    data = TensorDataset("own", "own", DataSpec({"input": [5]}, {"label": Target("label", 2)}), parts)
     assert fit(nn.Linear(5, 2), data, quick(epochs=30, lr=0.1)).metrics["accuracy"] > 0.8

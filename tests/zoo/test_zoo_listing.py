@@ -113,7 +113,7 @@ RECIPES = files.read(Path(zoo.__file__).parent / "recipes.yaml")["recipes"]
 @pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["networks"][0])
 def test_every_recipe_is_valid_and_has_a_source_and_networks(row: dict[str, Any]) -> None:
     assert set(row) <= {"networks", "data", "recipe", "source", "note"} and row["source"] and row["data"]
-    made = Recipe.of({**zoo.NOT_PUBLISHED, **row["recipe"]})
+    made = Recipe.from_dict({**zoo.NOT_PUBLISHED, **row["recipe"]})
     assert {"epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule"} <= set(row["recipe"])
     assert made.early_stopping is None  # no published training ends early
     for pattern in row["networks"]:

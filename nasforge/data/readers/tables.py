@@ -96,7 +96,7 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(rows) < 2 or len(rows[0][1]) < 2:
         raise UserError(f"{path}: a table must have rows of at least one number and a label, got {first[:60]!r}")
     head = rows[0][1]
-    named = any(not _is_number(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
+    named = any(c and not _is_number(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
     return (rows.pop(0)[1] if named else []), rows
 
 
