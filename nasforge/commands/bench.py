@@ -74,7 +74,11 @@ def run(args: argparse.Namespace) -> int:
         if not args.json and sys.stderr.isatty():
             print(f"{name}: {args.seeds} runs in {seconds:.0f} s", file=sys.stderr)
     if args.plot:
-        _write(Path(args.plot), plot(curves, f"points from the best {select}: mean of {args.seeds} runs, 95 % band"))
+        drawing = plot(curves, f"points from the best {select}: mean of {args.seeds} runs, 95 % band")
+        try:
+            Path(args.plot).write_text(drawing, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--plot {Path(args.plot)}: cannot be written ({error.strerror})") from None
     if args.json:
         print_json(out)
     else:
@@ -99,13 +103,6 @@ def _evals(text: str) -> list[int]:
     if not all(w.strip().isdigit() and int(w) > 0 for w in words_):
         raise UserError(f"--evals {text}: must be whole numbers >= 1 with commas between, such as 50,100,200")
     return sorted({int(w) for w in words_})
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--plot {path}: cannot be written ({error.strerror})") from None
 
 
 # ---------------------------------------------------------------- runs

@@ -45,7 +45,10 @@ def plot(curves: Mapping[str, Curve], words: str) -> str:
     bands, lines, named = [], [], []
     for name, points in curves.items():
         shade = f"s{list(curves).index(name)}"
-        bands.append(_band(x, y, points, shade))
+        upper = [(x(n), y(max(m + half, LEAST))) for n, (m, half) in enumerate(points, 1)]
+        lower = [(x(n), y(max(m - half, LEAST))) for n, (m, half) in enumerate(points, 1)]
+        corners = " ".join(f"{px:.1f},{py:.1f}" for px, py in (*upper, *reversed(lower)))
+        bands.append(tag("polygon", points=corners, cls=f"band {shade}"))
         lines.append(
             line([(x(n), y(max(m, LEAST))) for n, (m, _) in enumerate(points, 1)], f"curve {shade}", f"{name}: {points[-1][0]:.3f}")
         )
@@ -61,13 +64,6 @@ def plot(curves: Mapping[str, Curve], words: str) -> str:
         _names(named, y),
     )  # fmt: skip
     return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-
-
-def _band(x: Axis, y: Axis, points: Curve, shade: str) -> str:
-    upper = [(x(n), y(max(m + half, LEAST))) for n, (m, half) in enumerate(points, 1)]
-    lower = [(x(n), y(max(m - half, LEAST))) for n, (m, half) in enumerate(points, 1)]
-    corners = " ".join(f"{px:.1f},{py:.1f}" for px, py in (*upper, *reversed(lower)))
-    return tag("polygon", points=corners, cls=f"band {shade}")
 
 
 def _names(wanted: Sequence[tuple[float, float, str, str]], y: Axis) -> str:

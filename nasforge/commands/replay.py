@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
     else:
         for one in found:
-            _tell(one)
+            _print(one)
     return int(any(r.partings for r in found))
 
 
@@ -55,7 +55,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
         raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None
 
 
-def _tell(found: Replay) -> None:
+def _print(found: Replay) -> None:
     same = found.choices - sum(p.what != "key" for p in found.partings)
     print(f"{found.study}: {found.trials} trials, {same} of {found.choices} choices decided again alike, {found.given} were given")
     for parting in found.partings[:MOST_SHOWN]:

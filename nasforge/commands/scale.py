@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     found: dict[str, Any] = {}
     if args.grid:
         arch = for_images(arch, args)
-        points, best = searched(arch, args, meters.get(args.budget or "", _budget(args.budget)))
+        meter = None if args.budget is None else meters.get(args.budget, lambda one: cost_of(one, args.budget))
+        points, best = searched(arch, args, meter)
         bases = best.coefficients
         found = {"grid": rows_of(points), "best": rows_of([best])[0], "epochs": args.epochs, "budget": args.budget or "rule"}
         if not args.json:
@@ -90,10 +91,6 @@ def meters_of(profile: str | None) -> dict[str, Callable[[Arch], float]]:
         return {"latency_ms": lambda arch: measure(arch).median_ms}
     predictor = read_profile(profile).predictor
     return {"latency_ms": lambda arch: predictor(arch).ms}
-
-
-def _budget(metric: str | None) -> Callable[[Arch], float] | None:
-    return None if metric is None else lambda arch: cost_of(arch, metric)
 
 
 def limits_of(text: str) -> dict[str, float]:
