@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.core.shapes import Shape, Tokens
@@ -62,13 +61,9 @@ def _open(node: Node, shapes: tuple[Shape, ...], classes: int) -> Iterator[str]:
     name, args, _ = split(node)
     if name == "stage":
         yield from _open(BLOCKS["stage"].make(**args), shapes, classes)
-    else:
-        yield json.dumps([node, [_spec(shape) for shape in shapes], classes])
-
-
-def _spec(shape: Shape) -> Any:
-    """A shape as an architecture file writes it."""
-    return {"tokens": shape.vocab, "length": shape.length} if isinstance(shape, Tokens) else list(shape)
+    else:  # shapes as an architecture file writes them
+        specs = [{"tokens": s.vocab, "length": s.length} if isinstance(s, Tokens) else list(s) for s in shapes]
+        yield json.dumps([node, specs, classes])
 
 
 @lru_cache(maxsize=100_000)

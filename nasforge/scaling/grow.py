@@ -83,7 +83,7 @@ def blocks_in(node: Node) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, args
             for key, value in args.items():
                 if key == "nodes" and _holds_blocks(name, key) is None:
-                    yield from blocks_in([edge.get("op") for edge in _edges(value)])
+                    yield from blocks_in([edge.get("op") for edges in value for edge in edges])
                 elif _holds_blocks(name, key):
                     yield from blocks_in(value)
 
@@ -151,7 +151,8 @@ def _args(name: str, args: Mapping[str, Any] | None, growth: Growth) -> dict[str
 
 def _value(name: str, key: str, value: Any, args: Mapping[str, Any], growth: Growth) -> Any:
     if key in RULES.get(name, ()):
-        return _numbers(value, growth.width * (growth.steepness if (name, key) == ("pyramid", "alpha") else 1.0))
+        factor = growth.width * (growth.steepness if (name, key) == ("pyramid", "alpha") else 1.0)
+        return value if factor == 1 else max(1, round(value * factor)) if _whole(value) else value * factor
     if key in WIDTHS or (key == "pool" and name.startswith("inception")) or (name, key) == ("pyramid", "start"):
         paths = _rounded(args["groups"], growth.cardinality) if name in GRADED and key == "mid" else 1.0
         return _widen(value, growth.width * paths, growth)
@@ -184,11 +185,6 @@ def _holds_blocks(name: str, key: str) -> bool | None:
     return any(kind in getattr(hint, "__metadata__", ()) for kind in ("block", "blocks"))
 
 
-def _edges(nodes: Any) -> Iterator[Mapping[str, Any]]:
-    for node in nodes:
-        yield from node
-
-
 # ---------------------------------------------------------------- numbers
 
 
@@ -216,10 +212,6 @@ def _widen(value: Any, factor: float, growth: Growth) -> Any:
     for before, after in growth.units:
         step = math.lcm(step, after) if value % before == 0 else step
     return divisible(value * factor, step)
-
-
-def _numbers(value: Any, factor: float) -> Any:
-    return value if factor == 1 else max(1, round(value * factor)) if _whole(value) else value * factor
 
 
 def check_factors(where: str, **factors: float) -> None:
