@@ -204,7 +204,10 @@ class TrialDriver:
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
         work = self.running.pop(number)
-        self._add_seconds(number, work, result)
+        before = work.seconds.get("training", 0.0)  # a result counts the seconds before a pause too
+        self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})
+        work.seconds |= result.seconds
+        self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
         if result.stopped is Stop.LOST and work.lost < MOST_LOST:
             work.lost += 1
             self.again[number] = work
@@ -215,13 +218,6 @@ class TrialDriver:
         else:
             self._end(number, work, result)
         self.show()
-
-    def _add_seconds(self, number: int, work: Work, result: Result) -> None:
-        """Add the seconds of this part of the training: a result counts those before a pause too."""
-        spent = {k: v - (work.seconds.get(k, 0.0) if k == "training" else 0.0) for k, v in result.seconds.items()}
-        self.run.timing.ended(number, spent)
-        work.seconds |= result.seconds
-        self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
 
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -112,7 +113,10 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     if path.exists():
         return _compare(plan, path, data_key)
     write(dict(plan.space), run / SPACE)
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     manifest = {
         "id": uuid4().hex[:12],
         **plan.identity(),
@@ -155,14 +159,6 @@ def _compare(plan: Plan, path: Path, data_key: str) -> str:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
     return str(old["id"])
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _commit() -> str | None:

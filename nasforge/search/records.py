@@ -59,8 +59,12 @@ class Ledger:
 
     def _take(self, trial: FrozenTrial) -> None:
         """Add what a storage holds of an ended trial. Raises UserError where that is no record."""
+        stored = trial.user_attrs.get("record")
+        if stored is None:  # its driver died between two lines of the journal
+            stored = {"kind": TrialKind.INTERRUPTED}
         try:
-            self._add(_record(trial))
+            record = TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})
+            self._add(record)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise UserError(
                 f"trial {trial.number}: its record in the storage is damaged ({type(error).__name__}: {error}); "
@@ -122,10 +126,3 @@ class Ledger:
     def curves(self) -> dict[int, list[Losses]]:
         """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
         return self._curves
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    stored = trial.user_attrs.get("record")
-    if stored is None:  # its driver died between two lines of the journal
-        return TrialRecord(trial.number, TrialKind.INTERRUPTED, choices=dict(trial.params))
-    return TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})
