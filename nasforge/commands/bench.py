@@ -111,7 +111,7 @@ def _evals(text: str) -> list[int]:
 def compare(
     benchmark: Table, setting: Setting, names: Sequence[str], seeds: Sequence[int], jobs: int
 ) -> Iterator[tuple[str, list[Trace], float]]:
-    """The runs of each strategy, and how long they took; `jobs` processes share the seeds."""
+    """Yield the runs of each strategy, and how long they took; `jobs` processes share the seeds."""
     if jobs == 1:
         for name in names:
             began = time.monotonic()
@@ -162,7 +162,7 @@ def _half_width(values: Sequence[float]) -> float | None:
 
 
 def words(out: dict[str, Any]) -> str:
-    """The summary as text."""
+    """Return the summary as text."""
     beside = f", {out['workers']} asynchronous workers" if out["workers"] > 1 else ""
     head = (
         f"{out['table']}: {out['networks']:,} sets of choices, {out['seeds']} runs of each strategy{beside}\n"

@@ -26,7 +26,7 @@ Curve = list[tuple[float, float]]  # after each evaluation: mean regret, half th
 
 
 def curve(traces: Sequence[Trace], best: float, evals: int) -> Curve:
-    """The regret of some runs after each evaluation."""
+    """Return the regret of some runs after each evaluation."""
     quantile = float(stdtrit(len(traces) - 1, 0.975)) if len(traces) > 1 else 0.0
     out = []
     for n in range(1, evals + 1):
@@ -37,7 +37,7 @@ def curve(traces: Sequence[Trace], best: float, evals: int) -> Curve:
 
 
 def plot(curves: Mapping[str, Curve], words: str) -> str:
-    """The drawing, on logarithmic axes."""
+    """Return the drawing, on logarithmic axes."""
     longest = max(len(c) for c in curves.values())
     first = max(1, longest // 20)  # before it all strategies draw at random
     means = [max(m, LEAST) for c in curves.values() for m, _ in c[first - 1 :]]

@@ -23,12 +23,12 @@ def print_json(data: Any) -> None:
 
 
 def arch_named(name: str) -> Arch:
-    """The architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
+    """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
     return arch_and_weights(name)[0]
 
 
 def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
-    """The architecture, and its weights where a run has them."""
+    """Return the architecture, and its weights where a run has them."""
     folder, _, which = name.rpartition(":")
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
@@ -72,7 +72,7 @@ def _trial(run: Path, number: int) -> Arch:
 
 
 def space_named(name: str) -> dict[str, Any]:
-    """The data of a space by name or file."""
+    """Return the data of a space by name or file."""
     return read(find_space(name))
 
 

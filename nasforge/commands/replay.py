@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
-    """The plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
+    """Return the plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
     if manifest.get("storage") != "journal":
         raise UserError(f"{folder}: its study is in a database ({manifest.get('storage')}); the order of events is in a journal only")
     try:

@@ -86,7 +86,7 @@ def _scaled(arch: Arch, args: argparse.Namespace, bases: Coefficients, meters: M
 
 
 def meters_of(profile: str | None) -> dict[str, Callable[[Arch], float]]:
-    """How to find out what is not counted: latency_ms by a profile, or measured here (eager, one thread, batch 1)."""
+    """Return how to find out what is not counted: latency_ms by a profile, or measured here (eager, one thread, batch 1)."""
     if profile is None:
         return {"latency_ms": lambda arch: measure(arch).median_ms}
     predictor = read_profile(profile).predictor
@@ -107,7 +107,7 @@ def limits_of(text: str) -> dict[str, float]:
 
 
 def grid_table(points: list[Any]) -> str:
-    """The grid in words, best first."""
+    """Return the grid in words, best first."""
     header = ("alpha", "beta", "gamma", "product", "cost", "params", "macs", "val score", "val loss")
     rows = [
         (f"{r['alpha']:g}", f"{r['beta']:g}", f"{r['gamma']:g}", f"{r['product']:.2f}", f"{r['cost']:.2f}x", f"{r['params']:,}",

@@ -24,7 +24,7 @@ NOISE = 0.05
 
 
 def covering(rows: np.ndarray, noise: float, wanted: int, usable: Callable[[int], bool] = lambda _: True) -> list[int]:
-    """The numbers of `wanted` rows (n, f), best first; of two equally good ones the earlier.
+    """Return the numbers of `wanted` rows (n, f), best first; of two equally good ones the earlier.
 
     rows: features scaled so that a network's variance is its row's squared length, and its noise is `noise`. usable: whether a network,
     once asked for, can be measured (it may not compile); a failure teaches nothing and is passed over.
@@ -44,7 +44,7 @@ def covering(rows: np.ndarray, noise: float, wanted: int, usable: Callable[[int]
 
 
 def pick(archs: Sequence[Arch], wanted: int) -> list[int]:
-    """The places of the networks to measure, most telling first. No latency is needed to know them."""
+    """Return the places of the networks to measure, most telling first. No latency is needed to know them."""
     networks = [units_of(arch) for arch in archs]
     mean, (exact, kinds), _ = expected(networks, MIDDLING, label_columns(networks))
     work = np.array([np.sum([n * np.array(amounts(block)) for block, n in units.items()], 0) for units in networks])

@@ -74,7 +74,7 @@ def condition(
     noises: Sequence[float] = NOISES,
     scale: float | None = None,
 ) -> Posterior:
-    """The posterior after the times of n networks; their means must be about 1 on average.
+    """Return the posterior after the times of n networks; their means must be about 1 on average.
 
     Measurements that all the others contradict (a phone that was busy) lose their weight step by step.
     """

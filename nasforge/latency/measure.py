@@ -80,7 +80,7 @@ def measure_many(
     models: Sequence[Arch | nn.Module], shape: Shape | None = None, *, runtime: str = "eager", device: str = "cpu", threads: int = 1,
     batch: int = 1, repeats: int = 30, precision: str = "float32",
 ) -> list[Latency]:  # fmt: skip
-    """The latency of each model; they take turns, so that a slow moment of the machine falls on all of them.
+    """Return the latency of each model; they take turns, so that a slow moment of the machine falls on all of them.
 
     runtime: eager, compile (torch.compile), onnxruntime or openvino (both exported on the fly, processor only). While a median is
     uncertain by more than 5 %, all rounds are repeated, 3 times at most. Modules are measured in evaluation mode and given back as they
@@ -236,5 +236,5 @@ def _evaluating(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def conditions(found: Latency) -> dict[str, Any]:
-    """The conditions of a measurement, as a profile keeps them."""
+    """Return the conditions of a measurement, as a profile keeps them."""
     return {name: getattr(found, name) for name in ("runtime", "device", "threads", "batch", "precision")}

@@ -41,7 +41,7 @@ class Latencies:
 
 
 def read_latencies(path: str | Path) -> Latencies:
-    """The table in a file. Raises UserError for one that is not such a table."""
+    """Return the table in a file. Raises UserError for one that is not such a table."""
     try:
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -64,7 +64,7 @@ def read_latencies(path: str | Path) -> Latencies:
 
 
 def chip(device: str) -> str:
-    """The hardware of a device: its name without source, batch (a power of two at the end) and measured quantity.
+    """Return the hardware of a device: its name without source, batch (a power of two at the end) and measured quantity.
 
     `help/1080ti_1` and `help/1080ti_256` are one chip, `gold_6226` and `gold_6240` are two; `cifar10/edgegpu_energy` and
     `cifar100/edgegpu_latency` are one.

@@ -19,7 +19,7 @@ Units = Counter[str]  # block texts and how often they stand in a network
 
 
 def units_of(arch: Arch) -> Units:
-    """The blocks of a network and how often they stand in it; lines that were met before are remembered."""
+    """Return the blocks of a network and how often they stand in it; lines that were met before are remembered."""
     found: Units = Counter()
     classes = int(arch.get("classes", 0))
     for step in steps(arch):
@@ -31,7 +31,7 @@ def units_of(arch: Arch) -> Units:
 
 
 def units(arch: Arch) -> Iterator[str]:
-    """The text of every block with its input shapes and the classes; chains and stages are taken apart."""
+    """Return the text of every block with its input shapes and the classes; chains and stages are taken apart."""
     return units_of(arch).elements()
 
 
@@ -80,7 +80,7 @@ def amounts(block: str) -> tuple[float, float, float, float]:
 
 @lru_cache(maxsize=100_000)
 def labels(block: str) -> tuple[str, ...]:
-    """What a correction may hang on: the block at its shapes, its name, and each of its scalar arguments but the width."""
+    """Return what a correction may hang on: the block at its shapes, its name, and each of its scalar arguments but the width."""
     name, args, _ = split(json.loads(block)[0])
     scalars = {k: v for k, v in args.items() if k != "out" and isinstance(v, bool | int | float | str)}
     return (block, name, *(f"{name}.{k}={v}" for k, v in scalars.items()))

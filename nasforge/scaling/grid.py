@@ -49,7 +49,7 @@ def coefficient_grid(step: float = 0.1, target: float = 2.0, tolerance: float = 
 def candidates(
     arch: Arch, step: float = 0.1, target: float = 2.0, tolerance: float = 0.1, meter: Meter | None = None, divisor: int = 8
 ) -> list[Point]:
-    """The members to try, one for each function: coefficients that round to one network stand once, the smallest product first.
+    """Return the members to try, one for each function: coefficients that round to one network stand once, the smallest product first.
 
     Without a meter the rule decides; with one, its real cost must be within the tolerance of `target` times that of the architecture.
     """

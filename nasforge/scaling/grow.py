@@ -42,7 +42,7 @@ def grow(
     arch: Arch, depth: float = 1.0, width: float = 1.0, resolution: float = 1.0, *, cardinality: float = 1.0, steepness: float = 1.0,
     divisor: int = 8,
 ) -> Arch:  # fmt: skip
-    """The architecture with depths, widths, sides of the input, numbers of groups and the pyramid's alpha multiplied.
+    """Return the architecture with depths, widths, sides of the input, numbers of groups and the pyramid's alpha multiplied.
 
     Depth: a stage of d blocks gets ceil(d * depth); so do dense blocks, stacks of cells that do not reduce, and layers of recurrent nets.
     Width: every argument that is a number of maps (WIDTHS), written or default, is multiplied and rounded to a multiple of `divisor` (of
@@ -64,7 +64,7 @@ def grow(
 
 
 def holds(arch: Arch, *names: str) -> bool:
-    """Whether any of the named blocks is written in the architecture."""
+    """Return whether any of the named blocks is written in the architecture."""
     return any(name in names for section in SECTIONS for name, _ in blocks_in(arch.get(section)))
 
 

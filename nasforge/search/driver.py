@@ -69,7 +69,7 @@ class TrialDriver:
     # ------------------------------------------------------------ what is next
 
     def next_job(self) -> tuple[int, Job] | None:
-        """The next job; None where there is none for now, and for good when nothing runs."""
+        """Return the next job; None where there is none for now, and for good when nothing runs."""
         self._take_up_paused()
         number = next(iter(self.again), None)
         if number is not None:
@@ -132,7 +132,7 @@ class TrialDriver:
             self.ledger.refresh()
 
     def waits(self) -> bool:
-        """Whether other drivers still work on trials: the study may need this one again."""
+        """Return whether other drivers still work on trials: the study may need this one again."""
         self._look_around()
         if not self.drivers.shared or (not self.drivers.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
             return False
@@ -262,7 +262,7 @@ class TrialDriver:
 
 
 def predictors(plan: Plan) -> dict[str, Predict]:
-    """What predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
+    """Return what predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
     out: dict[str, Predict] = {}
     for name, path in plan.profiles.items():
         profile = read_profile(path)

@@ -68,12 +68,12 @@ class Plan:
     table: tuple[str, str, str] | None = None
 
     def final_settings(self) -> str:
-        """What decides the results of the finals, as a digest; other finals are done anew."""
+        """Return what decides the results of the finals, as a digest; other finals are done anew."""
         names = sorted(f"{name}:{digest(arch)}" for name, arch in self.baselines.items())
         return digest([dict(self.final_recipe), names, self.finalists, self.final_seeds, self.control, self.device])
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same for a run to go on; the number of trials may grow."""
+        """Return what must stay the same for a run to go on; the number of trials may grow."""
         return {
             "space": digest(self.space),
             "data": source_of(self.data),
@@ -100,7 +100,7 @@ def source_of(source: Source) -> dict[str, Any]:
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
-    """What drivers on several machines must have in common to work on one study; where each finds its data may differ."""
+    """Return what drivers on several machines must have in common to work on one study; where each finds its data may differ."""
     return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
 
 
@@ -145,7 +145,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a run. Raises UserError where there is none."""
+    """Return the manifest of a run. Raises UserError where there is none."""
     try:
         return json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -35,7 +35,7 @@ class Trace:
     absent: int = 0
 
     def at(self, evals: int) -> int:
-        """The place of the last evaluation that a budget allows; a space may be exhausted before."""
+        """Return the place of the last evaluation that a budget allows; a space may be exhausted before."""
         return min(evals, len(self.best)) - 1
 
 
@@ -92,7 +92,7 @@ class _Simulation:
         return self.trace
 
     def start(self, now: float) -> Running | None:
-        """The next network that the table holds and that was not seen before; None where nothing new comes any more."""
+        """Return the next network that the table holds and that was not seen before; None where nothing new comes any more."""
         for _ in range(MOST_MISSES):
             trial = self.study.ask()
             _, choices = self.table.space.draw(trial_chooser(trial))

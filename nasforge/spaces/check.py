@@ -143,7 +143,7 @@ def _check_options(domain: Mapping[str, Any], where: str, check: Any, hint: Any)
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of the type that a signature asks for; whole floats are ints, ints are floats."""
+    """Return whether a plain value is of the type that a signature asks for; whole floats are ints, ints are floats."""
     origin = get_origin(hint)
     if hint is Any:
         return True
@@ -165,7 +165,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def spell(hint: Any) -> str:
-    """The words for a type in an error message."""
+    """Return the words for a type in an error message."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return " or ".join(spell(part) for part in get_args(hint))

@@ -47,7 +47,7 @@ class Domain:
         return self.kind == "float" or (isinstance(value, int) and (value - int(self.low)) % self.step == 0)
 
     def size(self) -> float:
-        """How many values may be drawn; infinite for a float."""
+        """Return how many values may be drawn; infinite for a float."""
         if self.kind == "choose":
             return len(self.options)
         return math.inf if self.kind == "float" else (int(self.high) - int(self.low)) // self.step + 1
@@ -107,7 +107,7 @@ Tree = Const | Fork | Ref | Branch | Each
 
 
 def tree(data: Any, path: str) -> Tree:
-    """The tree of `data`. Raises UserError with the path of a malformed domain."""
+    """Return the tree of `data`. Raises UserError with the path of a malformed domain."""
     if isinstance(data, str) and data.startswith("$"):
         match = _REF.match(data)
         if not match:

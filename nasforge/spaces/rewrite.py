@@ -10,7 +10,7 @@ from nasforge.spaces.domains import Branch, Const, Each, Fork, Ref, Tree
 
 
 def written_plainly(arch: Arch) -> Arch:
-    """The architecture without empty lines and without names of outputs that nothing reads."""
+    """Return the architecture without empty lines and without names of outputs that nothing reads."""
     out = {**arch, **{section: _flat(arch[section]) for section in SECTIONS if section in arch}}
     read = set(out.get("aux") or {}) | {name for node in (out.get("heads") or {}).values() for name in head_lines(node)[1]}
     for section in SECTIONS:
@@ -20,7 +20,7 @@ def written_plainly(arch: Arch) -> Arch:
 
 
 def stages_opened(arch: Arch, blocks: Blocks) -> Arch:
-    """The architecture with each repeat of its stages as a line of its own."""
+    """Return the architecture with each repeat of its stages as a line of its own."""
     found = {s: [part for node in arch[s] for part in _stage_opened(node, blocks)] for s in SECTIONS if s in arch}
     return {**arch, **found}
 
@@ -37,7 +37,7 @@ def _unnamed(node: Node, read: set[str]) -> Node:
 
 
 def motif_opened(node: Node, blocks: Blocks) -> list[Node] | None:
-    """What a named block of the literature stands for; None for other blocks, and where it cannot be opened alone."""
+    """Return what a named block of the literature stands for; None for other blocks, and where it cannot be opened alone."""
     if isinstance(node, list | tuple) and len(node) == 1:
         node = node[0]
     name, args = _single(node)
@@ -60,7 +60,7 @@ def _single(node: Node) -> tuple[str, dict[str, Any]]:
 
 
 def repeats(wanted: Node, given: Mapping[str, Any], blocks: Blocks) -> tuple[list[Node], dict[str, Any]]:
-    """The repeats of a stage written in any form, and its other arguments.
+    """Return the repeats of a stage written in any form, and its other arguments.
 
     Of blocks in a row, the first one's stride is the stage's. The width stands where the space has it: among the arguments `given`
     of its stage, or in the blocks.

@@ -154,7 +154,7 @@ def _attr(trial_id: int, key: str, value: Any) -> dict[str, Any]:
 def read_trials(
     connection: sql.Connection, study_id: int, after: int, also: Collection[int], known: Sequence[int] = ()
 ) -> list[FrozenTrial]:
-    """The trials of a study with ids greater than `after` but for those `known`, and those in `also`, ordered by id."""
+    """Return the trials of a study with ids greater than `after` but for those `known`, and those in `also`, ordered by id."""
     columns = (_TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state, _TRIALS.c.datetime_start, _TRIALS.c.datetime_complete)
     query = sql.select(*columns).where(_TRIALS.c.study_id == study_id)
     new = query.where(_TRIALS.c.trial_id > after)

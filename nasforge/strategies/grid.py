@@ -19,7 +19,7 @@ Row = frozenset[tuple[str, Scalar]]
 
 
 def enumerate_all(problem: Problem) -> Propose:
-    """All choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
+    """Return all choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
     size = problem.space.size()
     if size > MOST_CHOICES:
         endless = [o.name for o in problem.space.domains() if o.kind == "float"]

@@ -54,7 +54,7 @@ def kicked(history: History, center: Trial, rng: Random) -> Choices:
 
 
 def open_moves(space: Space, center: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:
-    """The changes of one choice that no trial has made yet; the domains inside a new option do not count."""
+    """Return the changes of one choice that no trial has made yet; the domains inside a new option do not count."""
     tried = {move for t in trials if (move := _only_change(center, t.choices)) is not None}
     return [move for move in moves(space, center) if move not in tried]
 
@@ -71,19 +71,19 @@ def _only_change(center: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> M
 
 
 def moves(space: Space, center: Mapping[str, Scalar]) -> Iterator[Move]:
-    """Every other value of every choice; of wide ranges only some values near and far."""
+    """Yield every other value of every choice; of wide ranges only some values near and far."""
     for domain in asked(space, center):
         for value in others(domain, center[domain.name]):
             yield domain.name, value
 
 
 def moved(space: Space, center: Mapping[str, Scalar], move: Move, rng: Random) -> Choices:
-    """The choices after a move; what opens with it is drawn."""
+    """Return the choices after a move; what opens with it is drawn."""
     return space.draw(replay({**center, move[0]: move[1]}, random_chooser(rng)))[1]
 
 
 def others(domain: Domain, value: Scalar) -> Sequence[Scalar]:
-    """The neighbours of a value."""
+    """Return the neighbours of a value."""
     if domain.kind == "choose":
         return [o for o in domain.options if not (type(o) is type(value) and o == value)]
     if domain.kind == "int" and domain.size() <= ALL_VALUES:

@@ -81,7 +81,7 @@ class Fresh(BaseSampler):
 
 
 def ordinal(trials: list[FrozenTrial], before: int) -> int:
-    """How many trials were asked before this one, those not counted that were interrupted and are asked again."""
+    """Return how many trials were asked before this one, those not counted that were interrupted and are asked again."""
     return sum(t.number < before and kind_of(t) != TrialKind.INTERRUPTED for t in trials)
 
 
@@ -107,7 +107,7 @@ class Reader:
         self._ended: dict[int, Trial] = {}
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
-        """What was known of the trials with numbers below `before`."""
+        """Return what was known of the trials with numbers below `before`."""
         return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != TrialKind.INTERRUPTED])
 
     def _seen(self, trial: FrozenTrial) -> Trial:
@@ -138,7 +138,7 @@ def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
 
 
 def trial_chooser(trial: optuna.Trial) -> Chooser:
-    """The driver of a space that asks an Optuna trial."""
+    """Return the driver of a space that asks an Optuna trial."""
 
     def ask(domain: Domain) -> Scalar:
         if domain.kind == "choose":

@@ -54,28 +54,28 @@ class Growth:
         self._levels: dict[int, int] = {}  # of trials that have ended
 
     def smallest(self) -> Choices:
-        """The choices of the smallest network."""
+        """Return the choices of the smallest network."""
         if not self._smallest:
             self._smallest = smallest_choices(self.space)
         return self._smallest
 
     def least(self, domain: Domain) -> Scalar:
-        """The value of a domain in the smallest network, or its first where that does not ask it."""
+        """Return the value of a domain in the smallest network, or its first where that does not ask it."""
         return self.smallest().get(domain.name, first(domain))
 
     def complexity(self, choices: Mapping[str, Scalar]) -> int:
         return sum(choices[o.name] != self.least(o) for o in self.catalog.domains(choices))
 
     def target(self, level: int) -> int:
-        """The complexity of a level from 1 to LEVELS."""
+        """Return the complexity of a level from 1 to LEVELS."""
         return math.ceil(len(self.smallest()) * level / LEVELS)
 
     def level_of(self, choices: Mapping[str, Scalar]) -> int:
-        """The level to which choices belong."""
+        """Return the level to which choices belong."""
         return next((n for n in range(1, LEVELS) if self.complexity(choices) <= self.target(n)), LEVELS)
 
     def level_of_trial(self, trial: Trial) -> int:
-        """The same of a trial, worked out once."""
+        """Return the same of a trial, worked out once."""
         if trial.kind == TrialKind.RUNNING:
             return self.level_of(trial.choices)
         if trial.number not in self._levels:
@@ -83,7 +83,7 @@ class Growth:
         return self._levels[trial.number]
 
     def level(self, history: History) -> int:
-        """The level of the next ask; LEVELS + 1 when all have had their share."""
+        """Return the level of the next ask; LEVELS + 1 when all have had their share."""
         share = math.ceil(history.problem.trials / SHARE)
         levels = [(self.level_of_trial(t), t.kind in STARTED) for t in history.trials]
         for level in range(1, LEVELS + 1):
@@ -105,7 +105,7 @@ def candidates(history: History, growth: Growth, level: int, rng: Random) -> lis
 
 
 def grown(growth: Growth, choices: Mapping[str, Scalar], level: int, rng: Random) -> Choices:
-    """The choices with as many of the smallest values replaced as the level allows; what opens with these is smallest."""
+    """Return the choices with as many of the smallest values replaced as the level allows; what opens with these is smallest."""
     floor = growth.target(level - 1) if level > 1 else 0
     wanted = rng.randint(floor + 1, max(floor + 1, growth.target(level)))
     small = [o for o in growth.catalog.domains(choices) if choices[o.name] == growth.least(o) and o.size() > 1]
@@ -124,7 +124,7 @@ def larger(domain: Domain, value: Scalar, rng: Random) -> Scalar:
 
 
 def best_of(history: History, catalog: Catalog, pool: Sequence[Choices], rng: Random) -> Choices:
-    """The candidate that the model likes best; of a front one of those with most room around them."""
+    """Return the candidate that the model likes best; of a front one of those with most room around them."""
     done = history.finished[-LEARNT:]
     if len(done) < FEWEST:
         return pool[rng.randrange(len(pool))]
@@ -156,14 +156,14 @@ def excesses(history: History, catalog: Catalog, pool: Sequence[Choices]) -> NDA
 
 
 def first(domain: Domain) -> Scalar:
-    """The first option, or the least number."""
+    """Return the first option, or the least number."""
     if domain.kind == "choose":
         return domain.options[0]
     return int(domain.low) if domain.kind == "int" else domain.low
 
 
 def smallest_choices(space: Space) -> Choices:
-    """The choices with fewest parameters, then multiply-adds: one domain after another, from the first option of all."""
+    """Return the choices with fewest parameters, then multiply-adds: one domain after another, from the first option of all."""
     choices = space.draw(first)[1]
     done: set[str] = set()
     while left := [o for o in asked(space, choices) if o.name not in done]:

@@ -47,7 +47,7 @@ def _list(name: str) -> Any:
 
 
 def names() -> list[str]:
-    """The names of the documented networks, sorted."""
+    """Return the names of the documented networks, sorted."""
     return sorted(name for family in _families().values() for name in family["members"])
 
 
@@ -98,7 +98,7 @@ def recipe(name: str) -> dict[str, Any] | None:
 
 
 def load(name: str) -> Arch:
-    """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
+    """Return the architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
 
     Videos keep their number of frames.
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.

@@ -23,7 +23,7 @@ INNER = {
 
 
 def small(arch: Arch, shape: tuple[int, ...], classes: int) -> Arch:
-    """The architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
+    """Return the architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
 
     A network of videos gets a shape (channels, frames, height, width); reductions are those of height and width.
 

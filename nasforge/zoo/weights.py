@@ -74,7 +74,7 @@ class Mapped:
 def map_weights(
     arch: Arch, given: Mapping[str, Tensor], *, ordered: bool = True, partial: bool = False, norm_eps: float | None = None
 ) -> Mapped:
-    """The tensors of `given` under the names of `build(arch).state_dict()`.
+    """Return the tensors of `given` under the names of `build(arch).state_dict()`.
 
     `ordered`: the names stand in the order of their library's modules. `partial`: layers that do not fit get fresh weights.
     `norm_eps`: of their batch norms, where `NORM_EPS` does not know it; variances are shifted so that our norms, with torch's
@@ -127,7 +127,7 @@ def _words(layers: list[Layer]) -> list[str]:
 
 
 def running_order(arch: Arch) -> list[Layer]:
-    """The layers of a network, on meta, in the order in which they first run; those of auxiliary heads last."""
+    """Return the layers of a network, on meta, in the order in which they first run; those of auxiliary heads last."""
     network = build(arch, "meta").eval()
     order: dict[str, int] = {}
     names = {module: name for name, module in network.named_modules()}

@@ -40,7 +40,7 @@ class Pool:
         self.found: list[Candidate] = []
 
     def take(self) -> list[Candidate]:
-        """What came in since the last time."""
+        """Return what came in since the last time."""
         taken, self.found = self.found, []
         return taken
 

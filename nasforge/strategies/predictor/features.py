@@ -51,7 +51,7 @@ class Part:
 
 
 def part(node: Node) -> Part:
-    """The features of one canonical block."""
+    """Return the features of one canonical block."""
     graph = graph_of([node])
     sums: Counter[str] = Counter()
     most: dict[str, float] = {}
@@ -70,7 +70,7 @@ def part(node: Node) -> Part:
 
 
 def chains(form: Mapping[str, Any]) -> Iterator[Sequence[Node]]:
-    """The chains of blocks of a canonical architecture (`nasforge.spaces.arch.canonical`)."""
+    """Yield the chains of blocks of a canonical architecture (`nasforge.spaces.arch.canonical`)."""
     for step in form["steps"]:
         yield step["do"]
     for end in form["heads"]:

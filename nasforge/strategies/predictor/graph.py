@@ -27,21 +27,21 @@ class Graph:
     ends: Ends = field(default_factory=list)
 
     def add(self, label: str, sources: Ends) -> Ends:
-        """The place of one more operation."""
+        """Return the place of one more operation."""
         self.labels.append(label)
         self.reads.append(tuple(sources))
         return [len(self.labels) - 1]
 
 
 def graph_of(chain: Sequence[Node]) -> Graph:
-    """The graph of a canonical chain."""
+    """Return the graph of a canonical chain."""
     graph = Graph()
     graph.ends = _chain(graph, chain, [START])
     return graph
 
 
 def label(name: str, args: Mapping[str, Any]) -> str:
-    """The kind of an operation: its name, words, switches and small numbers."""
+    """Return the kind of an operation: its name, words, switches and small numbers."""
     kinds = [f"{k}={v}" for k, v in sorted(args.items()) if isinstance(v, bool | str) or (isinstance(v, int | float) and abs(v) <= SMALL)]
     return " ".join([name, *kinds])
 
