@@ -133,7 +133,10 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
         raise UserError(f"{path}: a domain `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
     if kind == "choose":
         options = _labeled(data["choose"], path)
-        trees = {label: tree(value, f"{path}.{label}" if not _own_name(label, value) else path) for label, value in options.items()}
+        trees = {}
+        for label, value in options.items():  # under the label conv, the path inside {conv: {...}} starts with conv anyway
+            named = isinstance(value, Mapping) and len(value) == 1 and label in value and label not in KINDS
+            trees[label] = tree(value, path if named else f"{path}.{label}")
         return Fork(Domain(path, "choose", tuple(options)), trees)
     bounds = data[kind]
     if isinstance(bounds, list) and len(bounds) == 3 and kind == "int" and "step" not in data:
@@ -179,11 +182,6 @@ def _label(option: Any) -> str:
     if isinstance(option, list):
         return "+".join(_label(o) for o in option) or "none"
     return "none" if option is None else str(option)
-
-
-def _own_name(label: Any, value: Any) -> bool:
-    """Whether the path inside the option starts with its label anyway, as in {conv: {...}} under the label conv."""
-    return isinstance(value, Mapping) and len(value) == 1 and label in value and label not in KINDS
 
 
 def _each(stage: Mapping[str, Any], path: str) -> Tree:

@@ -16,7 +16,11 @@ def written_plainly(arch: Arch) -> Arch:
     for section in SECTIONS:
         for node in out.get(section, []):
             read |= set(names(node["from"], section)) if isinstance(node, Mapping) and "from" in node else set()
-    return {**out, **{section: [_unnamed(node, read) for node in out[section]] for section in SECTIONS if section in out}}
+    for section in SECTIONS:
+        for i, node in enumerate(out.get(section, [])):
+            if isinstance(node, Mapping) and "as" in node and not read & set(names(node["as"], "as")):
+                out[section][i] = {k: v for k, v in node.items() if k != "as"}
+    return out
 
 
 def stages_opened(arch: Arch, blocks: Blocks) -> Arch:
@@ -28,12 +32,6 @@ def stages_opened(arch: Arch, blocks: Blocks) -> Arch:
 def _flat(node: Node) -> list[Node]:
     """The blocks of a chain with the chains in it opened."""
     return [inner for part in node for inner in _flat(part)] if isinstance(node, list | tuple) else chain(node)
-
-
-def _unnamed(node: Node, read: set[str]) -> Node:
-    if isinstance(node, Mapping) and "as" in node and not read & set(names(node["as"], "as")):
-        return {k: v for k, v in node.items() if k != "as"}
-    return node
 
 
 def motif_opened(node: Node, blocks: Blocks) -> list[Node] | None:
@@ -70,7 +68,10 @@ def repeats(wanted: Node, given: Mapping[str, Any], blocks: Blocks) -> tuple[lis
         same = list(args["blocks"]) if args.get("blocks") is not None else [args.get("block")] * args.get("depth", 1)
         rest = {k: v for k, v in args.items() if k not in ("block", "blocks", "depth", "draw")}
     else:
-        same, rest = _without_stride([part for node in chain(wanted) for part in _stage_opened(node, blocks)])
+        same, rest = [part for node in chain(wanted) for part in _stage_opened(node, blocks)], {}
+        stride = _single(same[0])[1].get("stride") if same else None
+        if stride is not None:
+            same, rest = [_without(same[0], "stride"), *same[1:]], {"stride": stride}
     if "out" in rest and "out" not in given:
         return list(blocks["stage"].make(blocks=same, out=rest.pop("out"))), rest
     if "out" in given and "out" not in rest:
@@ -88,11 +89,6 @@ def _stage_opened(node: Node, blocks: Blocks) -> list[Node]:
 def _without(node: Node, argument: str) -> Node:
     name, args = _single(node)
     return {name: {k: v for k, v in args.items() if k != argument}}
-
-
-def _without_stride(nodes: list[Node]) -> tuple[list[Node], dict[str, Any]]:
-    stride = _single(nodes[0])[1].get("stride") if nodes else None
-    return (nodes, {}) if stride is None else ([_without(nodes[0], "stride"), *nodes[1:]], {"stride": stride})
 
 
 def draws(node: Tree, lets: Mapping[str, Tree], seen: set[str]) -> float:

@@ -129,9 +129,8 @@ def best_of(history: History, catalog: Catalog, pool: Sequence[Choices], rng: Ra
     if len(done) < FEWEST:
         return pool[rng.randrange(len(pool))]
     objectives = history.problem.objectives
-    targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(
-        done
-    )  # ranks: what failed to learn counts no more than the last
+    places = scale(done, objectives).argsort(axis=0).argsort(axis=0)
+    targets = places / len(done)  # ranks: what failed to learn counts no more than the last
     points = Surrogate(catalog, [t.choices for t in done], targets).predict(pool)
     over = np.maximum(excesses(history, catalog, pool), 0).sum(axis=1)
     inside = np.flatnonzero(over <= over.min())

@@ -122,14 +122,14 @@ def _member(name: str, family: Mapping[str, Any]) -> Arch:
     member, template = family["members"][name], family["template"]
     base = family["members"][member["like"]] if "like" in member else {}
     lets = {**template.get("let", {}), **base.get("let", {}), **member.get("let", {})}
-    arch = Space({**template, "let": lets}).draw(_closed)[0]
+
+    def refuse(domain: Any) -> Any:
+        raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")
+
+    arch = Space({**template, "let": lets}).draw(refuse)[0]
     if "scale" in member:
         from nasforge.scaling import scale  # needs torch
 
         arch = scale(arch, 1.0, **{"depth": 1.0, "width": 1.0, "resolution": 1.0, **member["scale"]})
     about = {"name": name, "source": family["source"], **{key: member[key] for key in (*OVERRIDES, "published") if key in member}}
     return {**about, **{key: value for key, value in arch.items() if key not in about}}
-
-
-def _closed(domain: Any) -> Any:
-    raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")

@@ -185,13 +185,12 @@ def _unstrided_inside(name: str, args: dict[str, Any], shapes: tuple[Any, ...], 
     new = dict(args)
     for part in INNER[name]:
         many = args.get(part, []) if part == "branches" else [args[part]] if isinstance(args.get(part), Mapping | list) else []
-        kept = [_unstrided(chain(one), shapes, classes, True) if _reduces(one, shapes, classes) else chain(one) for one in many]
+        kept: list[list[Node] | None] = []
+        for one in many:
+            reduces = _halves(shapes[0], output(chain(one), shapes, classes)[-1])
+            kept.append(_unstrided(chain(one), shapes, classes, True) if reduces else chain(one))
         if None in kept:
             return None
         if many:
             new[part] = kept if part == "branches" else kept[0]
     return [{name: new}]
-
-
-def _reduces(node: Node, shapes: tuple[Any, ...], classes: int) -> bool:
-    return _halves(shapes[0], output(chain(node), shapes, classes)[-1])

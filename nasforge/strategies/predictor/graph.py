@@ -67,7 +67,7 @@ def _block(graph: Graph, name: str, args: Mapping[str, Any], sources: Ends) -> E
         return [end for branch in args["branches"] for end in _branch(graph, branch, sources)]
     if name == "dense":
         for layer in args["layers"]:
-            sources = graph.add(f"dense {_kinds(layer)}", sources)
+            sources = graph.add(f"dense {'+'.join(split(node)[0] for node in layer)}", sources)
         return sources
     if isinstance(args.get("body"), list):
         ends = _branch(graph, args["body"], sources)
@@ -98,7 +98,3 @@ def _gates(graph: Graph, nodes: Mapping[str, Any], sources: Ends) -> Ends:
             reads += outs[source]
         outs[name] = graph.add(node["op"], reads)
     return [end for name in nodes if name.startswith("h_new_") for end in outs[name]]
-
-
-def _kinds(chain: Any) -> str:
-    return "+".join(split(node)[0] for node in chain)

@@ -59,16 +59,17 @@ class Learner:
     def basis(self, cases: Sequence[Case]) -> Basis:
         """Return the basis that holds for these cases: fitted on the first of them."""
         first = beginning(cases, stage(len(cases)))
-        return _remembered(self._bases, tuple(c.name for c in first), lambda: self._basis(first))
 
-    def _basis(self, cases: Sequence[Case]) -> Basis:
-        known = evidence(cases)
-        reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
-        columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
-        learnt = targets(known.points)
-        some = chosen(learnt, MOST_FITTED, 0)
-        groups = self.scaled(columns, [known.cases[i].row for i in some])
-        return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+        def make() -> Basis:
+            known = evidence(first)
+            reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
+            columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
+            learnt = targets(known.points)
+            some = chosen(learnt, MOST_FITTED, 0)
+            groups = self.scaled(columns, [known.cases[i].row for i in some])
+            return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+
+        return _remembered(self._bases, tuple(c.name for c in first), make)
 
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
         """Return the columns of rows by group, scaled."""
