@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from nasforge.commands.bench_plot import COLOURS, STYLE
+from nasforge.commands.bench_plot import COLORS, STYLE
 from nasforge.commands.common import arch_named, print_json, table
 from nasforge.data import Source
 from nasforge.errors import UserError
@@ -162,7 +162,7 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
     base = next(row for row in rows if row["axis"] == "base")
     ends = [100 * (row["accuracy"] + sign * row["std"]) for row in rows for sign in (-1, 1)]
     x, y = plot_axes([row["macs"] for row in rows], ends, WIDTH, (True, False), right=110)
-    drawn, colours = [], ""
+    drawn, colors = [], ""
     for i, name in enumerate(("compound", *AXES)):
         own = [base, *sorted((row for row in rows if row["axis"] == name), key=lambda row: row["macs"])]
         places = [(x(row["macs"]), y(100 * row["accuracy"])) for row in own]
@@ -171,8 +171,8 @@ def plot(rows: Sequence[dict[str, Any]]) -> str:
             drawn.append(line([(px, y(100 * (row["accuracy"] + sign * row["std"]))) for sign in (-1, 1)], f"curve s{i}", name))
             drawn.append(mark("dot", px, py, f"{name}: {100 * row['accuracy']:.2f} %", f"m{i}", 3.5))
         drawn.append(text(WIDTH - 100, 24 + 17 * i, name, cls=f"label l{i}"))
-        colours += f".curve.s{i} {{ stroke: {COLOURS[i]}; }} .m{i} {{ fill: {COLOURS[i]}; }} .label.l{i} {{ fill: {COLOURS[i]}; }}\n"
-    style = tag("style").replace("></style>", f">{STYLE}{colours}</style>")
+        colors += f".curve.s{i} {{ stroke: {COLORS[i]}; }} .m{i} {{ fill: {COLORS[i]}; }} .label.l{i} {{ fill: {COLORS[i]}; }}\n"
+    style = tag("style").replace("></style>", f">{STYLE}{colors}</style>")
     axes = frame(x, y, ("multiply-adds", "{:g}".format), ("test accuracy, %", "{:g}".format))
     drawing = picture(WIDTH, plot_height(WIDTH), "test accuracy against multiply-adds", style, axes, *drawn)
     return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)

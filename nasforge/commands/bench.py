@@ -55,26 +55,30 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"{option}: must be at least 1, got {value}")
     if args.first < 0:
         raise UserError(f"--first: must not be negative, got {args.first}")
-    of = read_table(Path(args.table) if args.table else OURS)
+    benchmark = read_table(Path(args.table) if args.table else OURS)
     if args.speed:
-        return bench_speed.run(of.space, names, args.json)
-    select, report = args.select or of.usual[0], args.report or of.usual[1]
-    of.column(select, "--select")
-    of.column(report, "--report")
+        return bench_speed.run(benchmark.space, names, args.json)
+    select, report = args.select or benchmark.usual[0], args.report or benchmark.usual[1]
+    benchmark.column(select, "--select")
+    benchmark.column(report, "--report")
     out: dict[str, Any] = {
-        "table": args.table or "digits (packaged)", "networks": len(of.rows), "select": select, "report": report,
-        "best": {"select": of.best(select), "report": of.best(report)},
+        "table": args.table or "digits (packaged)", "networks": len(benchmark.rows), "select": select, "report": report,
+        "best": {"select": benchmark.best(select), "report": benchmark.best(report)},
         "seeds": args.seeds, "first": args.first, "evals": evals, "workers": args.workers, "strategies": {},
     }  # fmt: skip
     setting = Setting(Path(args.table) if args.table else OURS, max(evals), select, report, args.workers)
     curves = {}
-    for name, traces, seconds in compare(of, setting, names, range(args.first, args.first + args.seeds), args.jobs):
-        out["strategies"][name] = {**summary(traces, evals, of.best(select)), "seconds": round(seconds, 1)}
-        curves[name] = curve(traces, of.best(select), max(evals))
+    for name, traces, seconds in compare(benchmark, setting, names, range(args.first, args.first + args.seeds), args.jobs):
+        out["strategies"][name] = {**summary(traces, evals, benchmark.best(select)), "seconds": round(seconds, 1)}
+        curves[name] = curve(traces, benchmark.best(select), max(evals))
         if not args.json and sys.stderr.isatty():
             print(f"{name}: {args.seeds} runs in {seconds:.0f} s", file=sys.stderr)
     if args.plot:
-        _write(Path(args.plot), plot(curves, f"points from the best {select}: mean of {args.seeds} runs, 95 % band"))
+        drawing = plot(curves, f"points from the best {select}: mean of {args.seeds} runs, 95 % band")
+        try:
+            Path(args.plot).write_text(drawing, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--plot {Path(args.plot)}: cannot be written ({error.strerror})") from None
     if args.json:
         print_json(out)
     else:
@@ -101,22 +105,17 @@ def _evals(text: str) -> list[int]:
     return sorted({int(w) for w in words_})
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--plot {path}: cannot be written ({error.strerror})") from None
-
-
 # ---------------------------------------------------------------- runs
 
 
-def compare(of: Table, setting: Setting, names: Sequence[str], seeds: Sequence[int], jobs: int) -> Iterator[tuple[str, list[Trace], float]]:
-    """The runs of each strategy, and how long they took; `jobs` processes share the seeds."""
+def compare(
+    benchmark: Table, setting: Setting, names: Sequence[str], seeds: Sequence[int], jobs: int
+) -> Iterator[tuple[str, list[Trace], float]]:
+    """Yield the runs of each strategy, and how long they took; `jobs` processes share the seeds."""
     if jobs == 1:
         for name in names:
             began = time.monotonic()
-            yield name, [_one(of, setting, name, seed) for seed in seeds], time.monotonic() - began
+            yield name, [_one(benchmark, setting, name, seed) for seed in seeds], time.monotonic() - began
         return
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a copy of torch's threads could hang
         for name in names:
@@ -124,8 +123,8 @@ def compare(of: Table, setting: Setting, names: Sequence[str], seeds: Sequence[i
             yield name, list(pool.map(_there, [(setting, name, seed) for seed in seeds])), time.monotonic() - began
 
 
-def _one(of: Table, setting: Setting, name: str, seed: int) -> Trace:
-    return simulate(of, name, seed, setting.evals, setting.select, setting.report, setting.workers)
+def _one(benchmark: Table, setting: Setting, name: str, seed: int) -> Trace:
+    return simulate(benchmark, name, seed, setting.evals, setting.select, setting.report, setting.workers)
 
 
 def _there(task: tuple[Setting, str, int]) -> Trace:
@@ -163,7 +162,7 @@ def _half_width(values: Sequence[float]) -> float | None:
 
 
 def words(out: dict[str, Any]) -> str:
-    """The summary as text."""
+    """Return the summary as text."""
     beside = f", {out['workers']} asynchronous workers" if out["workers"] > 1 else ""
     head = (
         f"{out['table']}: {out['networks']:,} sets of choices, {out['seeds']} runs of each strategy{beside}\n"

@@ -66,7 +66,7 @@ def _samples(text: str) -> list[int]:
 
 
 def scores(known: Prior, times: np.ndarray, samples: Sequence[int], seeds: int) -> Scores:
-    """How well the times of a device are predicted from so many measurements, for each design."""
+    """Return how well the times of a device are predicted from so many measurements, for each design."""
     out: Scores = {n: [] for n in samples}
     for seed in range(seeds):
         pool = np.random.default_rng(seed).permutation(len(times))[:POOL]
@@ -104,13 +104,13 @@ def means(parts: Any) -> dict[str, dict[str, float]]:
 
 
 def by_source(devices: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The same means for devices of each source: what stands before the first slash of their names."""
+    """Return the same means for devices of each source: what stands before the first slash of their names."""
     sources = dict.fromkeys(name.split("/")[0] for name in devices if "/" in name)
     return {s: {"devices": len(part), **means(part)} for s in sources if (part := [d for n, d in devices.items() if n.startswith(s + "/")])}
 
 
 def words(out: Mapping[str, Any]) -> str:
-    """The figures as text."""
+    """Return the figures as text."""
     columns = [str(n) for n in out["samples"]]
     header = ["device", "helpers", *(f"rank@{n}" for n in columns), *(f"error@{n}" for n in columns), *(f"alone@{n}" for n in columns)]
     lines = [(name, one, one["alone"]["spearman"]) for name, one in out["devices"].items()]

@@ -14,7 +14,7 @@ from nasforge.search.simulate import Trace
 WIDTH = 760.0
 LEAST = 0.01  # points: the axis goes no lower, a regret of nothing is drawn there
 # after Okabe & Ito 2008 and Tol 2021, dark enough for lines on white and light enough on a dark page
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7570b3", "#e6ab02", "#888888", "#aa3377")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a6761d", "#56b4e9", "#7570b3", "#e6ab02", "#888888", "#aa3377")
 STYLE = """
 svg { font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
 text { fill: #57606a; } .grid { stroke: #8884; fill: none; } .axis { stroke: #888; fill: none; }
@@ -26,7 +26,7 @@ Curve = list[tuple[float, float]]  # after each evaluation: mean regret, half th
 
 
 def curve(traces: Sequence[Trace], best: float, evals: int) -> Curve:
-    """The regret of some runs after each evaluation."""
+    """Return the regret of some runs after each evaluation."""
     quantile = float(stdtrit(len(traces) - 1, 0.975)) if len(traces) > 1 else 0.0
     out = []
     for n in range(1, evals + 1):
@@ -37,7 +37,7 @@ def curve(traces: Sequence[Trace], best: float, evals: int) -> Curve:
 
 
 def plot(curves: Mapping[str, Curve], words: str) -> str:
-    """The drawing, on logarithmic axes."""
+    """Return the drawing, on logarithmic axes."""
     longest = max(len(c) for c in curves.values())
     first = max(1, longest // 20)  # before it all strategies draw at random
     means = [max(m, LEAST) for c in curves.values() for m, _ in c[first - 1 :]]
@@ -45,29 +45,25 @@ def plot(curves: Mapping[str, Curve], words: str) -> str:
     bands, lines, named = [], [], []
     for name, points in curves.items():
         shade = f"s{list(curves).index(name)}"
-        bands.append(_band(x, y, points, shade))
+        upper = [(x(n), y(max(m + half, LEAST))) for n, (m, half) in enumerate(points, 1)]
+        lower = [(x(n), y(max(m - half, LEAST))) for n, (m, half) in enumerate(points, 1)]
+        corners = " ".join(f"{px:.1f},{py:.1f}" for px, py in (*upper, *reversed(lower)))
+        bands.append(tag("polygon", points=corners, cls=f"band {shade}"))
         lines.append(
             line([(x(n), y(max(m, LEAST))) for n, (m, _) in enumerate(points, 1)], f"curve {shade}", f"{name}: {points[-1][0]:.3f}")
         )
         named.append((x(longest), y(max(points[-1][0], LEAST)), name, shade))
-    colours = "".join(
-        f".curve.s{i} {{ stroke: {COLOURS[i % len(COLOURS)]}; }} .band.s{i} {{ fill: {COLOURS[i % len(COLOURS)]}26; }} "
-        f".label.s{i} {{ fill: {COLOURS[i % len(COLOURS)]}; }}\n"
+    colors = "".join(
+        f".curve.s{i} {{ stroke: {COLORS[i % len(COLORS)]}; }} .band.s{i} {{ fill: {COLORS[i % len(COLORS)]}26; }} "
+        f".label.s{i} {{ fill: {COLORS[i % len(COLORS)]}; }}\n"
         for i in range(len(curves))
     )
     drawing = picture(
-        WIDTH, plot_height(WIDTH), words, tag("style").replace("></style>", f">{STYLE}{colours}</style>"),
+        WIDTH, plot_height(WIDTH), words, tag("style").replace("></style>", f">{STYLE}{colors}</style>"),
         frame(x, y, ("evaluations", "{:g}".format), (words, "{:g}".format)), inside(x, y, *bands, *lines),
         _names(named, y),
     )  # fmt: skip
     return drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-
-
-def _band(x: Axis, y: Axis, points: Curve, shade: str) -> str:
-    upper = [(x(n), y(max(m + half, LEAST))) for n, (m, half) in enumerate(points, 1)]
-    lower = [(x(n), y(max(m - half, LEAST))) for n, (m, half) in enumerate(points, 1)]
-    corners = " ".join(f"{px:.1f},{py:.1f}" for px, py in (*upper, *reversed(lower)))
-    return tag("polygon", points=corners, cls=f"band {shade}")
 
 
 def _names(wanted: Sequence[tuple[float, float, str, str]], y: Axis) -> str:

@@ -42,7 +42,7 @@ def run(space: Space, names: Sequence[str], as_json: bool) -> int:
 
 
 def ask_and_tell_ms(space: Space, name: str, trials: Sequence[FrozenTrial]) -> float:
-    """The median over some asks, each told at once; the first, which reads the study, is not counted."""
+    """Return the median over some asks, each told at once; the first, which reads the study, is not counted."""
     rng = Random(len(trials))
     objective = Objective("value", True)
     study = in_memory(sampler(name, Problem(space, 0, len(trials) + MOST_ASKS, (objective,))), objective)

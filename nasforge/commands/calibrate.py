@@ -12,7 +12,7 @@ from nasforge.commands.calibrate_away import read_measured, write_folder
 from nasforge.commands.common import print_json, space_named
 from nasforge.errors import UserError
 from nasforge.latency import Profile, calibrate, write_profile
-from nasforge.latency.calibration_set import pick
+from nasforge.latency.design import pick
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch

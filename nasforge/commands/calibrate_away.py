@@ -21,7 +21,7 @@ RUNTIMES = ("eager", "onnxruntime")
 
 
 def write_folder(archs: Sequence[Arch], folder: Path, space: str, runtime: str, batch: int) -> Path:
-    """The folder with the networks, measure.py and networks.json. Raises UserError for a runtime that cannot be taken away."""
+    """Return the folder with the networks, measure.py and networks.json. Raises UserError for a runtime that cannot be taken away."""
     if runtime not in RUNTIMES:
         raise UserError(f"--script: networks are taken away for {' or '.join(RUNTIMES)}, got --runtime {runtime}; take one of them")
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def write_folder(archs: Sequence[Arch], folder: Path, space: str, runtime: str, 
 
 
 def read_measured(path: Path) -> Profile:
-    """The profile of a machine from the file that measure.py wrote there. Raises UserError for another file."""
+    """Return the profile of a machine from the file that measure.py wrote there. Raises UserError for another file."""
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         about = {name: data[name] for name in ("runtime", "device", "threads", "batch", "processor", "versions", "date", "space")}

@@ -23,48 +23,40 @@ def print_json(data: Any) -> None:
 
 
 def arch_named(name: str) -> Arch:
-    """The architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
+    """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
     return arch_and_weights(name)[0]
 
 
 def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
-    """The architecture, and its weights where a run has them."""
+    """Return the architecture, and its weights where a run has them."""
     folder, _, which = name.rpartition(":")
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
-        return _of_run(run, which if folder else "")
+        return _from_run(run, which if folder else "")
     if not Path(name).is_file():
         return zoo.load(name), None
-    return Space(read(name)).draw(_nothing_open(name))[0], None
 
-
-def _nothing_open(name: str) -> Any:
-    def ask(domain: Any) -> Any:
+    def refuse(domain: Any) -> Any:
         raise UserError(f"{name}: {domain.name} is open ({domain}); an architecture has nothing open: search it, or choose a value")
 
-    return ask
+    return Space(read(name)).draw(refuse)[0], None
 
 
-def _of_run(run: Path, which: str) -> tuple[Arch, Path | None]:
+def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
     """A finalist or trial of a run; the winner where nothing is named."""
     folder = run / "finalists"
     have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
     if which.isdigit():
         return _trial(run, int(which)), None
     if not which:
-        which = _winner(run)
+        try:
+            which = str(json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["name"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
     if which not in have:
         raise UserError(f"{run}: has no finalist {which!r}; {nearest(which, have)}")
     weights = folder / f"{which}.safetensors"
     return read(have[which]), weights if weights.exists() else None
-
-
-def _winner(run: Path) -> str:
-    try:
-        best = json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]
-        return str(best["name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
 
 
 def _trial(run: Path, number: int) -> Arch:
@@ -80,7 +72,7 @@ def _trial(run: Path, number: int) -> Arch:
 
 
 def space_named(name: str) -> dict[str, Any]:
-    """The data of a space by name or file."""
+    """Return the data of a space by name or file."""
     return read(find_space(name))
 
 

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def elsewhere(profile: Profile) -> list[str]:
-    """What of a profile is not of this machine."""
+    """Return what of a profile is not of this machine."""
     out = []
     if profile.processor != processor():
         out.append(f"note: the profile is of {profile.processor}, this machine is {processor()}")

@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
         print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
     else:
         for one in found:
-            _tell(one)
+            _print(one)
     return int(any(r.partings for r in found))
 
 
 def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
-    """The plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
+    """Return the plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
     if manifest.get("storage") != "journal":
         raise UserError(f"{folder}: its study is in a database ({manifest.get('storage')}); the order of events is in a journal only")
     try:
@@ -55,7 +55,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
         raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None
 
 
-def _tell(found: Replay) -> None:
+def _print(found: Replay) -> None:
     same = found.choices - sum(p.what != "key" for p in found.partings)
     print(f"{found.study}: {found.trials} trials, {same} of {found.choices} choices decided again alike, {found.given} were given")
     for parting in found.partings[:MOST_SHOWN]:

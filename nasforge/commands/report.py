@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     quiet()
     run_folder = Path(args.run)
     if not (run_folder / MANIFEST).exists() and (found_trainings := trainings(run_folder)):
-        return _of_trainings(run_folder, found_trainings, args.json)
+        return _report_trainings(run_folder, found_trainings, args.json)
     found = collect(run_folder, args.storage)
     path = report(run_folder, args.storage)
     against = compare(found, collect(Path(args.against))) if args.against else None
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_trainings(folder: Path, found: Sequence[Training], as_json: bool) -> int:
+def _report_trainings(folder: Path, found: Sequence[Training], as_json: bool) -> int:
     path = write_trainings(folder, found)
     if as_json:
         print_json({"report": str(path), "trainings": found})

@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     found: dict[str, Any] = {}
     if args.grid:
         arch = for_images(arch, args)
-        points, best = searched(arch, args, meters.get(args.budget or "", _budget(args.budget)))
+        meter = None if args.budget is None else meters.get(args.budget, lambda one: cost_of(one, args.budget))
+        points, best = searched(arch, args, meter)
         bases = best.coefficients
         found = {"grid": rows_of(points), "best": rows_of([best])[0], "epochs": args.epochs, "budget": args.budget or "rule"}
         if not args.json:
@@ -85,15 +86,11 @@ def _scaled(arch: Arch, args: argparse.Namespace, bases: Coefficients, meters: M
 
 
 def meters_of(profile: str | None) -> dict[str, Callable[[Arch], float]]:
-    """How to find out what is not counted: latency_ms by a profile, or measured here (eager, one thread, batch 1)."""
+    """Return how to find out what is not counted: latency_ms by a profile, or measured here (eager, one thread, batch 1)."""
     if profile is None:
         return {"latency_ms": lambda arch: measure(arch).median_ms}
     predictor = read_profile(profile).predictor
     return {"latency_ms": lambda arch: predictor(arch).ms}
-
-
-def _budget(metric: str | None) -> Callable[[Arch], float] | None:
-    return None if metric is None else lambda arch: cost_of(arch, metric)
 
 
 def limits_of(text: str) -> dict[str, float]:
@@ -110,7 +107,7 @@ def limits_of(text: str) -> dict[str, float]:
 
 
 def grid_table(points: list[Any]) -> str:
-    """The grid in words, best first."""
+    """Return the grid in words, best first."""
     header = ("alpha", "beta", "gamma", "product", "cost", "params", "macs", "val score", "val loss")
     rows = [
         (f"{r['alpha']:g}", f"{r['beta']:g}", f"{r['gamma']:g}", f"{r['product']:.2f}", f"{r['cost']:.2f}x", f"{r['params']:,}",

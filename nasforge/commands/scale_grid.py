@@ -56,7 +56,7 @@ def searched(arch: Arch, args: argparse.Namespace, meter: Meter | None) -> tuple
 
 
 def rows_of(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """The points as plain rows."""
+    """Return the points as plain rows."""
     return [
         {"alpha": p.coefficients.depth, "beta": p.coefficients.width, "gamma": p.coefficients.resolution,
          "product": p.coefficients.product, "cost": p.cost, "params": p.params, "macs": p.macs, "input": p.arch["input"],

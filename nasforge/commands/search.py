@@ -28,8 +28,12 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.run or f"runs/{Path(args.space).stem}")
     with progress(quiet=args.json) as show:
         summary = search(plan, folder, lambda: _runner(args, plan), show)
-    if "joined" in summary:
-        return _tell_joined(summary, args.json)
+    if "joined" in summary:  # this driver is not the owner of its study
+        if args.json:
+            print_json(summary)
+        else:
+            print(f"{summary['joined']} has its trials ({summary['finished']} finished); the driver that began it trains the finalists")
+        return 0
     report(folder, args.storage)
     exported = _export(args, folder, summary)
     if args.json:
@@ -40,15 +44,6 @@ def run(args: argparse.Namespace) -> int:
             f"\nreport: {folder / 'report.html'}"
             + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else "")
         )
-    return 0
-
-
-def _tell_joined(summary: dict[str, Any], as_json: bool) -> int:
-    """Say what a driver did that is not the owner of its study."""
-    if as_json:
-        print_json(summary)
-    else:
-        print(f"{summary['joined']} has its trials ({summary['finished']} finished); the driver that began it trains the finalists")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""nasforge show: the layer table of an architecture, or the size of a space."""
+"""nasforge show: the layer table of an architecture, what limits it on a device, or the size of a space."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from nasforge.blocks import BLOCKS
 from nasforge.commands.common import arch_named, print_json, space_named, table
-from nasforge.commands.roofline import show_roofline
 from nasforge.errors import UserError
+from nasforge.latency.roofline import bounds, roof_named
 from nasforge.networks.build import key
 from nasforge.networks.cost import Row, count, layer_table, textbook_rows
 from nasforge.spaces.arch import Arch
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return _show_space(args)
     arch = arch_named(args.what)
     if args.device:
-        return show_roofline(args.what, arch, args.device, args.json)
+        return _show_roofline(args.what, arch, args.device, args.json)
     return _show_textbook(arch, args.json) if args.counting == "textbook" else _show_layers(args.what, arch, args.json)
 
 
@@ -48,9 +48,10 @@ def _is_space(what: str) -> bool:
 def _show_layers(name: str, arch: Arch, json: bool) -> int:
     rows, cost = layer_table(arch), count(arch)
     if json:
-        layers = [{k: _finite(v) for k, v in asdict(row).items() if k != "args"} for row in rows]
+        layers = [{k: "all" if v == math.inf else v for k, v in asdict(row).items() if k != "args"} for row in rows]
+        costs = {name: getattr(cost, name) for name in ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")}
         about = {label: arch[label] for label in ("source", "note", "published") if label in arch}
-        print_json({"arch": name, "key": key(arch), "layers": layers, **_costs(cost), **about, "training": recipe(name)})
+        print_json({"arch": name, "key": key(arch), "layers": layers, **costs, **about, "training": recipe(name)})
         return 0
     header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")
     print(table(header, [_line(row) for row in rows]))
@@ -84,15 +85,12 @@ def _plain(value: Any) -> str:
     return {None: "none", True: "yes", False: "no"}.get(value, str(value))
 
 
-def _costs(cost: Any) -> dict[str, int]:
-    return {name: getattr(cost, name) for name in ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")}
-
-
 def _line(row: Row) -> tuple[str, ...]:
+    field = row.receptive_field
     return (
         row.path, row.type, " ".join(map(_sides, row.inputs)), " ".join(map(_sides, row.outputs)), _sides(row.kernel), _sides(row.stride),
         f"{row.params:,}", f"{row.macs:,}", f"{row.input_bytes:,}", f"{row.parameter_bytes:,}", f"{row.output_bytes:,}",
-        _field(row.receptive_field),
+        "-" if field is None else "all" if math.isinf(field) else f"{field:g}",
     )  # fmt: skip
 
 
@@ -102,12 +100,23 @@ def _sides(sides: tuple[int, ...] | None) -> str:
     return str(sides[0]) if len(set(sides)) == 1 and len(sides) < 3 else "x".join(map(str, sides))
 
 
-def _field(size: float | None) -> str:
-    return "-" if size is None else "all" if math.isinf(size) else f"{size:g}"
-
-
-def _finite(value: Any) -> Any:
-    return "all" if isinstance(value, float) and math.isinf(value) else value
+def _show_roofline(name: str, arch: Arch, device: str, json: bool) -> int:
+    roof = roof_named(device)
+    rows = bounds(arch, roof)
+    total = sum(one.ms for one in rows)
+    memory = sum(one.ms for one in rows if one.limit == "memory")
+    if json:
+        layers = [{"path": b.row.path, "type": b.row.type, "macs": b.row.macs, "bytes": b.bytes, "intensity": b.intensity, "ms": b.ms,
+                   "limit": b.limit} for b in rows]  # fmt: skip
+        print_json({"arch": name, "device": roof.name, "macs_per_s": roof.macs_per_s, "bytes_per_s": roof.bytes_per_s,
+                    "roofline_ms": total, "layers": layers})  # fmt: skip
+        return 0
+    lines = [(b.row.path, b.row.type, f"{b.row.macs:,}", f"{b.bytes:,}", f"{b.intensity:.2f}", f"{b.ms:.4f}", b.limit) for b in rows]
+    print(table(("layer", "type", "MACs", "bytes", "MACs/byte", "ms", "limit"), lines))
+    print(f"\n{name} on {roof.name} ({roof.macs_per_s / 1e9:.1f} G multiply-adds and {roof.bytes_per_s / 1e9:.1f} GB a second, "
+          f"equal at {roof.ridge:.1f} multiply-adds a byte): at least {total:.3f} ms, {memory / total:.0%} of it for moving data\n"
+          "a bound, not a prediction: `nasforge calibrate` measures, and predicts with its error")  # fmt: skip
+    return 0
 
 
 def _show_textbook(arch: Arch, json: bool) -> int:
@@ -145,7 +154,7 @@ def _show_space(args: argparse.Namespace) -> int:
         costs["macs"].append(cost.macs)
     found = {
         "space": args.what,
-        "size": _finite_size(space.size()),
+        "size": "infinite" if math.isinf(space.size()) else int(space.size()),
         "domains": {o.name: str(o) for o in space.domains()},
         "samples": SAMPLES,
         "distinct": len(set(keys)),
@@ -155,7 +164,9 @@ def _show_space(args: argparse.Namespace) -> int:
     if args.json:
         print_json(found)
         return 0
-    print(f"{args.what}: {_size(space.size())} choices in {len(found['domains'])} domains")
+    size = space.size()
+    many = "infinitely many" if math.isinf(size) else f"{int(size):,}" if size < 1e12 else f"{size:.3g}"
+    print(f"{args.what}: {many} choices in {len(found['domains'])} domains")
     print(
         f"of {SAMPLES} random draws {len(set(keys))} are different networks, {len(broken)} cannot be built"
         + (f" ({broken[0]})" if broken else "")
@@ -173,11 +184,3 @@ def _show_space(args: argparse.Namespace) -> int:
 
 def _spread(values: list[float]) -> list[float]:
     return [min(values), *quantiles(values, n=4), max(values)] if len(values) > 1 else []
-
-
-def _finite_size(size: float) -> int | str:
-    return "infinite" if math.isinf(size) else int(size)
-
-
-def _size(size: float) -> str:
-    return "infinitely many" if math.isinf(size) else f"{int(size):,}" if size < 1e12 else f"{size:.3g}"

@@ -41,7 +41,7 @@ class Fit:
 
 
 def fit(networks: Sequence[Units], times_ms: np.ndarray) -> Fit:
-    """The fit to the times of measured networks."""
+    """Return the fit to the times of measured networks."""
     rates = dict(zip(RATES, non_negative(np.array([[1.0, *_work(units)] for units in networks]) / times_ms[:, None]).tolist(), strict=True))
     columns = label_columns(networks)
     mean, rows, _ = expected(networks, rates, columns)
@@ -52,7 +52,7 @@ def fit(networks: Sequence[Units], times_ms: np.ndarray) -> Fit:
 
 
 def estimate(found: Fit, networks: Sequence[Units]) -> tuple[np.ndarray, np.ndarray]:
-    """The milliseconds of networks, and the standard deviations of measurements around them."""
+    """Return the milliseconds of networks, and the standard deviations of measurements around them."""
     mean, rows, unseen = expected(networks, found.rates, found.columns)
     scale = found.posterior.scale
     shares = [part / scale for part in rows]
@@ -100,7 +100,7 @@ def expected(networks: Sequence[Units], rates: Rates, columns: Columns) -> tuple
 
 
 def at_rates(block: str, rates: Rates) -> float:
-    """The milliseconds of a block by its work alone."""
+    """Return the milliseconds of a block by its work alone."""
     return sum(rates[name] * amount for name, amount in zip(AMOUNTS, amounts(block), strict=True))
 
 
@@ -128,7 +128,7 @@ def _work(units: Units) -> list[float]:
 
 
 def non_negative(rows: np.ndarray) -> np.ndarray:
-    """The w >= 0 for which rows @ w is nearest to ones: the best of the least-squares fits of every subset of columns."""
+    """Return the w >= 0 for which rows @ w is nearest to ones: the best of the least-squares fits of every subset of columns."""
     best, least = np.zeros(rows.shape[1]), float("inf")
     scale = np.maximum(rows.max(0), 1e-30)  # amounts differ by many powers of ten
     for size in range(1, rows.shape[1] + 1):

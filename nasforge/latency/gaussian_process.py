@@ -74,7 +74,7 @@ def condition(
     noises: Sequence[float] = NOISES,
     scale: float | None = None,
 ) -> Posterior:
-    """The posterior after the times of n networks; their means must be about 1 on average.
+    """Return the posterior after the times of n networks; their means must be about 1 on average.
 
     Measurements that all the others contradict (a phone that was busy) lose their weight step by step.
     """
@@ -87,7 +87,9 @@ def condition(
     for _ in range(DOUBT_ROUNDS):
         shapes = noise_variance(mean, 1.0, power) * doubt
         fits = [_fit(kernel_of[point], point[-1] ** 2 * shapes, target) for point in grid]
-        chances = _normalized(np.array([fit[0] for fit in fits]))
+        likelihoods = np.array([fit[0] for fit in fits])
+        chances = np.exp(likelihoods - likelihoods.max())
+        chances = chances / chances.sum()
         error = sum(c * fit[3] for c, fit in zip(chances, fits, strict=True))
         relative = np.abs(error) / np.sqrt(noise_variance(mean, 1.0, power))
         usual = 1.48 * float(np.median(relative))
@@ -114,8 +116,3 @@ def _fit(kernel: np.ndarray, noise: np.ndarray, target: np.ndarray) -> tuple[flo
     alpha = inverse @ target
     likelihood = -0.5 * float(target @ alpha) - 0.5 * float(np.linalg.slogdet(covariance)[1])
     return likelihood, alpha, inverse, alpha / np.diag(inverse)
-
-
-def _normalized(logs: np.ndarray) -> np.ndarray:
-    chances = np.exp(logs - logs.max())
-    return chances / chances.sum()

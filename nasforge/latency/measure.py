@@ -69,17 +69,18 @@ def measure(
     model: Arch | nn.Module, shape: Shape | None = None, *, runtime: str = "eager", device: str = "cpu", threads: int = 1, batch: int = 1,
     repeats: int = 30, precision: str = "float32",
 ) -> Latency:  # fmt: skip
-    """The latency of an architecture or of a module (which needs the shape of its input, without the batch)."""
-    return measure_many([model], shape, runtime=runtime, device=device, threads=threads, batch=batch, repeats=repeats, precision=precision)[
-        0
-    ]
+    """Return the latency of an architecture or of a module (which needs the shape of its input, without the batch)."""
+    (found,) = measure_many(
+        [model], shape, runtime=runtime, device=device, threads=threads, batch=batch, repeats=repeats, precision=precision
+    )
+    return found
 
 
 def measure_many(
     models: Sequence[Arch | nn.Module], shape: Shape | None = None, *, runtime: str = "eager", device: str = "cpu", threads: int = 1,
     batch: int = 1, repeats: int = 30, precision: str = "float32",
 ) -> list[Latency]:  # fmt: skip
-    """The latency of each model; they take turns, so that a slow moment of the machine falls on all of them.
+    """Return the latency of each model; they take turns, so that a slow moment of the machine falls on all of them.
 
     runtime: eager, compile (torch.compile), onnxruntime or openvino (both exported on the fly, processor only). While a median is
     uncertain by more than 5 %, all rounds are repeated, 3 times at most. Modules are measured in evaluation mode and given back as they
@@ -95,7 +96,12 @@ def measure_many(
             stack.enter_context(_evaluating(module, place))
             calls.append(stack.enter_context(running(runtime, module, inputs, threads)))
         times: list[Times] = [([], []) for _ in calls]
-        timed = _timer(place, runtime, threads)
+        if place.type == "cuda":
+            timed = _by_events
+        elif threads > 1:
+            timed = _by_wall
+        else:
+            timed = _by_thread if runtime in ONE_THREAD else _by_process
         for turn in range(1 + AGAIN):
             _take_turns(calls, times, repeats, timed, WARMUP if turn == 0 else 0)
             found = [_latency(one, runtime, device, threads, batch, precision) for one in times]
@@ -144,13 +150,7 @@ def _take_turns(calls: Sequence[Call], times: Sequence[Times], repeats: int, tim
             gc.enable()
 
 
-def _timer(device: torch.device, runtime: str, threads: int) -> Timed:
-    """How a call is timed: by its clock, and by the wall clock; both in milliseconds."""
-    if device.type == "cuda":
-        return _by_events
-    if threads > 1:
-        return _by_wall
-    return _by_thread if runtime in ONE_THREAD else _by_process
+# How a call is timed: milliseconds by its clock, and by the wall clock
 
 
 def _by_thread(call: Call) -> tuple[float, float]:
@@ -236,5 +236,5 @@ def _evaluating(module: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def conditions(found: Latency) -> dict[str, Any]:
-    """The conditions of a measurement, as a profile keeps them."""
+    """Return the conditions of a measurement, as a profile keeps them."""
     return {name: getattr(found, name) for name in ("runtime", "device", "threads", "batch", "precision")}

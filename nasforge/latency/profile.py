@@ -105,7 +105,7 @@ def calibrate(
     space: str = "",
     timer: Callable[..., list[Latency]] = measure_many,
 ) -> Profile:
-    """The profile of networks measured here. Raises UserError for fewer than 4."""
+    """Return the profile of networks measured here. Raises UserError for fewer than 4."""
     conditions = {"runtime": runtime, "device": device, "threads": threads, "batch": batch, "precision": precision}
     _enough(archs)
     found = timer(archs, repeats=repeats, **conditions)
@@ -120,7 +120,7 @@ def calibrate(
 
 
 def profile_of(archs: Sequence[Arch], times_ms: Sequence[float], noise: dict[str, float], **about: Any) -> Profile:
-    """The profile of networks and their times, wherever they were measured; `about` are the other fields of a profile."""
+    """Return the profile of networks and their times, wherever they were measured; `about` are the other fields of a profile."""
     _enough(archs)
     counted = [units_of(arch) for arch in archs]
     texts = {block: i for i, block in enumerate(sorted({block for units in counted for block in units}))}
@@ -144,7 +144,7 @@ def _enough(archs: Sequence[Arch]) -> None:
 
 
 def predict(profile: Profile, arch: Arch, **asked: Any) -> Prediction:
-    """The predicted latency of an architecture; `asked` may name runtime, device, threads, batch and precision.
+    """Return the predicted latency of an architecture; `asked` may name runtime, device, threads, batch and precision.
 
     Raises UserError where the profile was made for other conditions than those asked.
     """
@@ -161,7 +161,7 @@ def check_conditions(profile: Profile, **asked: Any) -> None:
 
 
 def with_measured(profile: Profile, archs: Sequence[Arch], times_ms: Sequence[float]) -> Profile:
-    """The profile with more networks, measured under its conditions: finalists of a search, say."""
+    """Return the profile with more networks, measured under its conditions: finalists of a search, say."""
     texts = {block: i for i, block in enumerate(profile.blocks)}
     networks = list(profile.networks)
     for arch in archs:
@@ -175,7 +175,7 @@ def with_measured(profile: Profile, archs: Sequence[Arch], times_ms: Sequence[fl
 
 
 def processor() -> str:
-    """The name of this machine's processor."""
+    """Return the name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -184,7 +184,7 @@ def processor() -> str:
 
 
 def versions(runtime: str) -> dict[str, str]:
-    """The versions of what a runtime computes with."""
+    """Return the versions of what a runtime computes with."""
     out = {}
     for package in ("torch", *filter(None, [PACKAGES.get(runtime)])):
         try:
@@ -198,14 +198,14 @@ def versions(runtime: str) -> dict[str, str]:
 
 
 def write_profile(profile: Profile, path: str | Path) -> Path:
-    """The path of the JSON file written."""
+    """Return the path of the JSON file written."""
     path = Path(path)
     path.write_text(json.dumps(asdict(profile), indent=1), encoding="utf-8")
     return path
 
 
 def read_profile(path: str | Path) -> Profile:
-    """The profile in a JSON file. Raises UserError where the file holds none."""
+    """Return the profile in a JSON file. Raises UserError where the file holds none."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         profile = Profile(**data)

@@ -50,15 +50,14 @@ class Bound:
 
 
 def bounds(arch: Arch, roof: Roof) -> list[Bound]:
-    """The layers of an architecture under a roof, for one sample."""
-    return [_bound(row, roof) for row in layer_table(arch)]
-
-
-def _bound(row: Row, roof: Roof) -> Bound:
-    moved = row.input_bytes + row.parameter_bytes + row.output_bytes
-    computing, moving = row.macs / roof.macs_per_s, moved / roof.bytes_per_s
-    limit = "compute" if computing > moving else "memory"
-    return Bound(row, moved, row.macs / moved if moved else 0.0, 1000 * max(computing, moving), limit)
+    """Return the layers of an architecture under a roof, for one sample."""
+    out = []
+    for row in layer_table(arch):
+        moved = row.input_bytes + row.parameter_bytes + row.output_bytes
+        computing, moving = row.macs / roof.macs_per_s, moved / roof.bytes_per_s
+        limit = "compute" if computing > moving else "memory"
+        out.append(Bound(row, moved, row.macs / moved if moved else 0.0, 1000 * max(computing, moving), limit))
+    return out
 
 
 def roof_named(name: str) -> Roof:

@@ -107,7 +107,7 @@ def running(runtime: str, module: nn.Module, inputs: Inputs, threads: int) -> It
 
 
 def write_onnx(module: nn.Module, inputs: Inputs, path: Path) -> Path:
-    """The path of an ONNX file of the module for inputs of exactly these shapes."""
+    """Return the path of an ONNX file of the module for inputs of exactly these shapes."""
     with _quiet():
         torch.onnx.export(module, inputs, str(path), dynamo=True, opset_version=OPSET, verbose=False)
     return path

@@ -1,6 +1,6 @@
 """Tables of latencies: many networks of one space, timed on several devices, in one npz file.
 
-Which network: `ops` (n, 6), operations 0 to 4 on the edges of a NAS-Bench-201 cell (see cells.py), or `arch`, (n,) its strings; or `ks`,
+Which network: `ops` (n, 6), operations 0 to 4 on the edges of a cell (see nasbench_cells.py), or `arch`, (n,) its strings; or `ks`,
 `e` (n, 20), `d` (n, 5), `r` (n,) of once-for-all MobileNetV3 (kernel and expansion of each block, blocks in each stage, side of the
 image); or any other arrays of whole numbers (n,) or (n, k), one per choice, `ops` among them. Every other array of n numbers is a
 device: ms, or any cost in any unit; NaN where the network does not run. A device is called `source/chip` or `source/chip_batch`.
@@ -41,8 +41,13 @@ class Latencies:
 
 
 def read_latencies(path: str | Path) -> Latencies:
-    """The table in a file. Raises UserError for one that is not such a table."""
-    arrays = _arrays(Path(path))
+    """Return the table in a file. Raises UserError for one that is not such a table."""
+    try:
+        with np.load(Path(path), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read as npz ({str(error).splitlines()[0]})") from None
+    arrays = {name: a for name, a in arrays.items() if a.ndim in (1, 2) and len(a)}
     known = [name for name in CHOICES if name in arrays]
     whole = [name for name, a in arrays.items() if a.dtype.kind in "iub" and name not in known]
     choices = {name: arrays[name] for name in (known or whole)}
@@ -58,17 +63,8 @@ def read_latencies(path: str | Path) -> Latencies:
     return Latencies(str(path), kind, groups, devices)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as npz ({str(error).splitlines()[0]})") from None
-    return {name: a for name, a in arrays.items() if a.ndim in (1, 2) and len(a)}
-
-
 def chip(device: str) -> str:
-    """The hardware of a device: its name without source, batch (a power of two at the end) and measured quantity.
+    """Return the hardware of a device: its name without source, batch (a power of two at the end) and measured quantity.
 
     `help/1080ti_1` and `help/1080ti_256` are one chip, `gold_6226` and `gold_6240` are two; `cifar10/edgegpu_energy` and
     `cifar100/edgegpu_latency` are one.

@@ -56,7 +56,7 @@ def curve(features: np.ndarray, times: np.ndarray, onto: np.ndarray) -> np.ndarr
 
 
 def curves(table: Latencies, like: Latencies) -> dict[str, np.ndarray]:
-    """The curve of every device of a table over the networks of `like`. Raises UserError where these are of another kind."""
+    """Return the curve of every device of a table over the networks of `like`. Raises UserError where these are of another kind."""
     if table.kind != like.kind or [g.shape[1] for _, g in table.groups] != [g.shape[1] for _, g in like.groups]:
         raise UserError(f"--transfer {table.name}: its networks must be of the kind of {like.name}, {like.kind}; got {table.kind}")
     features = scaled(table, like)
@@ -65,7 +65,7 @@ def curves(table: Latencies, like: Latencies) -> dict[str, np.ndarray]:
 
 
 def prior(features: np.ndarray, known: Mapping[str, np.ndarray]) -> Prior:
-    """The prior from the curves of known devices (there may be none); each chip has one vote, its settings share it."""
+    """Return the prior from the curves of known devices (there may be none); each chip has one vote, its settings share it."""
     if not known:
         mean = np.ones(len(features))
         return Prior(mean, (mean[:, None], np.zeros((len(mean), 0)), features))
@@ -77,14 +77,14 @@ def prior(features: np.ndarray, known: Mapping[str, np.ndarray]) -> Prior:
 
 
 def order(known: Prior, times: np.ndarray, wanted: int, pool: np.ndarray) -> np.ndarray:
-    """The networks of `pool` to measure, best first; of `times` only whether a network that was asked for runs is looked at."""
+    """Return the networks of `pool` to measure, best first; of `times` only whether a network that was asked for runs is looked at."""
     noise = np.sqrt(noise_variance(known.mean[pool], 1.0, POWER))[:, None]
     rows = np.concatenate([np.sqrt(v) * part[pool] for v, part in zip(EXPECTED, known.rows, strict=True)], 1) / noise
     return pool[covering(rows, EXPECTED_NOISE, wanted, lambda i: bool(np.isfinite(times[pool[i]])))]
 
 
 def learn(known: Prior, measured: np.ndarray, times: np.ndarray) -> Posterior:
-    """What the times of the measured networks say about all."""
+    """Return what the times of the measured networks say about all."""
     grids = (MEAN_VARIANCES, DEVICE_VARIANCES if known.rows[1].shape[1] else (1.0,), FEATURE_VARIANCES)
     parts = [Part(rows[measured], grid) for rows, grid in zip(known.rows, grids, strict=True)]
     return condition(known.mean[measured], parts, times, power=POWER)

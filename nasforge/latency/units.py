@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.core.shapes import Shape, Tokens
@@ -20,7 +19,7 @@ Units = Counter[str]  # block texts and how often they stand in a network
 
 
 def units_of(arch: Arch) -> Units:
-    """The blocks of a network and how often they stand in it; lines that were met before are remembered."""
+    """Return the blocks of a network and how often they stand in it; lines that were met before are remembered."""
     found: Units = Counter()
     classes = int(arch.get("classes", 0))
     for step in steps(arch):
@@ -32,7 +31,7 @@ def units_of(arch: Arch) -> Units:
 
 
 def units(arch: Arch) -> Iterator[str]:
-    """The text of every block with its input shapes and the classes; chains and stages are taken apart."""
+    """Return the text of every block with its input shapes and the classes; chains and stages are taken apart."""
     return units_of(arch).elements()
 
 
@@ -62,13 +61,9 @@ def _open(node: Node, shapes: tuple[Shape, ...], classes: int) -> Iterator[str]:
     name, args, _ = split(node)
     if name == "stage":
         yield from _open(BLOCKS["stage"].make(**args), shapes, classes)
-    else:
-        yield json.dumps([node, [_spec(shape) for shape in shapes], classes])
-
-
-def _spec(shape: Shape) -> Any:
-    """A shape as an architecture file writes it."""
-    return {"tokens": shape.vocab, "length": shape.length} if isinstance(shape, Tokens) else list(shape)
+    else:  # shapes as an architecture file writes them
+        specs = [{"tokens": s.vocab, "length": s.length} if isinstance(s, Tokens) else list(s) for s in shapes]
+        yield json.dumps([node, specs, classes])
 
 
 @lru_cache(maxsize=100_000)
@@ -85,7 +80,7 @@ def amounts(block: str) -> tuple[float, float, float, float]:
 
 @lru_cache(maxsize=100_000)
 def labels(block: str) -> tuple[str, ...]:
-    """What a correction may hang on: the block at its shapes, its name, and each of its scalar arguments but the width."""
+    """Return what a correction may hang on: the block at its shapes, its name, and each of its scalar arguments but the width."""
     name, args, _ = split(json.loads(block)[0])
     scalars = {k: v for k, v in args.items() if k != "out" and isinstance(v, bool | int | float | str)}
     return (block, name, *(f"{name}.{k}={v}" for k, v in scalars.items()))

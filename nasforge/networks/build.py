@@ -120,7 +120,11 @@ class _Text(str):
 def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], classes: int) -> Probe:
     node, where = text.data(), text.where
     if node is None or isinstance(node, list):
-        return _probe_chain(node, shapes, classes, where)
+        found = Probe.nothing(shapes)
+        for i, part in enumerate(plain.chain(node)):
+            found = found.then(probe(part, shapes, classes, f"{where}.{i}"))
+            shapes = (found.shapes[-1], *shapes[1:])
+        return found
     name, args, _ = split(node, where)
     if name in BLOCKS and BLOCKS[name].kind == "motif":
         check_node(node, BLOCKS, where)
@@ -146,14 +150,6 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     if any(side < 1 for s in found.shapes for side in s):
         given = f"its output would be empty, {_show(found.shapes)}, for the input {_show(shapes)}"
         raise UserError(f"{where}.{name}: {given}; use a smaller stride or kernel")
-    return found
-
-
-def _probe_chain(node: Node, shapes: tuple[Shape, ...], classes: int, where: str) -> Probe:
-    found = Probe.nothing(shapes)
-    for i, part in enumerate(plain.chain(node)):
-        found = found.then(probe(part, shapes, classes, f"{where}.{i}"))
-        shapes = (found.shapes[-1], *shapes[1:])
     return found
 
 
@@ -237,19 +233,16 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
                 reads.append(list(step.reads))
                 writes.append(list(step.writes))
             else:
-                parts[kind][_head_name(name, step.where)] = module
+                if not name or "." in name or hasattr(nn.ModuleDict, name):
+                    own = f"not one of torch's own such as {name!r}"
+                    raise UserError(f"{step.where}: the name of a head is a word without dots, and {own}; choose another")
+                parts[kind][name] = module
                 head_reads |= {name: list(step.reads)} if kind == "heads" else {}
     if not parts["steps"]:
         raise UserError("body: an architecture needs at least one block in stem, body, neck or head")
     network = Network(list(input_shapes(arch)), parts["steps"], reads, writes, parts["heads"], parts["aux"], head_reads)
     _spread_drop_path(network, float(arch.get("drop_path", 0.0)))
     return network
-
-
-def _head_name(name: str, where: str) -> str:
-    if not name or "." in name or hasattr(nn.ModuleDict, name):
-        raise UserError(f"{where}: the name of a head is a word without dots, and not one of torch's own such as {name!r}; choose another")
-    return name
 
 
 def _spread_drop_path(network: nn.Module, rate: float) -> None:

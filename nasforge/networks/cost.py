@@ -171,8 +171,8 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
     kernel, stride = (_numbers(getattr(module, name, None)) for name in ("kernel", "stride"))
     args = module.made_with[1] if isinstance(module, Layer) and module.made_with is not None else {}
     return Row(
-        _readable(path),
-        _type(module),
+        re.sub(r"^steps\.(\D+)(\d+)", r"\1.\2", path).replace(".blocks.", "."),  # steps.body0.blocks.1.body is body.0.1.body in a file
+        next((name for name, block in BLOCKS.items() if block.make is type(module)), type(module).__name__),
         tuple(tuple(x.shape[1:]) for x in inputs),
         tuple(tuple(y.shape[1:]) for y in outputs),
         kernel,
@@ -186,16 +186,6 @@ def _row(module: nn.Module, path: str, inputs: list[Tensor], outputs: list[Tenso
         field_of(outputs),
         dict(args),
     )
-
-
-def _type(module: nn.Module) -> str:
-    """Return the name of a module's class in files, or in torch where files have none."""
-    return next((name for name, block in BLOCKS.items() if block.make is type(module)), type(module).__name__)
-
-
-def _readable(path: str) -> str:
-    """Return the path in words of the file: `steps.body0.blocks.1.body` -> `body.0.1.body`."""
-    return re.sub(r"^steps\.(\D+)(\d+)", r"\1.\2", path).replace(".blocks.", ".")
 
 
 def _numbers(value: Any) -> tuple[int, ...] | None:

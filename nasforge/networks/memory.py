@@ -52,7 +52,7 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
         own = [*module.parameters(), *module.buffers()]
         self.seen = {t.untyped_storage()._cdata: t.untyped_storage() for t in own}  # held, so that no handle is used twice
         self.total = 0
-        super().__init__(self._keep, _same)
+        super().__init__(self._keep, lambda tensor: tensor)
 
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -60,7 +60,3 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
             self.seen[storage._cdata] = storage
             self.total += storage.nbytes()
         return tensor
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor

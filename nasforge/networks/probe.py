@@ -31,13 +31,13 @@ class Given(NamedTuple):
     shape: Shape
     dtype: torch.dtype
     own_bytes: int
-    of: int | None
+    shares: int | None
 
     def like(self, xs: tuple[Tensor, ...]) -> Tensor:
         """Return such an output for these inputs."""
         size = (xs[0].shape[0], *self.shape)
-        if self.of is not None:
-            held = xs[self.of]
+        if self.shares is not None:
+            held = xs[self.shares]
         elif self.own_bytes == prod(self.shape) * self.dtype.itemsize:
             return xs[0].new_empty(size, dtype=self.dtype)
         else:  # it is a part of what is held, or repeats it
@@ -66,10 +66,10 @@ class Probe:
 
     def then(self, after: Probe) -> Probe:
         """Return the probe of this and then a block that reads its last output (and further inputs that both read)."""
-        main = self.given[-1].of == 0
+        main = self.given[-1].shares == 0
         held = sum(one.own_bytes for one in self.given)  # by the one who called, until the next block is done
         given = tuple(
-            one if one.of != 0 else one._replace(of=self.given[-1].of, own_bytes=0 if main else self.given[-1].own_bytes)
+            one if one.shares != 0 else one._replace(shares=self.given[-1].shares, own_bytes=0 if main else self.given[-1].own_bytes)
             for one in after.given
         )
         return Probe(
@@ -108,8 +108,8 @@ class Meter:
         sources = {x.untyped_storage()._cdata: i for i, x in reversed(list(enumerate(inputs)))}
         given = []
         for one in outs:
-            of = sources.get(one.untyped_storage()._cdata)
-            given.append(Given(tuple(one.shape[1:]), one.dtype, one.untyped_storage().nbytes() if of is None else 0, of))
+            shared = sources.get(one.untyped_storage()._cdata)
+            given.append(Given(tuple(one.shape[1:]), one.dtype, one.untyped_storage().nbytes() if shared is None else 0, shared))
         inside = [part.known for part in module.modules() if isinstance(part, StandIn)]
         return Probe(
             tuple(one.shape for one in given),

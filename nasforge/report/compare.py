@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import ks_2samp
 
 from nasforge.errors import UserError
-from nasforge.objectives.metrics import Metric, metric_or_value
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.report.run import Run
 from nasforge.search.records import Ledger
 
@@ -60,7 +60,11 @@ def _errors(run: Run) -> list[float]:
     if any(r.kind == "pruned" for r in records):
         raise UserError(f"{run.folder}: stopped trainings early, which hides their errors; search with --strategy random --scheduler none")
     metric = metric_or_value(run.score)
-    errors = [_error(metric, r.metrics[metric.name]) for r in records if metric.name in r.metrics]
+    values = [r.metrics[metric.name] for r in records if metric.name in r.metrics]
+    if metric.unit == "share":
+        errors = [100 * (1 - value) for value in values]
+    else:
+        errors = [-value if metric.maximize else value for value in values]
     if len(errors) < LEAST:
         raise UserError(
             f"{run.folder}: has {len(errors)} networks drawn at random, needs {LEAST}; search with --strategy random --scheduler none"
@@ -68,18 +72,12 @@ def _errors(run: Run) -> list[float]:
     return errors
 
 
-def _error(metric: Metric, value: float) -> float:
-    if metric.unit == "share":
-        return 100 * (1 - value)
-    return -value if metric.maximize else value
-
-
 def told(found: dict[str, Any]) -> str:
     """Return the comparison in words."""
     metric = metric_or_value(found["metric"])
-    of = f"100 % less {metric.title}, in points" if metric.unit == "share" else f"{metric.title}{', negative' * metric.maximize}"
+    unit = f"100 % less {metric.title}, in points" if metric.unit == "share" else f"{metric.title}{', negative' * metric.maximize}"
     digits = ".2f" if metric.unit == "share" else ",.4g"
-    lines = [f"error ({of}) on val of networks drawn at random (least, quarter, half, three quarters, most; mean):"]
+    lines = [f"error ({unit}) on val of networks drawn at random (least, quarter, half, three quarters, most; mean):"]
     for name, run in found["runs"].items():
         quantiles = ", ".join(f"{q:{digits}}" for q in run["quantiles"])
         lines.append(f"  {name}: {quantiles}; {run['area']:{digits}} ({run['networks']} networks)")

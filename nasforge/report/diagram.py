@@ -176,8 +176,9 @@ def _leaf(name: str, args: dict[str, Any], before: Shape, after: Shape) -> Box:
     if "out" in args or name in WIDE:
         words += f", {width}"
     said = ("out", "kernel", "kind", "groups" if args.get("groups") == "depthwise" else "")
-    rest = [f"{k} {_plain(v)}" for k, v in args.items() if k not in said and _differs(name, k, v)]
-    below = ", ".join(rest)
+    defaults = {key: param.default for key, param in BLOCKS[name].params.items()}
+    rest = {k: v for k, v in args.items() if k not in said and v is not None and (k not in defaults or defaults[k] != v)}
+    below = ", ".join(k + " " + (v if isinstance(v, str) else json.dumps(v).replace('"', "")) for k, v in rest.items())
     hint = f"{name} {json.dumps(args)}: {shape_words(before)} to {shape_words(after)}"
     return leaf(
         words,
@@ -185,14 +186,6 @@ def _leaf(name: str, args: dict[str, Any], before: Shape, after: Shape) -> Box:
         hint,
         "layer" if BLOCKS[name].kind == "layer" else "block",
     )
-
-
-def _differs(name: str, key: str, value: Any) -> bool:
-    return value is not None and (key not in BLOCKS[name].params or BLOCKS[name].params[key].default != value)
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value).replace('"', "") if not isinstance(value, str) else value
 
 
 def _brief(op: Node, axes: int) -> str:

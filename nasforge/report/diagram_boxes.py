@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nasforge.report.svg import CHAR, line, tag, text, tip
 
 GAP = 20.0  # between two boxes of a stack
-LABELLED = 34.0  # the same, where a shape is written beside the arrow
+LABELED = 34.0  # the same, where a shape is written beside the arrow
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def stack(boxes: Sequence[Box], notes: Sequence[str] = ()) -> Box:
     y, parts = 0.0, []
     for i, (box, words) in enumerate(zip(boxes, texts, strict=True)):
         if i:
-            gap = LABELLED if words else GAP
+            gap = LABELED if words else GAP
             parts.append(arrow(left, y, y + gap))
             if words:
                 parts.append(text(left + 10, y + gap / 2 + 4, words, cls="shape"))

@@ -16,16 +16,19 @@ def graph(edges: Sequence[Edge], nodes: Sequence[str], outputs: Sequence[int]) -
     """Return a directed graph whose edges lead to later nodes; `nodes` are names, `outputs` lead out at the bottom."""
     straight = [e for e in edges if e[1] == e[0] + 1]
     lanes = _lanes([e for e in edges if e[1] > e[0] + 1] + [(o, len(nodes), "") for o in outputs if o < len(nodes) - 1])
-    centre = max([leaf(w).width for _, _, w in straight] + [60.0]) / 2
+    center = max([leaf(w).width for _, _, w in straight] + [60.0]) / 2
     reach = [[max([leaf(w).width for *_, w in lane if w] + [8.0]) for lane in side] for side in lanes]
-    right, left = (centre + sum(w + 12 for w in side) for side in reach)
-    parts = [_node(left, i * STEP, name) for i, name in enumerate(nodes)]
+    right, left = (center + sum(w + 12 for w in side) for side in reach)
+    parts = []
+    for i, name in enumerate(nodes):
+        shape = tag("rect", x=left - 14, y=i * STEP, width=28, height=NODE, rx=11)
+        parts.append(tag("g", shape, text(left, i * STEP + 15.5, name, "middle", "small"), cls="box join"))
     height = len(nodes) * STEP - STEP + NODE + 16
     for source, target, words in straight:
         start, end = source * STEP + NODE, target * STEP
         parts.append(arrow(left, start, end) + _edge([(left, start), (left, end - 4)], words, left, (start + end) / 2))
     for side, sign in enumerate((1, -1)):
-        x, near = left + sign * centre, left + sign * 14
+        x, near = left + sign * center, left + sign * 14
         for lane, width in zip(lanes[side], reach[side], strict=True):
             x += sign * (12 + width / 2)
             for source, target, words in lane:
@@ -37,15 +40,6 @@ def graph(edges: Sequence[Edge], nodes: Sequence[str], outputs: Sequence[int]) -
             x += sign * width / 2
     parts.append(line([(left, height - 16), (left, height)], "wire"))
     return Box(left + right, height, left, "".join(parts))
-
-
-def _node(x: float, y: float, name: str) -> str:
-    return tag(
-        "g",
-        tag("rect", x=x - 14, y=y, width=28, height=NODE, rx=11),
-        text(x, y + 15.5, name, "middle", "small"),
-        cls="box join",
-    )
 
 
 def _edge(way: list[tuple[float, float]], words: str, x: float, y: float) -> str:

@@ -35,14 +35,13 @@ def figure(words: str, explained: str, plot: Plot, legend: Legend = ()) -> str:
     if not wide:
         return ""
     used = [entry for entry in legend if f'"{entry[1]} {entry[0]}"' in wide]  # a class of a mark: "search dot"
-    listed = tag("ul", *(_legend(*entry) for entry in used), cls="legend") if used else ""
+    lines = []
+    for kind, cls, meaning in used:
+        drawn = tag("svg", mark(kind, 8.0, 8.0, meaning, cls, 4.0), width=16, height=16, aria_hidden="true")
+        lines.append(tag("li", drawn, plain(meaning)))
+    listed = tag("ul", *lines, cls="legend") if lines else ""
     caption = tag("figcaption", tag("b", plain(words)), ": ", plain(explained), listed)
     return tag("figure", caption, tag("div", wide, cls="plot wide"), tag("div", narrow, cls="plot narrow"))
-
-
-def _legend(kind: str, cls: str, words: str) -> str:
-    drawn = tag("svg", mark(kind, 8.0, 8.0, words, cls, 4.0), width=16, height=16, aria_hidden="true")
-    return tag("li", drawn, plain(words))
 
 
 # ---------------------------------------------------------------- tables

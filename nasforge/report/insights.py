@@ -29,7 +29,7 @@ class Importance:
     name: str
     share: float
     drawn: int
-    of: int
+    finished: int
 
 
 def importances(run: Run) -> tuple[list[Importance], str]:

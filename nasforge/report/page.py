@@ -9,7 +9,8 @@ from nasforge.report.format import lower, many, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
 from nasforge.report.sections_context import account, failed, going_on, insights, made_with
-from nasforge.report.sections_results import finals, fronts, network, progress
+from nasforge.report.sections_network import network
+from nasforge.report.sections_results import finals, fronts, progress
 from nasforge.report.style import STYLE
 from nasforge.report.svg import tag
 from nasforge.report.verdict import title, verdict
@@ -45,14 +46,10 @@ def _top(run: Run) -> str:
     limits = f", with {' and '.join(told['constraints'])}" if told["constraints"] else ""
     how = f"{asked}{limits}; {told['strategy']}, {many(run.asked, 'trial')}"
     over = f"Search {run.folder.resolve().name} on {told['data']['spec']}: {how}"
+    first, semicolon, rest = title(run).partition(";")  # the first part has the most weight
+    heading = tag("h1", plain(first), tag("span", plain(semicolon + rest)) if rest else "")
     sentences = tag("ul", *(tag("li", plain(s)) for s in verdict(run)), cls="said")
-    return paragraph(over, "over") + _title(run) + sentences + _footnote(run)
-
-
-def _title(run: Run) -> str:
-    """The title sentence, its first part with the most weight."""
-    first, mark, rest = title(run).partition(";")
-    return tag("h1", plain(first), tag("span", plain(mark + rest)) if rest else "")
+    return paragraph(over, "over") + heading + sentences + _footnote(run)
 
 
 def _footnote(run: Run) -> str:

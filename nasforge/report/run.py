@@ -121,11 +121,14 @@ def collect(run: Path, storage: str | None = None) -> Run:
     if study is None:
         raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
     control = load(opened, f"{prefix}control")
-    objectives, limits = (
-        parse_objectives(",".join(manifest["objectives"])),
-        [parse_limit(text) for text in manifest["constraints"]],
-    )
+    objectives = parse_objectives(",".join(manifest["objectives"]))
+    limits = [parse_limit(text) for text in manifest["constraints"]]
     attrs = study.user_attrs
+    finals: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, result in attrs.items():
+        if name.startswith("final/"):
+            _, key, seed = name.split("/")
+            finals.setdefault(key, {})[int(seed)] = result
     return Run(
         run,
         manifest,
@@ -134,18 +137,9 @@ def collect(run: Path, storage: str | None = None) -> Run:
         Ledger(control, objectives, limits) if control else None,
         sum(running(s) for s in (study, control) if s),
         attrs.get("summary"),
-        _finals(attrs),
+        finals,
         _seconds(attrs, [s for s in (study, control) if s]),
     )
-
-
-def _finals(attrs: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
-    found: dict[str, dict[int, dict[str, Any]]] = {}
-    for name, result in attrs.items():
-        if name.startswith("final/"):
-            _, key, seed = name.split("/")
-            found.setdefault(key, {})[int(seed)] = result
-    return found
 
 
 def _seconds(attrs: dict[str, Any], studies: list[Study]) -> dict[str, float]:

@@ -21,7 +21,7 @@ KINDS = {
     "infeasible": "over a limit or impossible, not trained",
     "interrupted": "cut off with the search, asked again",
 }
-MOST = 12  # rows of a table of domains
+MOST_ROWS = 12  # rows of a table of domains
 
 
 def insights(run: Run) -> str:
@@ -37,14 +37,14 @@ def _mattered(run: Run) -> str:
         return paragraph(f"Not computed: {why_not}.", "note")
     note = (
         f"How differently the best trials (by {word(run.first.metric)}) draw a domain from all finished ones, as a "
-        f"share of 1 (PED-ANOVA). From {found[0].of} trials: a hint, no proof."
+        f"share of 1 (PED-ANOVA). From {found[0].finished} trials: a hint, no proof."
     )
     rows = [
-        [Cell.path(i.name), Cell.bars(i.share), Cell.number(percent(i.share, 0)), Cell.number(f"{i.drawn} of {i.of}")]
+        [Cell.path(i.name), Cell.bars(i.share), Cell.number(percent(i.share, 0)), Cell.number(f"{i.drawn} of {i.finished}")]
         for i in found
         if i.share >= 0.005
     ]
-    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST], cls="bars")
+    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST_ROWS], cls="bars")
 
 
 def _common(run: Run) -> str:
@@ -91,14 +91,13 @@ def failed(run: Run) -> str:
     """Return messages of failed trials, alike ones together; nothing where none failed."""
     parts = []
     for words, groups in (("Failed trainings", failures(run)), ("Networks that could not be built", unbuildable(run))):
-        if groups:
-            parts.append(tag("h3", words) + table(["times", "message", "where"], [_group(*g) for g in groups]))
+        rows: list[list[Cell | str]] = []
+        for message, who in groups:
+            where = ", ".join(who[:4]) + (f" and {len(who) - 4} more" if len(who) > 4 else "")
+            rows.append([Cell.number(len(who)), Cell(message, "long"), Cell(where, "long")])
+        if rows:
+            parts.append(tag("h3", words) + table(["times", "message", "where"], rows))
     return section("Failures", *parts) if parts else ""
-
-
-def _group(message: str, who: list[str]) -> list[Cell | str]:
-    where = ", ".join(who[:4]) + (f" and {len(who) - 4} more" if len(who) > 4 else "")
-    return [Cell.number(len(who)), Cell(message, "long"), Cell(where, "long")]
 
 
 def going_on(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""One network on the page: its picture and the table of its layers."""
+"""The section of the page with one network: its picture and the table of its layers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ from collections.abc import Sequence
 from nasforge.networks.cost import Row, layer_table
 from nasforge.report.diagram import arch_picture, shape_words
 from nasforge.report.format import short, whole
-from nasforge.report.html import Cell, paragraph, table
+from nasforge.report.html import Cell, paragraph, section, table
+from nasforge.report.run import Run
 from nasforge.report.svg import tag
-from nasforge.spaces.arch import Arch
 
 LONG = 40  # layers above which the table is folded
 
 
-def drawn(arch: Arch, name: str) -> str:
-    """Return the totals of an architecture, its picture, and beside it the table of its layers."""
+def network(run: Run) -> str:
+    """Return totals, picture and layers of the winner, or of the best so far."""
+    leader, best = run.leader(), run.best()
+    if leader is None:
+        return ""
+    name = best["name"] if best else f"trial {leader.number}"
+    baseline = f", the baseline {leader.baseline}" if leader.baseline else ""
+    origin = f"{name} is trial {leader.number} of the search{baseline}." if best else "The best network so far."
+    arch = run.arch(leader)
     rows = layer_table(arch)
+    params, macs = sum(r.params for r in rows), sum(r.macs for r in rows)
+    weights = f"{short(4 * params)}B as 32-bit floats"
+    totals = paragraph(f"{whole(params)} parameters ({weights}), {whole(macs)} multiply-adds for one sample.")
     label = f"picture of {name}"
     picture = tag("figure", tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label))
     layers = _layers(rows)
     if len(rows) > LONG:
         layers = tag("details", tag("summary", f"All {len(rows)} layers"), layers)
-    return _totals(rows) + tag("div", picture, tag("div", layers), cls="net")
-
-
-def _totals(rows: Sequence[Row]) -> str:
-    params, macs = sum(r.params for r in rows), sum(r.macs for r in rows)
-    weights = f"{short(4 * params)}B as 32-bit floats"
-    return paragraph(f"{whole(params)} parameters ({weights}), {whole(macs)} multiply-adds for one sample.")
+    drawn = tag("div", picture, tag("div", layers), cls="net")
+    return section(f"The network: {name}", paragraph(origin), totals + drawn)
 
 
 def _layers(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""Sections of the page with what came out: fronts, finals, the network, progress."""
+"""Sections of the page with what came out: fronts, finals, progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
 from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
 from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
 from nasforge.report.run import Row, Run
-from nasforge.report.sections_network import drawn
 from nasforge.report.svg import tag
 
 FINAL_LEGEND: Legend = (
@@ -23,20 +22,7 @@ FINAL_LEGEND: Legend = (
 
 def fronts(run: Run) -> str:
     """Return trials and finals against each cost, side by side."""
-    figures = []
-    for cost in costs_shown(run):
-        low = "" if run.first.maximize else ", lower is better"
-        said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
-        figures.append(figure("During the search", said, partial(search_plot, run, cost), _search_legend(run)))
-        said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
-        figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
-    if not any(figures):
-        return ""
-    return section("The front" if len(run.objectives) > 1 else "Score against size", tag("div", *figures, cls="pair"))
-
-
-def _search_legend(run: Run) -> Legend:
-    return (
+    legend: Legend = (
         ("dot", "search", "trial of the search"),
         ("hollow", "control", "trial of the control (random search)"),
         ("cross", "search", "stopped early, at its last score"),
@@ -44,6 +30,16 @@ def _search_legend(run: Run) -> Legend:
         ("square", "baseline", "baseline that is a point of the space"),
         ("down", "search", "outside of the frame"),
     )
+    figures = []
+    for cost in costs_shown(run):
+        low = "" if run.first.maximize else ", lower is better"
+        said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
+        figures.append(figure("During the search", said, partial(search_plot, run, cost), legend))
+        said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
+        figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
+    if not any(figures):
+        return ""
+    return section("The front" if len(run.objectives) > 1 else "Score against size", tag("div", *figures, cls="pair"))
 
 
 def finals(run: Run) -> str:
@@ -100,17 +96,6 @@ def _row(row: Row, low: float, high: float) -> list[Cell | str]:
 
 def _number(row: Row, metric: str) -> Cell:
     return Cell.number(value(metric, row[metric]))
-
-
-def network(run: Run) -> str:
-    """Return picture and layers of the winner, or of the best so far."""
-    leader, best = run.leader(), run.best()
-    if leader is None:
-        return ""
-    name = best["name"] if best else f"trial {leader.number}"
-    baseline = f", the baseline {leader.baseline}" if leader.baseline else ""
-    origin = f"{name} is trial {leader.number} of the search{baseline}." if best else "The best network so far."
-    return section(f"The network: {name}", paragraph(origin), drawn(run.arch(leader), name))
 
 
 def progress(run: Run) -> str:

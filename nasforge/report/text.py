@@ -19,12 +19,10 @@ WIDTH = 110
 def words(run: Run | Path, storage: str | None = None) -> str:
     """Return the whole report in some 30 lines of text."""
     found = run if isinstance(run, Run) else collect(run, storage)
-    parts = [_said(found), _networks(found), _learnt(found), _account(found), _failed(found), _further(found)]
+    said = "\n".join([_wrap(title(found)), *(_wrap(f"- {s}", "  ") for s in verdict(found))])
+    further = "\n".join(f"{what}:\n  {command}" for what, command in go_on(found)[:4])
+    parts = [said, _networks(found), _learnt(found), _account(found), _failed(found), further]
     return "\n\n".join(part for part in parts if part)
-
-
-def _said(run: Run) -> str:
-    return "\n".join([_wrap(title(run)), *(_wrap(f"- {s}", "  ") for s in verdict(run))])
 
 
 def _networks(run: Run) -> str:
@@ -40,15 +38,12 @@ def _networks(run: Run) -> str:
         mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
         scores = [value(r["metric"], r["val"]), spread(r["metric"], r["test_mean"], r["test_std"], len(r["test_seeds"]))]
         cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
-    return _table(["network", *map(word, costs), "val", "test", ""], cells) + _also(run)
-
-
-def _also(run: Run) -> str:
-    """The other metrics of the winner on test, in a line of their own."""
-    best = run.best()
+    parts = [_table(["network", *map(word, costs), "val", "test", ""], cells)]
     tests = (best or {}).get("tests") or {}
-    found = ", ".join(score(name, tests[name]) for name in run.also_on_test() if name in tests)
-    return "\n" + _wrap(f"{best['name']} also on test: {found}", "  ") if best and found else ""
+    others = ", ".join(score(name, tests[name]) for name in run.also_on_test() if name in tests)
+    if best and others:
+        parts.append(_wrap(f"{best['name']} also on test: {others}", "  "))
+    return "\n".join(parts)
 
 
 def _learnt(run: Run) -> str:
@@ -77,10 +72,6 @@ def _failed(run: Run) -> str:
         _wrap(f"{len(who)} x {message} ({', '.join(who[:3])}{', ...' if len(who) > 3 else ''})", "    ") for message, who in groups[:5]
     ]
     return "\n".join(["failed:", *(f"  {line}" for line in lines)]) if lines else ""
-
-
-def _further(run: Run) -> str:
-    return "\n".join(f"{what}:\n  {command}" for what, command in go_on(run)[:4])
 
 
 def _wrap(text: str, indent: str = "") -> str:

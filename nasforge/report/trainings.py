@@ -41,17 +41,18 @@ def trainings(folder: Path) -> list[Training]:
             })  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: is no result of `nasforge train` ({type(error).__name__}: {error}); train it again") from None
-    return sorted(found, key=lambda one: (_place(one["metric"]), one["metric"], _loss(one), one["params"]))
+
+    def order(one: Training) -> tuple[Any, ...]:
+        loss = -one["test"] if metric_or_value(one["metric"]).maximize else one["test"]
+        return _place(one["metric"]), one["metric"], loss, one["params"]
+
+    return sorted(found, key=order)
 
 
 def _place(metric: str) -> int:
     """The place of a metric among the trained ones of the table."""
     known, base = names(Known.TRAINED), metric.partition("@")[0]
     return known.index(base) if base in known else len(known)
-
-
-def _loss(one: Training) -> float:
-    return -one["test"] if metric_or_value(one["metric"]).maximize else one["test"]
 
 
 def write_trainings(folder: Path, found: Sequence[Training]) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from nasforge.objectives.metrics import metric_or_value
-from nasforge.objectives.objective import Objective
 from nasforge.report.format import difference, lower, many, percent, score, spread, times, value, word
 from nasforge.report.run import Row, Run
 
@@ -17,7 +16,8 @@ def title(run: Run) -> str:
         return _title_so_far(run)
     if best is None:
         return "No network of this search could be trained to the end and keep all limits"
-    parts = [f"{best['name']}, {_size(best)}, reaches {_score(best)} on test{lower(best['metric'])}"]
+    reached = score(best["metric"], best["test_mean"], best["test_std"], len(best["test_seeds"]))
+    parts = [f"{best['name']}, {many(best['params'], 'parameter')}, reaches {reached} on test{lower(best['metric'])}"]
     if control is not None:
         parts.append(f"random search with the same budget {_test(control)}")
     parts += [f"{row['name']} {_test(row)}" for row in run.rows("baseline") if row["test_mean"] is not None]
@@ -29,24 +29,15 @@ def _title_so_far(run: Run) -> str:
     state = f"Not finished: {done} of {many(run.asked, 'trial')} done"
     if leader is None:
         return f"{state}, and no network yet that was trained to the end and keeps all limits"
-    scores = [f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}{_lower(o)}" for o in run.objectives]
+    scores = []
+    for o in run.objectives:
+        note = "" if o.maximize or o.described.is_cost else " (lower is better)"
+        scores.append(f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}{note}")
     return f"{state}; best so far is trial {leader.number}: {', '.join(scores)} (validation)"
-
-
-def _lower(objective: Objective) -> str:
-    return "" if objective.maximize or objective.described.is_cost else " (lower is better)"
-
-
-def _size(row: Row) -> str:
-    return many(row["params"], "parameter")
 
 
 def _test(row: Row) -> str:
     return spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
-
-
-def _score(row: Row) -> str:
-    return score(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
 
 
 # ---------------------------------------------------------------- how sure that is
@@ -80,8 +71,12 @@ def verdict(run: Run) -> list[str]:
 
 def _against_control(run: Run, best: Row) -> list[str]:
     control, strategy = run.best_control(), run.manifest["strategy"]
+    if control is None and strategy == "random":
+        return ["The strategy is random search itself, so it has no control."]
+    if control is None and run.control is not None:
+        return ["The control, a random search with the same budget, gave no network that could be trained to the end."]
     if control is None:
-        return [_no_control(run)]
+        return ["No control was run: whether the strategy is better than random search is not known from this run."]
     if control["key"] == best["key"]:
         same = f"Random search with the same budget found the same network: here {strategy} was no better."
         return [same, *_fronts(run)]
@@ -99,14 +94,6 @@ def _against_control(run: Run, best: Row) -> list[str]:
         f"whether that is more than chance{sizes}. {not_shown}",
     }
     return [verdicts[compare(best, control)], *_fronts(run)]
-
-
-def _no_control(run: Run) -> str:
-    if run.manifest["strategy"] == "random":
-        return "The strategy is random search itself, so it has no control."
-    if run.control is not None:
-        return "The control, a random search with the same budget, gave no network that could be trained to the end."
-    return "No control was run: whether the strategy is better than random search is not known from this run."
 
 
 def _sizes(best: Row, other: Row) -> str:

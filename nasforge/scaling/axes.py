@@ -28,14 +28,14 @@ MIXED = 8  # lines of which the best mixture of two depths is sought
 
 
 def along(arch: Arch, axis: str, factor: float, divisor: int = 8) -> Arch:
-    """The architecture grown by a factor on one axis. Raises UserError for an unknown axis, or one that the architecture has not."""
+    """Return the architecture grown by a factor on one axis. Raises UserError for an unknown axis, or one that the architecture has not."""
     _check_axis(arch, axis)
     check_factors("scale", factor=factor)
     return named(grow(arch, **{AXES[axis]: factor}, divisor=divisor), arch, f"{axis}{factor:.4g}")
 
 
 def matched(arch: Arch, axis: str, target: float, meter: Meter, divisor: int = 8) -> Arch:
-    """The architecture grown on one axis until its cost is as near to `target` as it comes.
+    """Return the architecture grown on one axis until its cost is as near to `target` as it comes.
 
     Depths and widths grow in whole blocks and maps, so some stages may be those of the next larger member, some of the next smaller one.
     Raises UserError where the axis cannot bring the cost there.
@@ -46,7 +46,7 @@ def matched(arch: Arch, axis: str, target: float, meter: Meter, divisor: int = 8
 
 
 def matched_compound(arch: Arch, target: float, meter: Meter, coefficients: Coefficients = PAPER, divisor: int = 8) -> Arch:
-    """The compound member whose cost is as near to `target` as it comes, its stages rounded up or down where two members differ."""
+    """Return the compound member whose cost is as near to `target` as it comes, its stages rounded up or down where two members differ."""
     low, high = nearest_two(
         lambda factor: scale(arch, math.log2(factor), *coefficients, divisor=divisor), target, meter, "compound scaling"
     )
@@ -67,7 +67,7 @@ def _nearest(low: Arch, high: Arch, target: float, meter: Meter) -> Arch:
 
 
 def nearest_two(member: Member, target: float, meter: Meter, what: str) -> tuple[Arch, Arch]:
-    """The members (by a factor above 0) whose costs are next below and next above the target."""
+    """Return the members (by a factor above 0) whose costs are next below and next above the target."""
     if not target > 0:
         raise UserError(f"scale: the cost to reach must be above 0, got {target!r}")
     up = meter(member(1.0)) <= target
@@ -84,7 +84,7 @@ def nearest_two(member: Member, target: float, meter: Meter, what: str) -> tuple
 
 
 def between(low: Arch, high: Arch) -> list[Arch]:
-    """All mixtures of two members, by the lines (and the input) in which they differ; none where these are many."""
+    """Return all mixtures of two members, by the lines (and the input) in which they differ; none where these are many."""
     places = [(s, i) for s in SECTIONS for i, (a, b) in enumerate(zip(chain(low.get(s)), chain(high.get(s)), strict=True)) if a != b]
     if len(places) > MIXED:
         return []

@@ -37,7 +37,7 @@ PAPER = Coefficients()  # those of EfficientNet
 
 
 def scale(arch: Arch, phi: float = 1.0, depth: float = 1.2, width: float = 1.1, resolution: float = 1.15, divisor: int = 8) -> Arch:
-    """The architecture with stages depth^phi as deep, maps width^phi as many and the input resolution^phi as large.
+    """Return the architecture with stages depth^phi as deep, maps width^phi as many and the input resolution^phi as large.
 
     What grows, and how it is rounded, stands at `grow`. With phi 1 the numbers are explicit factors: the published EfficientNet-B1 is
     depth 1.1, width 1, resolution 240/224.
@@ -50,7 +50,7 @@ def scale(arch: Arch, phi: float = 1.0, depth: float = 1.2, width: float = 1.1, 
 
 
 def named(grown: Arch, arch: Arch, what: str) -> Arch:
-    """The architecture under the name of its origin and what was done to it."""
+    """Return the architecture under the name of its origin and what was done to it."""
     return {**grown, "name": f"{arch['name']}_{what}"} if "name" in arch else grown
 
 
@@ -66,7 +66,7 @@ def fit(
 
 
 def largest(member: Member, limit: Mapping[str, float], meters: Mapping[str, Meter] | None = None) -> Arch:
-    """The largest member (phi in hundredths) within every limit. The cheap limits are asked first."""
+    """Return the largest member (phi in hundredths) within every limit. The cheap limits are asked first."""
     own = dict(meters or {})
     bounds = {ALIASES.get(name, name): bound for name, bound in limit.items()}
     unknown = [name for name in bounds if name not in (*LIMITS, *own)]

@@ -15,7 +15,7 @@ from nasforge.networks.cost import count
 from nasforge.scaling.compound import Coefficients, Meter, scale
 from nasforge.spaces.arch import Arch
 
-MOST = 100_000  # points of a grid before any is left out
+MOST_POINTS = 100_000  # points of a grid before any is left out
 LOOSE = 0.5  # share by which the rule may miss the target where a real cost decides: rounding adds much to a small network
 
 
@@ -40,8 +40,8 @@ def coefficient_grid(step: float = 0.1, target: float = 2.0, tolerance: float = 
         raise UserError(f"grid: needs a target above 1 and a tolerance between 0 and 1, got {target!r} and {tolerance!r}")
     high = target * (1 + tolerance)
     depths, sides = (int((top - 1) / step + 1e-9) + 1 for top in (high, high**0.5))
-    if depths * sides**2 > MOST:
-        raise UserError(f"grid.step: {step:g} gives {depths * sides**2:,} points, more than {MOST:,}; take a larger step")
+    if depths * sides**2 > MOST_POINTS:
+        raise UserError(f"grid.step: {step:g} gives {depths * sides**2:,} points, more than {MOST_POINTS:,}; take a larger step")
     points = [Coefficients(*(round(1 + i * step, 6) for i in (a, b, c))) for a in range(depths) for b in range(sides) for c in range(sides)]
     return [point for point in points if abs(point.product - target) <= tolerance * target + 1e-9]
 
@@ -49,7 +49,7 @@ def coefficient_grid(step: float = 0.1, target: float = 2.0, tolerance: float = 
 def candidates(
     arch: Arch, step: float = 0.1, target: float = 2.0, tolerance: float = 0.1, meter: Meter | None = None, divisor: int = 8
 ) -> list[Point]:
-    """The members to try, one for each function: coefficients that round to one network stand once, the smallest product first.
+    """Return the members to try, one for each function: coefficients that round to one network stand once, the smallest product first.
 
     Without a meter the rule decides; with one, its real cost must be within the tolerance of `target` times that of the architecture.
     """

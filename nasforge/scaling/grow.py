@@ -42,7 +42,7 @@ def grow(
     arch: Arch, depth: float = 1.0, width: float = 1.0, resolution: float = 1.0, *, cardinality: float = 1.0, steepness: float = 1.0,
     divisor: int = 8,
 ) -> Arch:  # fmt: skip
-    """The architecture with depths, widths, sides of the input, numbers of groups and the pyramid's alpha multiplied.
+    """Return the architecture with depths, widths, sides of the input, numbers of groups and the pyramid's alpha multiplied.
 
     Depth: a stage of d blocks gets ceil(d * depth); so do dense blocks, stacks of cells that do not reduce, and layers of recurrent nets.
     Width: every argument that is a number of maps (WIDTHS), written or default, is multiplied and rounded to a multiple of `divisor` (of
@@ -64,7 +64,7 @@ def grow(
 
 
 def holds(arch: Arch, *names: str) -> bool:
-    """Whether any of the named blocks is written in the architecture."""
+    """Return whether any of the named blocks is written in the architecture."""
     return any(name in names for section in SECTIONS for name, _ in blocks_in(arch.get(section)))
 
 
@@ -83,7 +83,7 @@ def blocks_in(node: Node) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield name, args
             for key, value in args.items():
                 if key == "nodes" and _holds_blocks(name, key) is None:
-                    yield from blocks_in([edge.get("op") for edge in _edges(value)])
+                    yield from blocks_in([edge.get("op") for edges in value for edge in edges])
                 elif _holds_blocks(name, key):
                     yield from blocks_in(value)
 
@@ -151,7 +151,8 @@ def _args(name: str, args: Mapping[str, Any] | None, growth: Growth) -> dict[str
 
 def _value(name: str, key: str, value: Any, args: Mapping[str, Any], growth: Growth) -> Any:
     if key in RULES.get(name, ()):
-        return _numbers(value, growth.width * (growth.steepness if (name, key) == ("pyramid", "alpha") else 1.0))
+        factor = growth.width * (growth.steepness if (name, key) == ("pyramid", "alpha") else 1.0)
+        return value if factor == 1 else max(1, round(value * factor)) if _whole(value) else value * factor
     if key in WIDTHS or (key == "pool" and name.startswith("inception")) or (name, key) == ("pyramid", "start"):
         paths = _rounded(args["groups"], growth.cardinality) if name in GRADED and key == "mid" else 1.0
         return _widen(value, growth.width * paths, growth)
@@ -184,11 +185,6 @@ def _holds_blocks(name: str, key: str) -> bool | None:
     return any(kind in getattr(hint, "__metadata__", ()) for kind in ("block", "blocks"))
 
 
-def _edges(nodes: Any) -> Iterator[Mapping[str, Any]]:
-    for node in nodes:
-        yield from node
-
-
 # ---------------------------------------------------------------- numbers
 
 
@@ -216,10 +212,6 @@ def _widen(value: Any, factor: float, growth: Growth) -> Any:
     for before, after in growth.units:
         step = math.lcm(step, after) if value % before == 0 else step
     return divisible(value * factor, step)
-
-
-def _numbers(value: Any, factor: float) -> Any:
-    return value if factor == 1 else max(1, round(value * factor)) if _whole(value) else value * factor
 
 
 def check_factors(where: str, **factors: float) -> None:

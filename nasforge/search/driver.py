@@ -69,7 +69,7 @@ class TrialDriver:
     # ------------------------------------------------------------ what is next
 
     def next_job(self) -> tuple[int, Job] | None:
-        """The next job; None where there is none for now, and for good when nothing runs."""
+        """Return the next job; None where there is none for now, and for good when nothing runs."""
         self._take_up_paused()
         number = next(iter(self.again), None)
         if number is not None:
@@ -132,7 +132,7 @@ class TrialDriver:
             self.ledger.refresh()
 
     def waits(self) -> bool:
-        """Whether other drivers still work on trials: the study may need this one again."""
+        """Return whether other drivers still work on trials: the study may need this one again."""
         self._look_around()
         if not self.drivers.shared or (not self.drivers.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
             return False
@@ -204,7 +204,10 @@ class TrialDriver:
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
         work = self.running.pop(number)
-        self._add_seconds(number, work, result)
+        before = work.seconds.get("training", 0.0)  # a result counts the seconds before a pause too
+        self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})
+        work.seconds |= result.seconds
+        self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
         if result.stopped is Stop.LOST and work.lost < MOST_LOST:
             work.lost += 1
             self.again[number] = work
@@ -215,13 +218,6 @@ class TrialDriver:
         else:
             self._end(number, work, result)
         self.show()
-
-    def _add_seconds(self, number: int, work: Work, result: Result) -> None:
-        """Add the seconds of this part of the training: a result counts those before a pause too."""
-        spent = {k: v - (work.seconds.get(k, 0.0) if k == "training" else 0.0) for k, v in result.seconds.items()}
-        self.run.timing.ended(number, spent)
-        work.seconds |= result.seconds
-        self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
 
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate
@@ -262,11 +258,11 @@ class TrialDriver:
         done = self._done()
         spent = time.monotonic() - self.began
         left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
-        self.run.show(Status.of(self.phase, self.ledger, self.plan, left, force))
+        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
 
 
 def predictors(plan: Plan) -> dict[str, Predict]:
-    """What predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
+    """Return what predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
     out: dict[str, Predict] = {}
     for name, path in plan.profiles.items():
         profile = read_profile(path)

@@ -123,7 +123,7 @@ class Finals:
     # ------------------------------------------------------------ what came of it
 
     def summary(self) -> dict[str, Any]:
-        """The whole search in one object."""
+        """Return the whole search in one object."""
         entrants = self.entrants()
         self.train(entrants)
         rows = [self._row(e) for e in entrants]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -67,12 +68,12 @@ class Plan:
     table: tuple[str, str, str] | None = None
 
     def final_settings(self) -> str:
-        """What decides the results of the finals, as a digest; other finals are done anew."""
+        """Return what decides the results of the finals, as a digest; other finals are done anew."""
         names = sorted(f"{name}:{digest(arch)}" for name, arch in self.baselines.items())
         return digest([dict(self.final_recipe), names, self.finalists, self.final_seeds, self.control, self.device])
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same for a run to go on; the number of trials may grow."""
+        """Return what must stay the same for a run to go on; the number of trials may grow."""
         return {
             "space": digest(self.space),
             "data": source_of(self.data),
@@ -99,7 +100,7 @@ def source_of(source: Source) -> dict[str, Any]:
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
-    """What drivers on several machines must have in common to work on one study; where each finds its data may differ."""
+    """Return what drivers on several machines must have in common to work on one study; where each finds its data may differ."""
     return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
 
 
@@ -112,7 +113,10 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     if path.exists():
         return _compare(plan, path, data_key)
     write(dict(plan.space), run / SPACE)
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)}
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     manifest = {
         "id": uuid4().hex[:12],
         **plan.identity(),
@@ -141,7 +145,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a run. Raises UserError where there is none."""
+    """Return the manifest of a run. Raises UserError where there is none."""
     try:
         return json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -155,14 +159,6 @@ def _compare(plan: Plan, path: Path, data_key: str) -> str:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
     return str(old["id"])
-
-
-def _installed(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def _commit() -> str | None:

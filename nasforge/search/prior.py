@@ -17,7 +17,7 @@ from nasforge.strategies.optuna import trial_of
 
 
 def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Sequence[Objective]) -> list[Trial]:
-    """The finished and stopped trials of earlier runs, in order, judged by these objectives.
+    """Return the finished and stopped trials of earlier runs, in order, judged by these objectives.
 
     Raises UserError for a run on another space, or one that did not measure what is wanted now.
     """

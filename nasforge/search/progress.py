@@ -25,7 +25,7 @@ class Status:
     last: bool = False
 
     @classmethod
-    def of(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False) -> Status:
+    def from_ledger(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False) -> Status:
         """Return the status of a study."""
         front = ledger.front()
         first = plan.objectives[0]

@@ -59,8 +59,12 @@ class Ledger:
 
     def _take(self, trial: FrozenTrial) -> None:
         """Add what a storage holds of an ended trial. Raises UserError where that is no record."""
+        stored = trial.user_attrs.get("record")
+        if stored is None:  # its driver died between two lines of the journal
+            stored = {"kind": TrialKind.INTERRUPTED}
         try:
-            self._add(_record(trial))
+            record = TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})
+            self._add(record)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise UserError(
                 f"trial {trial.number}: its record in the storage is damaged ({type(error).__name__}: {error}); "
@@ -82,7 +86,7 @@ class Ledger:
         return sum(self._counts[kind] for kind in kinds)
 
     def asked(self) -> int:
-        """How many trials have ended, those not counted that are asked again."""
+        """Return how many trials have ended, those not counted that are asked again."""
         return len(self.records) - self._counts[TrialKind.INTERRUPTED]
 
     def close(self, trial: Trial, record: TrialRecord) -> None:
@@ -101,7 +105,7 @@ class Ledger:
         self._add(record)
 
     def feasible(self, metrics: dict[str, float]) -> bool:
-        """Whether no limit on a known metric is broken."""
+        """Return whether no limit on a known metric is broken."""
         return all(limit.excess(metrics[limit.metric]) <= 0 for limit in self.limits if limit.metric in metrics)
 
     def finished(self) -> list[TrialRecord]:
@@ -109,7 +113,7 @@ class Ledger:
         return [r for _, r in sorted(self.records.items()) if r.kind == TrialKind.FINISHED and self.feasible(r.metrics)]
 
     def front(self) -> list[TrialRecord]:
-        """The finished trials that no other dominates on val; of equal ones the first."""
+        """Return the finished trials that no other dominates on val; of equal ones the first."""
         return [self.records[number] for number in sorted(self._front)]
 
     def _join_front(self, number: int, own: Losses) -> None:
@@ -120,12 +124,5 @@ class Ledger:
         self._front = {n: p for n, p in self._front.items() if not dominates(own, p) and p != own} | {number: own}
 
     def curves(self) -> dict[int, list[Losses]]:
-        """The losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        """Return the losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
         return self._curves
-
-
-def _record(trial: FrozenTrial) -> TrialRecord:
-    stored = trial.user_attrs.get("record")
-    if stored is None:  # its driver died between two lines of the journal
-        return TrialRecord(trial.number, TrialKind.INTERRUPTED, choices=dict(trial.params))
-    return TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})

@@ -62,7 +62,7 @@ class _Tape(BaseJournalBackend):
 
 
 def entries(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run's journal. Raises UserError where there is none or it is damaged."""
+    """Return the entries of a run's journal. Raises UserError where there is none or it is damaged."""
     open_storage(run, None, write=False)  # says what is wrong with it
     lines = (run / JOURNAL).read_bytes().splitlines()
     try:
@@ -72,7 +72,7 @@ def entries(run: Path) -> list[dict[str, Any]]:
 
 
 def replay_study(logs: Sequence[dict[str, Any]], name: str, space: Space, sampler: Any) -> Replay:
-    """The comparison of the asks of one study with what its strategy decides again."""
+    """Return the comparison of the asks of one study with what its strategy decides again."""
     tape, found = _Tape(), Replay(name)
     storage = JournalStorage(tape)
     created = [log.get("study_name") for log in logs if log["op_code"] == JournalOperation.CREATE_STUDY]

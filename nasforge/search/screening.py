@@ -44,12 +44,12 @@ class Candidate:
 
 
 def costs(cost: Cost) -> dict[str, float]:
-    """The metrics that are known before training."""
+    """Return the metrics that are known before training."""
     return {name: float(getattr(cost, name)) for name in ("params", "macs", "weight_bytes", "peak_bytes")}
 
 
 def arch_key(arch: Arch) -> str:
-    """The key of an architecture together with the recipe that it brings."""
+    """Return the key of an architecture together with the recipe that it brings."""
     recipe = arch.get("recipe")
     return key(arch) + (f"-{digest(recipe)[:6]}" if recipe else "")
 
@@ -72,7 +72,7 @@ class Screen:
         )
 
     def next(self) -> Candidate | None:
-        """The next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
+        """Return the next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
         repeats, asked, self.enough = self._repeats(), 0, False
         while asked < MOST_MISSES:
             asked += 1
@@ -169,6 +169,6 @@ class Screen:
                 self.nearest[limit.metric] = value, arch
 
     def nearest_seen(self) -> str:
-        """The networks that came nearest to the limits, in words; each is written into the folder of the run."""
+        """Return the networks that came nearest to the limits, in words; each is written into the folder of the run."""
         found = [(name, value, write(arch, self.folder / f"nearest_{name}.yaml")) for name, (value, arch) in self.nearest.items()]
         return ", ".join(f"{name} {value:.3g} ({path})" for name, value, path in found)

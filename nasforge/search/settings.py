@@ -82,7 +82,8 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
         if not isinstance(asked[name], int) or asked[name] < 1:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
-    objectives = tuple(parse_objectives(asked["objective"] or _default_objective(task)))
+    main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
+    objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])
     _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, limits.values(), profiles)
@@ -135,11 +136,6 @@ def check_outputs(space: Space, data: Dataset, task: Task) -> None:
             return
     if misfit is not None:
         raise misfit
-
-
-def _default_objective(task: Task) -> str:
-    """The main metric of the task, and few parameters."""
-    return f"{'' if task.main.maximize else '-'}{task.main.name},-params"
 
 
 def _table(asked: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -35,7 +35,7 @@ class Trace:
     absent: int = 0
 
     def at(self, evals: int) -> int:
-        """The place of the last evaluation that a budget allows; a space may be exhausted before."""
+        """Return the place of the last evaluation that a budget allows; a space may be exhausted before."""
         return min(evals, len(self.best)) - 1
 
 
@@ -51,22 +51,22 @@ class Running:
 
 
 def simulate(
-    of: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1, scores: Scores | None = None
+    table: Table, name: str, seed: int, evals: int, select: str, report: str, workers: int = 1, scores: Scores | None = None
 ) -> Trace:
     """One run until so many different networks are evaluated, or nothing new comes any more.
 
     workers: so many networks are asked for before the first of them is told; they end in the order of simulated durations.
     scores: zero-cost scores that the strategy may read.
     """
-    return _Simulation(of, name, seed, evals, select, report, scores).run(workers)
+    return _Simulation(table, name, seed, evals, select, report, scores).run(workers)
 
 
 class _Simulation:
     """The state of one run."""
 
-    def __init__(self, of: Table, name: str, seed: int, evals: int, select: str, report: str, scores: Scores | None) -> None:
-        self.of, self.seed, self.evals, self.select, self.report = of, seed, evals, select, report
-        problem = Problem(of.space, seed, evals, (Objective("value", not of.minimize),), scores=scores)
+    def __init__(self, table: Table, name: str, seed: int, evals: int, select: str, report: str, scores: Scores | None) -> None:
+        self.table, self.seed, self.evals, self.select, self.report = table, seed, evals, select, report
+        problem = Problem(table.space, seed, evals, (Objective("value", not table.minimize),), scores=scores)
         self.study = in_memory(sampler(name, problem), problem.objectives[0])
         self.durations = Random(f"durations/{seed}")
         self.trace = Trace()
@@ -88,16 +88,16 @@ class _Simulation:
             now = ended.end
             self.end(ended)
         if not self.trace.best:
-            raise UserError(f"{self.of.name}: none of {self.trace.absent} networks drawn is in the table; is it of another space?")
+            raise UserError(f"{self.table.name}: none of {self.trace.absent} networks drawn is in the table; is it of another space?")
         return self.trace
 
     def start(self, now: float) -> Running | None:
-        """The next network that the table holds and that was not seen before; None where nothing new comes any more."""
+        """Return the next network that the table holds and that was not seen before; None where nothing new comes any more."""
         for _ in range(MOST_MISSES):
             trial = self.study.ask()
-            _, choices = self.of.space.draw(trial_chooser(trial))
-            key = self.of.key(choices)
-            value = self.seen.get(key, self.of.evaluate(choices, self.select))
+            _, choices = self.table.space.draw(trial_chooser(trial))
+            key = self.table.key(choices)
+            value = self.seen.get(key, self.table.evaluate(choices, self.select))
             if key in self.seen:
                 self.repeat(trial, value)
                 if self.repeats >= SAME_AGAIN:
@@ -124,18 +124,18 @@ class _Simulation:
         else:
             end(self.study, trial, TrialKind.FINISHED, [value])
         if self.repeats >= STUCK:
-            self.study.enqueue_trial(self.of.space.draw(random_chooser(Random(f"{self.repeats}/{trial.number}")))[1])
+            self.study.enqueue_trial(self.table.space.draw(random_chooser(Random(f"{self.repeats}/{trial.number}")))[1])
 
     def end(self, ended: Running) -> None:
         """Tell what a network scored. Until one is trained, the worst of the table stands for the best found."""
         best, reported = self.trace.best, self.trace.reported
-        found = (best[-1], reported[-1]) if best else (self.of.worst(self.select), self.of.worst(self.report))
+        found = (best[-1], reported[-1]) if best else (self.table.worst(self.select), self.table.worst(self.report))
         if math.isinf(ended.value):
             end(self.study, ended.number, TrialKind.FAILED)
         else:
             end(self.study, ended.number, TrialKind.FINISHED, [ended.value])
             self.seen[ended.key] = ended.value
-            if not best or (ended.value < found[0] if self.of.minimize else ended.value > found[0]):
-                found = (ended.value, self.of.evaluate(ended.choices, self.report))
+            if not best or (ended.value < found[0] if self.table.minimize else ended.value > found[0]):
+                found = (ended.value, self.table.evaluate(ended.choices, self.report))
         best.append(found[0])
         reported.append(found[1])

@@ -83,7 +83,7 @@ def split(node: Node, where: str = "block") -> tuple[str, dict[str, Any], dict[s
 
 
 def chain(node: Node) -> list[Node]:
-    """The blocks of `node` in order; one block is a chain of one."""
+    """Return the blocks of `node` in order; one block is a chain of one."""
     if node is None:
         return []
     return list(node) if isinstance(node, list | tuple) else [node]
@@ -103,7 +103,7 @@ def lines(arch: Arch, section: str) -> Iterator[tuple[str, Node]]:
 
 
 def head_lines(node: Node) -> tuple[list[Node], tuple[str, ...]]:
-    """The blocks of a head, and the outputs that it reads: what `from` on its first line names, else the last one."""
+    """Return the blocks of a head, and the outputs that it reads: what `from` on its first line names, else the last one."""
     first, *rest = chain(node) or [None]
     if not isinstance(first, Mapping) or "from" not in first:
         return chain(node), ("last",)
@@ -114,7 +114,7 @@ def head_lines(node: Node) -> tuple[list[Node], tuple[str, ...]]:
 
 
 def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
-    """The chain that `node` computes, with motifs opened, defaults and dead parts dropped."""
+    """Return the chain that `node` computes, with motifs opened, defaults and dead parts dropped."""
     if node is None:
         return []
     if isinstance(node, list | tuple):
@@ -144,7 +144,7 @@ class Line:
 
 
 def live_lines(arch: Arch) -> list[Line]:
-    """The lines of stem, body, neck and head that an output depends on, in order."""
+    """Return the lines of stem, body, neck and head that an output depends on, in order."""
     found = []
     for section in SECTIONS:
         for where, node in lines(arch, section):
@@ -163,7 +163,7 @@ def live_lines(arch: Arch) -> list[Line]:
 
 
 def canonical(arch: Arch, opened: Callable[[Node], list[Node]]) -> dict[str, Any]:
-    """The architecture as live steps only: two architectures that compute the same function give equal data.
+    """Return the architecture as live steps only: two architectures that compute the same function give equal data.
 
     `opened` gives the canonical chain of a block: `canonical_blocks` with a block table, or a memo of it.
     """
@@ -196,7 +196,7 @@ def _numbered(live: list[Line], opened: Callable[[Node], list[Node]]) -> tuple[l
 
 
 def key(arch: Arch, opened: Callable[[Node], list[Node]]) -> str:
-    """The name of the function that `arch` computes: 16 hexadecimal digits, the hash of its canonical form."""
+    """Return the name of the function that `arch` computes: 16 hexadecimal digits, the hash of its canonical form."""
     return digest(canonical(arch, opened))
 
 
@@ -206,7 +206,7 @@ def digest(data: Any) -> str:
 
 
 def names(value: Any, where: str) -> tuple[str, ...]:
-    """The names of a wire: a word or a list of words."""
+    """Return the names of a wire: a word or a list of words."""
     words = () if value is None else (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else (None,)
     if not all(isinstance(w, str) and w for w in words):
         raise UserError(f"{where}: must be a name or a list of names, got {value!r}")
@@ -214,7 +214,7 @@ def names(value: Any, where: str) -> tuple[str, ...]:
 
 
 def plain_value(value: Any) -> Any:
-    """The value with whole numbers as int and tuples as lists: 2.0 and 2 are one value."""
+    """Return the value with whole numbers as int and tuples as lists: 2.0 and 2 are one value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return [plain_value(v) for v in value] if isinstance(value, list | tuple) else value

@@ -83,18 +83,14 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
     args = ({} if isinstance(node, str) else node[name]) or {}
     if not isinstance(args, Mapping):
         raise UserError(f"{where}.{name}: arguments must be a mapping like {{out: 32}}, got {args!r}")
-    _check_args(name, args, blocks, f"{where}.{name}", deep)
-
-
-def _check_args(name: str, args: Mapping[str, Any], blocks: Blocks, where: str, deep: bool) -> None:
     params = blocks[name].params
     for key, value in args.items():
         if key not in params:
-            raise UserError(f"{where}.{key}: {name} has no argument {key!r}; {nearest(key, params)}")
-        _check_value(value, params[key].hint, blocks, f"{where}.{key}", deep)
+            raise UserError(f"{where}.{name}.{key}: {name} has no argument {key!r}; {nearest(key, params)}")
+        _check_value(value, params[key].hint, blocks, f"{where}.{name}.{key}", deep)
     missing = [key for key, param in params.items() if param.default is ... and key not in args]
     if missing:
-        raise UserError(f"{where}: {name} needs the argument {missing[0]!r}; {nearest(missing[0], params)}")
+        raise UserError(f"{where}.{name}: {name} needs the argument {missing[0]!r}; {nearest(missing[0], params)}")
 
 
 def _check_value(value: Any, hint: Any, blocks: Blocks, where: str, deep: bool) -> None:
@@ -143,7 +139,7 @@ def _check_options(domain: Mapping[str, Any], where: str, check: Any, hint: Any)
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of the type that a signature asks for; whole floats are ints, ints are floats."""
+    """Return whether a plain value is of the type that a signature asks for; whole floats are ints, ints are floats."""
     origin = get_origin(hint)
     if hint is Any:
         return True
@@ -165,7 +161,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def spell(hint: Any) -> str:
-    """The words for a type in an error message."""
+    """Return the words for a type in an error message."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return " or ".join(spell(part) for part in get_args(hint))

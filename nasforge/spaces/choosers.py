@@ -32,7 +32,7 @@ def random_chooser(rng: random.Random) -> Chooser:
 
 
 def replay(choices: Mapping[str, Scalar], otherwise: Chooser | None = None) -> Chooser:
-    """The recorded choices; domains they lack are asked of `otherwise`, or are a UserError."""
+    """Return the recorded choices; domains they lack are asked of `otherwise`, or are a UserError."""
 
     def ask(domain: Domain) -> Scalar:
         if domain.name in choices and (otherwise is None or domain.valid(choices[domain.name])):
@@ -45,7 +45,7 @@ def replay(choices: Mapping[str, Scalar], otherwise: Chooser | None = None) -> C
 
 
 def mutate(choices: Mapping[str, Scalar], rng: random.Random, count: int = 1) -> Chooser:
-    """The recorded choices with `count` of them forgotten and drawn anew, to another value where there is one."""
+    """Return the recorded choices with `count` of them forgotten and drawn anew, to another value where there is one."""
     forgotten = set(rng.sample(sorted(choices), min(count, len(choices))))
     fresh = random_chooser(rng)
 
@@ -72,7 +72,7 @@ def crossover(mother: Mapping[str, Scalar], father: Mapping[str, Scalar], rng: r
 
 
 def enumerate_space(space: Space) -> Iterator[tuple[Arch, Choices]]:
-    """Every architecture of a finite space, in the order of its file; raises UserError at a float."""
+    """Return every architecture of a finite space, in the order of its file; raises UserError at a float."""
     return every(space.draw)
 
 

@@ -47,7 +47,7 @@ class Domain:
         return self.kind == "float" or (isinstance(value, int) and (value - int(self.low)) % self.step == 0)
 
     def size(self) -> float:
-        """How many values may be drawn; infinite for a float."""
+        """Return how many values may be drawn; infinite for a float."""
         if self.kind == "choose":
             return len(self.options)
         return math.inf if self.kind == "float" else (int(self.high) - int(self.low)) // self.step + 1
@@ -107,7 +107,7 @@ Tree = Const | Fork | Ref | Branch | Each
 
 
 def tree(data: Any, path: str) -> Tree:
-    """The tree of `data`. Raises UserError with the path of a malformed domain."""
+    """Return the tree of `data`. Raises UserError with the path of a malformed domain."""
     if isinstance(data, str) and data.startswith("$"):
         match = _REF.match(data)
         if not match:
@@ -132,8 +132,11 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     if set(data) - allowed:
         raise UserError(f"{path}: a domain `{kind}` has only the keys {sorted(allowed)}; remove {sorted(map(str, set(data) - allowed))}")
     if kind == "choose":
-        options = _labelled(data["choose"], path)
-        trees = {label: tree(value, f"{path}.{label}" if not _own_name(label, value) else path) for label, value in options.items()}
+        options = _labeled(data["choose"], path)
+        trees = {}
+        for label, value in options.items():  # under the label conv, the path inside {conv: {...}} starts with conv anyway
+            named = isinstance(value, Mapping) and len(value) == 1 and label in value and label not in KINDS
+            trees[label] = tree(value, path if named else f"{path}.{label}")
         return Fork(Domain(path, "choose", tuple(options)), trees)
     bounds = data[kind]
     if isinstance(bounds, list) and len(bounds) == 3 and kind == "int" and "step" not in data:
@@ -153,7 +156,7 @@ def _fork(kind: str, data: Mapping[str, Any], path: str) -> Fork:
     return Fork(Domain(path, kind, (), bounds[0], high, step, log), {})
 
 
-def _labelled(options: Any, path: str) -> dict[Any, Any]:
+def _labeled(options: Any, path: str) -> dict[Any, Any]:
     """Option values by their label: scalars are their own, blocks are called by their name."""
     if not isinstance(options, list | Mapping) or not options:
         raise UserError(f"{path}: choose takes a list of options or {{label: option}}, at least one; got {options!r}")
@@ -179,11 +182,6 @@ def _label(option: Any) -> str:
     if isinstance(option, list):
         return "+".join(_label(o) for o in option) or "none"
     return "none" if option is None else str(option)
-
-
-def _own_name(label: Any, value: Any) -> bool:
-    """Whether the path inside the option starts with its label anyway, as in {conv: {...}} under the label conv."""
-    return isinstance(value, Mapping) and len(value) == 1 and label in value and label not in KINDS
 
 
 def _each(stage: Mapping[str, Any], path: str) -> Tree:

@@ -54,7 +54,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def parse(text: str, where: str = "text") -> Any:
-    """The plain data of YAML (or JSON) text. Raises UserError with file and line."""
+    """Return the plain data of YAML (or JSON) text. Raises UserError with file and line."""
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:
@@ -88,7 +88,7 @@ def _bounded(data: Any, where: str) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises UserError if it is absent or no mapping."""
+    """Return the mapping in a YAML or JSON file. Raises UserError if it is absent or no mapping."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -111,7 +111,7 @@ def dump(data: Any) -> str:
 
 
 def write(data: Any, path: str | Path) -> Path:
-    """The path of the YAML file written; the file appears whole or not at all."""
+    """Return the path of the YAML file written; the file appears whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -121,12 +121,12 @@ def write(data: Any, path: str | Path) -> Path:
 
 
 def space_names() -> list[str]:
-    """The packaged spaces, sorted."""
+    """Return the packaged spaces, sorted."""
     return sorted({p.stem for folder in SPACES for p in folder.glob("*.yaml")})
 
 
 def find_space(name: str) -> Path:
-    """The file that `name` means: a path, or the name of a packaged space."""
+    """Return the file that `name` means: a path, or the name of a packaged space."""
     if Path(name).is_file():
         return Path(name)
     for folder in SPACES:

@@ -45,7 +45,7 @@ class _Search:
             self.farthest, self.reason = reached, f"{where}: {text}"
 
     def opened(self, node: Node) -> list[Node]:
-        """The canonical chain of a block; one whose width stands in its stage gets any width."""
+        """Return the canonical chain of a block; one whose width stands in its stage gets any width."""
         try:
             return canonical_blocks(node, self.blocks)
         except UserError:
@@ -55,7 +55,7 @@ class _Search:
 
 
 def locate(arch: Arch, space: Space, blocks: Blocks) -> Choices:
-    """The choices that draw `arch` from `space`. Raises Misfit naming the first path that does not fit."""
+    """Return the choices that draw `arch` from `space`. Raises Misfit naming the first path that does not fit."""
     search, arch = _Search(blocks, space.lets), written_plainly(arch)
     wanted = {**arch, **{k: space.data[k] for k in DATA if k in space.data and isinstance(tree(space.data[k], k), Const)}}
     target = key(wanted, search.opened)

@@ -10,17 +10,21 @@ from nasforge.spaces.domains import Branch, Const, Each, Fork, Ref, Tree
 
 
 def written_plainly(arch: Arch) -> Arch:
-    """The architecture without empty lines and without names of outputs that nothing reads."""
+    """Return the architecture without empty lines and without names of outputs that nothing reads."""
     out = {**arch, **{section: _flat(arch[section]) for section in SECTIONS if section in arch}}
     read = set(out.get("aux") or {}) | {name for node in (out.get("heads") or {}).values() for name in head_lines(node)[1]}
     for section in SECTIONS:
         for node in out.get(section, []):
             read |= set(names(node["from"], section)) if isinstance(node, Mapping) and "from" in node else set()
-    return {**out, **{section: [_unnamed(node, read) for node in out[section]] for section in SECTIONS if section in out}}
+    for section in SECTIONS:
+        for i, node in enumerate(out.get(section, [])):
+            if isinstance(node, Mapping) and "as" in node and not read & set(names(node["as"], "as")):
+                out[section][i] = {k: v for k, v in node.items() if k != "as"}
+    return out
 
 
 def stages_opened(arch: Arch, blocks: Blocks) -> Arch:
-    """The architecture with each repeat of its stages as a line of its own."""
+    """Return the architecture with each repeat of its stages as a line of its own."""
     found = {s: [part for node in arch[s] for part in _stage_opened(node, blocks)] for s in SECTIONS if s in arch}
     return {**arch, **found}
 
@@ -30,14 +34,8 @@ def _flat(node: Node) -> list[Node]:
     return [inner for part in node for inner in _flat(part)] if isinstance(node, list | tuple) else chain(node)
 
 
-def _unnamed(node: Node, read: set[str]) -> Node:
-    if isinstance(node, Mapping) and "as" in node and not read & set(names(node["as"], "as")):
-        return {k: v for k, v in node.items() if k != "as"}
-    return node
-
-
 def motif_opened(node: Node, blocks: Blocks) -> list[Node] | None:
-    """What a named block of the literature stands for; None for other blocks, and where it cannot be opened alone."""
+    """Return what a named block of the literature stands for; None for other blocks, and where it cannot be opened alone."""
     if isinstance(node, list | tuple) and len(node) == 1:
         node = node[0]
     name, args = _single(node)
@@ -60,7 +58,7 @@ def _single(node: Node) -> tuple[str, dict[str, Any]]:
 
 
 def repeats(wanted: Node, given: Mapping[str, Any], blocks: Blocks) -> tuple[list[Node], dict[str, Any]]:
-    """The repeats of a stage written in any form, and its other arguments.
+    """Return the repeats of a stage written in any form, and its other arguments.
 
     Of blocks in a row, the first one's stride is the stage's. The width stands where the space has it: among the arguments `given`
     of its stage, or in the blocks.
@@ -70,7 +68,10 @@ def repeats(wanted: Node, given: Mapping[str, Any], blocks: Blocks) -> tuple[lis
         same = list(args["blocks"]) if args.get("blocks") is not None else [args.get("block")] * args.get("depth", 1)
         rest = {k: v for k, v in args.items() if k not in ("block", "blocks", "depth", "draw")}
     else:
-        same, rest = _without_stride([part for node in chain(wanted) for part in _stage_opened(node, blocks)])
+        same, rest = [part for node in chain(wanted) for part in _stage_opened(node, blocks)], {}
+        stride = _single(same[0])[1].get("stride") if same else None
+        if stride is not None:
+            same, rest = [_without(same[0], "stride"), *same[1:]], {"stride": stride}
     if "out" in rest and "out" not in given:
         return list(blocks["stage"].make(blocks=same, out=rest.pop("out"))), rest
     if "out" in given and "out" not in rest:
@@ -88,11 +89,6 @@ def _stage_opened(node: Node, blocks: Blocks) -> list[Node]:
 def _without(node: Node, argument: str) -> Node:
     name, args = _single(node)
     return {name: {k: v for k, v in args.items() if k != argument}}
-
-
-def _without_stride(nodes: list[Node]) -> tuple[list[Node], dict[str, Any]]:
-    stride = _single(nodes[0])[1].get("stride") if nodes else None
-    return (nodes, {}) if stride is None else ([_without(nodes[0], "stride"), *nodes[1:]], {"stride": stride})
 
 
 def draws(node: Tree, lets: Mapping[str, Tree], seen: set[str]) -> float:

@@ -77,7 +77,7 @@ def _multiply(value: Any, times: float, where: str) -> Any:
 
 
 def drawer(node: Tree, lets: Mapping[str, Tree]) -> Draw:
-    """The function that draws a tree, given the lets of its space (a let may use the ones above it)."""
+    """Return the function that draws a tree, given the lets of its space (a let may use the ones above it)."""
     ready: dict[str, Draw] = {}
     for name, let in lets.items():
         ready[name] = _compile(let, dict(ready))
@@ -100,12 +100,12 @@ class Space:
         self._draw = drawer(self.root, self.lets)
 
     def draw(self, ask: Chooser) -> tuple[Arch, Choices]:
-        """The architecture that `ask` chooses, and its choices (live ones only, in order of asking)."""
+        """Return the architecture that `ask` chooses, and its choices (live ones only, in order of asking)."""
         made: Choices = {}
         return self._draw(recorder(ask, made), {}), made
 
     def domains(self) -> Iterator[Domain]:
-        """Every domain of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
+        """Yield every domain of the file once, those inside all options included (repeats of `draw: each` as repeat 0)."""
         seen: set[str] = set()
         for node in (*self.lets.values(), self.root):
             for domain in _openings(node):
@@ -114,13 +114,13 @@ class Space:
                     yield domain
 
     def size(self) -> float:
-        """How many different sets of choices there are: exact, infinite where a float is open."""
+        """Return how many different sets of choices there are: exact, infinite where a float is open."""
         lets = {name: _count(node) for name, node in self.lets.items()}
         return sum(number * _lets_size(used, lets) for used, number in _count(self.root).items())
 
 
 def recorder(ask: Chooser, made: Choices) -> Chooser:
-    """The chooser, with each value written down in `made`."""
+    """Return the chooser, with each value written down in `made`."""
 
     def record(domain: Domain) -> Scalar:
         value = made[domain.name] = ask(domain)

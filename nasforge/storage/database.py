@@ -28,9 +28,8 @@ from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nasforge.storage.read_rows import read_trials
 from nasforge.storage.retry import patiently
-from nasforge.storage.write_rows import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, unclaim
+from nasforge.storage.rows import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, read_trials, unclaim
 
 __all__ = ["DRIVER", "ENOUGH", "Database"]
 
@@ -122,9 +121,6 @@ class Database(BaseStorage):
             seen.trials[trial._trial_id] = trial
             seen.read = 0.0  # its place in the order of asks depends on all before it
         return trial._trial_id
-
-    def _signed(self, trial_id: int) -> None:
-        self.set_trial_user_attr(trial_id, DRIVER, self.driver)
 
     def set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution) -> None:
         entry = self._entry(trial_id)
@@ -227,7 +223,7 @@ class Database(BaseStorage):
         known = {("user", k) for k in trial.user_attrs} | {("system", k) for k in trial.system_attrs}
         self._do(lambda: self._rdb.record_heartbeat(trial_id))
         self._open[trial_id] = Open(trial, known=known)
-        self._signed(trial_id)
+        self.set_trial_user_attr(trial_id, DRIVER, self.driver)
         self._do(lambda: self._write(self._open[trial_id]))
 
     # ------------------------------------------------------------ reading

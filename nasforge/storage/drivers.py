@@ -43,7 +43,7 @@ class Drivers:
             threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def study(self, storage: Any, name: str, directions: Sequence[Any], plan: Mapping[str, Any]) -> optuna.Study:
-        """The study of that name, made for its owner where there is none.
+        """Return the study of that name, made for its owner where there is none.
 
         Raises UserError where the study is of another plan: `plan` is what drivers of one study have in common.
         """
@@ -81,14 +81,14 @@ class Drivers:
         return None if self.storage is None else self.storage.claim(trial._trial_id, key, most)
 
     def others(self, study: optuna.Study) -> int:
-        """How many trials are open at other drivers."""
+        """Return how many trials are open at other drivers."""
         if self.storage is None:
             return 0
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(t.user_attrs.get(DRIVER, self.me) != self.me for t in running)
 
     def take_over(self, study: optuna.Study, ask_again: AskAgain, first: bool = False) -> int:
-        """How many trials of drivers that died are asked again; they are ended.
+        """Return how many trials of drivers that died are asked again; they are ended.
 
         first: this driver has just begun, so whatever is open under its name was left by its life before.
         """

@@ -75,7 +75,7 @@ class DriverLock:
 
 
 def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
-    """The Optuna storage of a run. Raises UserError for a corrupt journal or an unreachable database."""
+    """Return the Optuna storage of a run. Raises UserError for a corrupt journal or an unreachable database."""
     if url is None:
         path = run / JOURNAL
         if not path.exists() and not write:

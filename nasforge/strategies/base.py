@@ -48,7 +48,7 @@ class Trial:
     curve: Sequence[Mapping[str, float]] = ()
 
     def rungs(self, objectives: Sequence[Objective]) -> list[Losses]:
-        """The losses after each epoch."""
+        """Return the losses after each epoch."""
         return [epoch_losses(dict(row), dict(self.metrics), objectives) for row in self.curve]
 
 
@@ -69,7 +69,7 @@ class Problem:
     scores: Scores | None = None
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
-        """Whether the network of some choices can be built and keeps the limits on what is counted on paper."""
+        """Return whether the network of some choices can be built and keeps the limits on what is counted on paper."""
         limits = [limit for limit in self.limits if limit.metric in AT_ONCE]
         try:
             cost = count(self.space.draw(replay(choices))[0]) if limits else None
@@ -78,7 +78,7 @@ class Problem:
         return all(limit.excess(float(getattr(cost, limit.metric))) <= 0 for limit in limits)
 
     def rng(self, ordinal: int) -> Random:
-        """The random numbers of the ask with this place in the order: the same after a restart."""
+        """Return the random numbers of the ask with this place in the order: the same after a restart."""
         return Random(f"{self.seed}/{ordinal}")
 
 
@@ -104,5 +104,5 @@ class History:
         return [t for t in self.trials if t.kind == TrialKind.RUNNING]
 
     def feasible(self, trial: Trial) -> bool:
-        """Whether no limit on a known metric is broken."""
+        """Return whether no limit on a known metric is broken."""
         return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.problem.limits if limit.metric in trial.metrics)

@@ -34,7 +34,7 @@ def evolve(problem: Problem) -> Propose:
 
 
 def alive(history: History, size: int) -> Sequence[Trial]:
-    """The population, best first: the youngest trials, or with several objectives the best of all."""
+    """Return the population, best first: the youngest trials, or with several objectives the best of all."""
     objectives = history.problem.objectives
     if len(objectives) == 1:
         return list(ranked(history.finished[-size:], objectives))
@@ -42,5 +42,5 @@ def alive(history: History, size: int) -> Sequence[Trial]:
 
 
 def tournament(size: int, fighters: int, rng: Random) -> int:
-    """The place of the best of some members, drawn with repetition, of a population in order from best to worst."""
+    """Return the place of the best of some members, drawn with repetition, of a population in order from best to worst."""
     return min(rng.randrange(size) for _ in range(fighters))

@@ -13,18 +13,20 @@ from nasforge.spaces.space import Choices
 from nasforge.strategies.base import History, Problem, Propose
 from nasforge.strategies.moves import newcomer
 
-MOST = 200_000  # sets of choices: they are kept in memory
+MOST_CHOICES = 200_000  # sets of choices: they are kept in memory
 
 Row = frozenset[tuple[str, Scalar]]
 
 
 def enumerate_all(problem: Problem) -> Propose:
-    """All choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
+    """Return all choices in a fixed order, those asked before left out. Raises UserError for a space that cannot be enumerated."""
     size = problem.space.size()
-    if size > MOST:
+    if size > MOST_CHOICES:
         endless = [o.name for o in problem.space.domains() if o.kind == "float"]
         why = f"{endless[0]} is a float" if endless and math.isinf(size) else f"this one has {size:.3g}"
-        raise UserError(f"--strategy grid: a space must have at most {MOST:,} sets of choices, {why}; use local, or choose fewer values")
+        raise UserError(
+            f"--strategy grid: a space must have at most {MOST_CHOICES:,} sets of choices, {why}; use local, or choose fewer values"
+        )
     order: list[Choices] = []  # made at the first ask
     place = 0  # all before it were asked for: it spares work only
 

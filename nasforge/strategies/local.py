@@ -23,9 +23,9 @@ Move = tuple[str, Scalar]  # a domain and its new value
 def climb(problem: Problem) -> Propose:
     """Local search from the best of some random starts. Source: White et al. 2021 (Exploring the loss landscape in NAS).
 
-    The centre is always the best network known with neighbours left, so that a better neighbour is followed at once. At a local optimum
+    The center is always the best network known with neighbours left, so that a better neighbour is followed at once. At a local optimum
     every other ask is a kick, two changes at once (Lourenco et al. 2003), the others go on with the next best. With several objectives
-    the centre is a member of the front (Paquete et al. 2004).
+    the center is a member of the front (Paquete et al. 2004).
     """
     starts = max(2, min(STARTS, problem.trials // 5))
     spent: set[int] = set()  # trials whose neighbours have all been asked for: it stays so, and spares work only
@@ -36,33 +36,33 @@ def climb(problem: Problem) -> Propose:
         best: list[Trial] = []
         for peers in ranks(history.finished, problem.objectives):
             best = best or peers
-            for centre in peers:
-                left = [] if centre.number in spent else open_moves(problem.space, centre.choices, history.trials)
+            for center in peers:
+                left = [] if center.number in spent else open_moves(problem.space, center.choices, history.trials)
                 if left and (peers is best or rng.random() < 0.5):
-                    return moved(problem.space, centre.choices, rng.choice(left), rng)
+                    return moved(problem.space, center.choices, rng.choice(left), rng)
                 if left:
                     return kicked(history, rng.choice(best), rng)
-                spent.add(centre.number)
+                spent.add(center.number)
         return newcomer(history, rng)
 
     return propose
 
 
-def kicked(history: History, centre: Trial, rng: Random) -> Choices:
+def kicked(history: History, center: Trial, rng: Random) -> Choices:
     """Two changes of a network at once."""
-    return unseen(history.trials, lambda attempt: changed(history.problem.space, centre.choices, rng, 2 + attempt // 10))
+    return unseen(history.trials, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
 
 
-def open_moves(space: Space, centre: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:
-    """The changes of one choice that no trial has made yet; the domains inside a new option do not count."""
-    tried = {move for t in trials if (move := _only_change(centre, t.choices)) is not None}
-    return [move for move in moves(space, centre) if move not in tried]
+def open_moves(space: Space, center: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:
+    """Return the changes of one choice that no trial has made yet; the domains inside a new option do not count."""
+    tried = {move for t in trials if (move := _only_change(center, t.choices)) is not None}
+    return [move for move in moves(space, center) if move not in tried]
 
 
-def _only_change(centre: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> Move | None:
+def _only_change(center: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> Move | None:
     """The one choice, of those that both have, in which the other differs; None where it is none or several."""
     found: Move | None = None
-    for name, value in centre.items():
+    for name, value in center.items():
         if name in other and other[name] != value:
             if found is not None:
                 return None
@@ -70,20 +70,20 @@ def _only_change(centre: Mapping[str, Scalar], other: Mapping[str, Scalar]) -> M
     return found
 
 
-def moves(space: Space, centre: Mapping[str, Scalar]) -> Iterator[Move]:
-    """Every other value of every choice; of wide ranges only some values near and far."""
-    for domain in asked(space, centre):
-        for value in others(domain, centre[domain.name]):
+def moves(space: Space, center: Mapping[str, Scalar]) -> Iterator[Move]:
+    """Yield every other value of every choice; of wide ranges only some values near and far."""
+    for domain in asked(space, center):
+        for value in others(domain, center[domain.name]):
             yield domain.name, value
 
 
-def moved(space: Space, centre: Mapping[str, Scalar], move: Move, rng: Random) -> Choices:
-    """The choices after a move; what opens with it is drawn."""
-    return space.draw(replay({**centre, move[0]: move[1]}, random_chooser(rng)))[1]
+def moved(space: Space, center: Mapping[str, Scalar], move: Move, rng: Random) -> Choices:
+    """Return the choices after a move; what opens with it is drawn."""
+    return space.draw(replay({**center, move[0]: move[1]}, random_chooser(rng)))[1]
 
 
 def others(domain: Domain, value: Scalar) -> Sequence[Scalar]:
-    """The neighbours of a value."""
+    """Return the neighbours of a value."""
     if domain.kind == "choose":
         return [o for o in domain.options if not (type(o) is type(value) and o == value)]
     if domain.kind == "int" and domain.size() <= ALL_VALUES:

@@ -21,12 +21,12 @@ def draw(space: Space, rng: Random) -> Choices:
 
 
 def changed(space: Space, choices: Mapping[str, Scalar], rng: Random, count: int = 1) -> Choices:
-    """The choices with `count` of them drawn anew, and whatever opens with these."""
+    """Return the choices with `count` of them drawn anew, and whatever opens with these."""
     return space.draw(mutate(choices, rng, count))[1]
 
 
 def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Domain]:
-    """The domains that these choices answer, in the order of the file."""
+    """Return the domains that these choices answer, in the order of the file."""
     found: list[Domain] = []
 
     def ask(domain: Domain) -> Scalar:
@@ -37,15 +37,15 @@ def asked(space: Space, choices: Mapping[str, Scalar]) -> list[Domain]:
     return found
 
 
-class Catalogue:
+class Catalog:
     """The domains of a space by name, learnt from the choices met so far (repeats of a stage are not in the file)."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
         self._known: dict[str, Domain] = {}
 
-    def of(self, choices: Mapping[str, Scalar]) -> list[Domain]:
-        """The domains that these choices answer."""
+    def domains(self, choices: Mapping[str, Scalar]) -> list[Domain]:
+        """Return the domains that these choices answer."""
         if any(name not in self._known for name in choices):
             self._known |= {domain.name: domain for domain in asked(self.space, choices)}
         return [self._known[name] for name in choices]
@@ -66,7 +66,7 @@ def mutant(history: History, parent: Trial, rng: Random) -> Choices:
 
 
 def started(history: History) -> int:
-    """How many trials cost a training, those that run now included."""
+    """Return how many trials cost a training, those that run now included."""
     return sum(t.kind in STARTED for t in history.trials)
 
 

@@ -83,7 +83,7 @@ def reference_directions(objectives: int, size: int) -> Points:
 
 
 def spread(history: History, size: int, directions: Points) -> list[Trial]:
-    """The best fronts; of the one that does not fit whole, those in the directions with fewest members."""
+    """Return the best fronts; of the one that does not fit whole, those in the directions with fewest members."""
     objectives = history.problem.objectives
     kept: list[Trial] = []
     for peers in ranks(history.finished, objectives):
@@ -96,7 +96,7 @@ def spread(history: History, size: int, directions: Points) -> list[Trial]:
 
 
 def fill(points: Points, first: int, size: int, directions: Points) -> list[int]:
-    """The indices of the first points and of as many of the others as give `size`, niche by niche."""
+    """Return the indices of the first points and of as many of the others as give `size`, niche by niche."""
     low, reach = points.min(axis=0), np.ptp(points, axis=0)
     shares = (points - low) / np.where(reach > 0, reach, 1.0)
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)

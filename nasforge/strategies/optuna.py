@@ -58,30 +58,30 @@ class Fresh(BaseSampler):
         self.problem, self.make = problem, make
         self._made: tuple[int, BaseSampler] = (-1, make(problem.seed))
 
-    def _of(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
+    def _sampler(self, study: optuna.Study, trial: FrozenTrial) -> BaseSampler:
         if self._made[0] != trial.number:
             place = ordinal(study.get_trials(deepcopy=False), trial.number)
             self._made = (trial.number, self.make(self.problem.rng(place).randrange(2**31)))
         return self._made[1]
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._of(study, trial).before_trial(study, trial)
+        self._sampler(study, trial).before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._of(study, trial).infer_relative_search_space(study, trial)
+        return self._sampler(study, trial).infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
-        return self._of(study, trial).sample_relative(study, trial, search_space)
+        return self._sampler(study, trial).sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
-        return self._of(study, trial).sample_independent(study, trial, param_name, param_distribution)
+        return self._sampler(study, trial).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
         self._made[1].after_trial(study, trial, state, values)
 
 
 def ordinal(trials: list[FrozenTrial], before: int) -> int:
-    """How many trials were asked before this one, those not counted that were interrupted and are asked again."""
+    """Return how many trials were asked before this one, those not counted that were interrupted and are asked again."""
     return sum(t.number < before and kind_of(t) != TrialKind.INTERRUPTED for t in trials)
 
 
@@ -107,7 +107,7 @@ class Reader:
         self._ended: dict[int, Trial] = {}
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
-        """What was known of the trials with numbers below `before`."""
+        """Return what was known of the trials with numbers below `before`."""
         return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != TrialKind.INTERRUPTED])
 
     def _seen(self, trial: FrozenTrial) -> Trial:
@@ -138,7 +138,7 @@ def signed(values: Sequence[float], objectives: Sequence[Objective]) -> Losses:
 
 
 def trial_chooser(trial: optuna.Trial) -> Chooser:
-    """The driver of a space that asks an Optuna trial."""
+    """Return the driver of a space that asks an Optuna trial."""
 
     def ask(domain: Domain) -> Scalar:
         if domain.kind == "choose":

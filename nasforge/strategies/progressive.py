@@ -16,7 +16,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
-from nasforge.strategies.moves import STARTED, Catalogue, asked, changed, newcomer
+from nasforge.strategies.moves import STARTED, Catalog, asked, changed, newcomer
 from nasforge.strategies.ranking import crowding, fronts, ranked, scale
 from nasforge.strategies.surrogate import Surrogate
 
@@ -40,7 +40,7 @@ def progress(problem: Problem) -> Propose:
     def propose(history: History, rng: Random) -> Choices:
         level = growth.level(history)
         pool = [c for c in candidates(history, growth, level, rng) if all(t.choices != c for t in history.trials)]
-        return best_of(history, growth.catalogue, pool, rng) if pool else newcomer(history, rng)
+        return best_of(history, growth.catalog, pool, rng) if pool else newcomer(history, rng)
 
     return propose
 
@@ -49,33 +49,33 @@ class Growth:
     """How far choices are from the smallest ones; worked out at the first ask."""
 
     def __init__(self, space: Space) -> None:
-        self.space, self.catalogue = space, Catalogue(space)
+        self.space, self.catalog = space, Catalog(space)
         self._smallest: Choices = {}
         self._levels: dict[int, int] = {}  # of trials that have ended
 
     def smallest(self) -> Choices:
-        """The choices of the smallest network."""
+        """Return the choices of the smallest network."""
         if not self._smallest:
             self._smallest = smallest_choices(self.space)
         return self._smallest
 
     def least(self, domain: Domain) -> Scalar:
-        """The value of a domain in the smallest network, or its first where that does not ask it."""
+        """Return the value of a domain in the smallest network, or its first where that does not ask it."""
         return self.smallest().get(domain.name, first(domain))
 
     def complexity(self, choices: Mapping[str, Scalar]) -> int:
-        return sum(choices[o.name] != self.least(o) for o in self.catalogue.of(choices))
+        return sum(choices[o.name] != self.least(o) for o in self.catalog.domains(choices))
 
     def target(self, level: int) -> int:
-        """The complexity of a level from 1 to LEVELS."""
+        """Return the complexity of a level from 1 to LEVELS."""
         return math.ceil(len(self.smallest()) * level / LEVELS)
 
     def level_of(self, choices: Mapping[str, Scalar]) -> int:
-        """The level to which choices belong."""
+        """Return the level to which choices belong."""
         return next((n for n in range(1, LEVELS) if self.complexity(choices) <= self.target(n)), LEVELS)
 
     def level_of_trial(self, trial: Trial) -> int:
-        """The same of a trial, worked out once."""
+        """Return the same of a trial, worked out once."""
         if trial.kind == TrialKind.RUNNING:
             return self.level_of(trial.choices)
         if trial.number not in self._levels:
@@ -83,7 +83,7 @@ class Growth:
         return self._levels[trial.number]
 
     def level(self, history: History) -> int:
-        """The level of the next ask; LEVELS + 1 when all have had their share."""
+        """Return the level of the next ask; LEVELS + 1 when all have had their share."""
         share = math.ceil(history.problem.trials / SHARE)
         levels = [(self.level_of_trial(t), t.kind in STARTED) for t in history.trials]
         for level in range(1, LEVELS + 1):
@@ -105,10 +105,10 @@ def candidates(history: History, growth: Growth, level: int, rng: Random) -> lis
 
 
 def grown(growth: Growth, choices: Mapping[str, Scalar], level: int, rng: Random) -> Choices:
-    """The choices with as many of the smallest values replaced as the level allows; what opens with these is smallest."""
+    """Return the choices with as many of the smallest values replaced as the level allows; what opens with these is smallest."""
     floor = growth.target(level - 1) if level > 1 else 0
     wanted = rng.randint(floor + 1, max(floor + 1, growth.target(level)))
-    small = [o for o in growth.catalogue.of(choices) if choices[o.name] == growth.least(o) and o.size() > 1]
+    small = [o for o in growth.catalog.domains(choices) if choices[o.name] == growth.least(o) and o.size() > 1]
     chosen = rng.sample(small, max(0, min(len(small), wanted - growth.complexity(choices))))
     changes = {o.name: larger(o, choices[o.name], rng) for o in chosen}
     return growth.space.draw(replay({**choices, **changes}, growth.least))[1]
@@ -123,17 +123,16 @@ def larger(domain: Domain, value: Scalar, rng: Random) -> Scalar:
     return int(domain.low) + domain.step * rng.randrange(1, int(domain.size()))
 
 
-def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng: Random) -> Choices:
-    """The candidate that the model likes best; of a front one of those with most room around them."""
+def best_of(history: History, catalog: Catalog, pool: Sequence[Choices], rng: Random) -> Choices:
+    """Return the candidate that the model likes best; of a front one of those with most room around them."""
     done = history.finished[-LEARNT:]
     if len(done) < FEWEST:
         return pool[rng.randrange(len(pool))]
     objectives = history.problem.objectives
-    targets = scale(done, objectives).argsort(axis=0).argsort(axis=0) / len(
-        done
-    )  # ranks: what failed to learn counts no more than the last
-    points = Surrogate(catalogue, [t.choices for t in done], targets).predict(pool)
-    over = np.maximum(excesses(history, catalogue, pool), 0).sum(axis=1)
+    places = scale(done, objectives).argsort(axis=0).argsort(axis=0)
+    targets = places / len(done)  # ranks: what failed to learn counts no more than the last
+    points = Surrogate(catalog, [t.choices for t in done], targets).predict(pool)
+    over = np.maximum(excesses(history, catalog, pool), 0).sum(axis=1)
     inside = np.flatnonzero(over <= over.min())
     if len(objectives) == 1:
         return pool[int(inside[points[inside, 0].argmin()])]
@@ -141,14 +140,14 @@ def best_of(history: History, catalogue: Catalogue, pool: Sequence[Choices], rng
     return pool[int(front[np.argmax(crowding(points[front]) + rng.random() * 1e-9)])]
 
 
-def excesses(history: History, catalogue: Catalogue, pool: Sequence[Choices]) -> NDArray[np.float64]:
+def excesses(history: History, catalog: Catalog, pool: Sequence[Choices]) -> NDArray[np.float64]:
     """By how much candidates are expected to break each limit, from what is known of the costs of trials."""
     columns = []
     for limit in history.problem.limits:
         known = [t for t in history.trials if limit.metric in t.metrics][-LEARNT:]
         if known:
             gaps = np.array([[limit.excess(t.metrics[limit.metric])] for t in known])
-            columns.append(Surrogate(catalogue, [t.choices for t in known], gaps).predict(pool))
+            columns.append(Surrogate(catalog, [t.choices for t in known], gaps).predict(pool))
     return np.hstack(columns) if columns else np.zeros((len(pool), 1))
 
 
@@ -156,14 +155,14 @@ def excesses(history: History, catalogue: Catalogue, pool: Sequence[Choices]) ->
 
 
 def first(domain: Domain) -> Scalar:
-    """The first option, or the least number."""
+    """Return the first option, or the least number."""
     if domain.kind == "choose":
         return domain.options[0]
     return int(domain.low) if domain.kind == "int" else domain.low
 
 
 def smallest_choices(space: Space) -> Choices:
-    """The choices with fewest parameters, then multiply-adds: one domain after another, from the first option of all."""
+    """Return the choices with fewest parameters, then multiply-adds: one domain after another, from the first option of all."""
     choices = space.draw(first)[1]
     done: set[str] = set()
     while left := [o for o in asked(space, choices) if o.name not in done]:

@@ -21,7 +21,7 @@ def ranked(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator
 
 
 def ranks(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[list[Trial]]:
-    """The same by rank: with one objective each trial has its own, with several a front shares one."""
+    """Yield the same by rank: with one objective each trial has its own, with several a front shares one."""
     if len(objectives) == 1:
         yield from ([t] for t in sorted(trials, key=lambda t: t.losses or ()))
         return
@@ -60,7 +60,7 @@ def crowding(points: Points) -> Points:
 
 
 def scale(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Points:
-    """The losses of finished trials, costs and errors as powers of ten."""
+    """Return the losses of finished trials, costs and errors as powers of ten."""
     rows: list[Any] = []
     for trial in trials:
         values = {o.metric: -x if o.maximize else x for o, x in zip(objectives, trial.losses or (), strict=True)}

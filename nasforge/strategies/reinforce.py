@@ -12,7 +12,7 @@ from nasforge.objectives.pareto import dominates
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
-from nasforge.strategies.moves import Catalogue, unseen
+from nasforge.strategies.moves import Catalog, unseen
 from nasforge.strategies.slots import slot_of, slots, value_in
 
 STEP = 1.0  # of the logits, at a reward of 1
@@ -53,12 +53,12 @@ class Policy:
         self.space = space
         self.logits: dict[str, list[float]] = {}
         self.past: deque[Losses] = deque(maxlen=WINDOW)
-        self._catalogue = Catalogue(space)
+        self._catalog = Catalog(space)
 
     def __deepcopy__(self, memo: object) -> Policy:
         other = Policy(self.space)
         other.logits = {name: list(row) for name, row in self.logits.items()}
-        other.past, other._catalogue = self.past.copy(), self._catalogue
+        other.past, other._catalog = self.past.copy(), self._catalog
         return other
 
     def draw(self, rng: Random, temperature: float) -> Choices:
@@ -77,7 +77,7 @@ class Policy:
         reward = self._reward(trial, feasible)
         if reward is None:
             return
-        for domain in self._catalogue.of(trial.choices):
+        for domain in self._catalog.domains(trial.choices):
             row = self.logits.setdefault(domain.name, [0.0] * slots(domain))
             chosen, chances = slot_of(domain, trial.choices[domain.name]), softmax(row, 1.0)
             for slot, chance in enumerate(chances):

@@ -57,7 +57,7 @@ class Scheduler(Protocol):
 
 
 def rungs(last: int, factor: int = 3, first: int = 1) -> list[int]:
-    """The epochs at which successive halving decides: first, first*factor, ... below `last`."""
+    """Return the epochs at which successive halving decides: first, first*factor, ... below `last`."""
     out = []
     epoch = first
     while epoch < last:
@@ -67,12 +67,12 @@ def rungs(last: int, factor: int = 3, first: int = 1) -> list[int]:
 
 
 def rank(losses: Losses, others: Sequence[Losses]) -> int:
-    """How many of `others` dominate `losses`: with one objective, the place in the order."""
+    """Return how many of `others` dominate `losses`: with one objective, the place in the order."""
     return sum(dominates(other, losses) for other in others)
 
 
 def ranks(points: Sequence[Losses]) -> list[int]:
-    """The rank of each point among all."""
+    """Return the rank of each point among all."""
     if not points or len(points[0]) <= 2:
         return _planar(points)
     values = np.asarray(points, dtype=float)
@@ -130,7 +130,7 @@ def even_rungs(last: int, factor: int = 3) -> list[int]:
 
 
 def share(epoch: int, steps: Sequence[int], factor: int = 3) -> float:
-    """The share of the full fidelity with which a training goes on after this epoch: 1 above the last rung."""
+    """Return the share of the full fidelity with which a training goes on after this epoch: 1 above the last rung."""
     return float(factor) ** -sum(step > epoch for step in steps)
 
 
@@ -138,7 +138,7 @@ FIDELITIES: dict[str, Callable[[int], list[int]]] = {"epochs": rungs, "data": ev
 
 
 def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -> int:
-    """The rung at which a trial pauses first: each bracket gets as many epochs in all as the others.
+    """Return the rung at which a trial pauses first: each bracket gets as many epochs in all as the others.
 
     Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
     """
@@ -148,12 +148,12 @@ def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -
 
 
 def pauses(number: int, epoch: int, steps: Sequence[int], brackets: int, factor: int = 3) -> bool:
-    """Whether a training pauses after this epoch."""
+    """Return whether a training pauses after this epoch."""
     return epoch in steps[bracket(number, steps, brackets, factor) :]
 
 
 def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: int, drain: bool, factor: int = 3) -> int | None:
-    """The paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
+    """Return the paused trial to go on with, the one at the highest rung first; None where none has earned it yet.
 
     A trial goes on when it is among the best 1/factor of its bracket that reached its rung, or as good as the last of these: with several
     objectives all that nothing dominates go on. drain: no new trial will come, so that at least one of each rung goes on.

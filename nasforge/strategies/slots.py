@@ -11,12 +11,12 @@ SLOTS = 8  # parts that a wide range is cut into
 
 
 def slots(domain: Domain) -> int:
-    """How many values, or parts of a wide range, a policy tells apart."""
+    """Return how many values, or parts of a wide range, a policy tells apart."""
     return int(domain.size()) if domain.kind == "choose" or domain.size() <= 2 * SLOTS else SLOTS
 
 
 def slot_of(domain: Domain, value: Scalar) -> int:
-    """The slot in which a value lies."""
+    """Return the slot in which a value lies."""
     if domain.kind == "choose":
         return next(i for i, o in enumerate(domain.options) if type(o) is type(value) and o == value)
     assert isinstance(value, int | float)

@@ -47,7 +47,7 @@ def _list(name: str) -> Any:
 
 
 def names() -> list[str]:
-    """The names of the documented networks, sorted."""
+    """Return the names of the documented networks, sorted."""
     return sorted(name for family in _families().values() for name in family["members"])
 
 
@@ -98,7 +98,7 @@ def recipe(name: str) -> dict[str, Any] | None:
 
 
 def load(name: str) -> Arch:
-    """The architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
+    """Return the architecture of a documented network, or for `small_NAME` of its form for 3 x 32 x 32 images and 10 classes.
 
     Videos keep their number of frames.
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
@@ -122,14 +122,14 @@ def _member(name: str, family: Mapping[str, Any]) -> Arch:
     member, template = family["members"][name], family["template"]
     base = family["members"][member["like"]] if "like" in member else {}
     lets = {**template.get("let", {}), **base.get("let", {}), **member.get("let", {})}
-    arch = Space({**template, "let": lets}).draw(_closed)[0]
+
+    def refuse(domain: Any) -> Any:
+        raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")
+
+    arch = Space({**template, "let": lets}).draw(refuse)[0]
     if "scale" in member:
         from nasforge.scaling import scale  # needs torch
 
         arch = scale(arch, 1.0, **{"depth": 1.0, "width": 1.0, "resolution": 1.0, **member["scale"]})
     about = {"name": name, "source": family["source"], **{key: member[key] for key in (*OVERRIDES, "published") if key in member}}
     return {**about, **{key: value for key, value in arch.items() if key not in about}}
-
-
-def _closed(domain: Any) -> Any:
-    raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")

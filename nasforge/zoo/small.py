@@ -23,7 +23,7 @@ INNER = {
 
 
 def small(arch: Arch, shape: tuple[int, ...], classes: int) -> Arch:
-    """The architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
+    """Return the architecture for images of `shape` (channels, height, width) and another number of classes; its `note` says what changed.
 
     A network of videos gets a shape (channels, frames, height, width); reductions are those of height and width.
 
@@ -162,7 +162,7 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
         own_one = BLOCKS[name].params["stride"].default == 1
         plain = {**{k: v for k, v in args.items() if k != "stride"}, **({} if own_one else {"stride": 1})}
         if name == "cell_stack":
-            plain["nodes"] = [[{**edge, "op": _centred(edge["op"])} for edge in node] for node in plain["nodes"]]
+            plain["nodes"] = [[{**edge, "op": _centered(edge["op"])} for edge in node] for node in plain["nodes"]]
         large = name == "conv" and isinstance(args.get("kernel"), int) and args["kernel"] > 3
         return [{name: {**plain, "kernel": 3} if large else plain}]
     if name in INNER:
@@ -172,7 +172,7 @@ def _unstrided(node: Node, shapes: tuple[Any, ...], classes: int, beside: bool =
     return None
 
 
-def _centred(op: Node) -> Node:
+def _centered(op: Node) -> Node:
     """The operation of an edge, a pool of 2 x 2 as one of 3 x 3, which can keep the size."""
     name, args = split(op)[:2] if isinstance(op, Mapping) else ("", {})
     return {name: {**args, "kernel": 3}} if name == "pool" and args.get("kernel") == 2 else op
@@ -185,13 +185,12 @@ def _unstrided_inside(name: str, args: dict[str, Any], shapes: tuple[Any, ...], 
     new = dict(args)
     for part in INNER[name]:
         many = args.get(part, []) if part == "branches" else [args[part]] if isinstance(args.get(part), Mapping | list) else []
-        kept = [_unstrided(chain(one), shapes, classes, True) if _reduces(one, shapes, classes) else chain(one) for one in many]
+        kept: list[list[Node] | None] = []
+        for one in many:
+            reduces = _halves(shapes[0], output(chain(one), shapes, classes)[-1])
+            kept.append(_unstrided(chain(one), shapes, classes, True) if reduces else chain(one))
         if None in kept:
             return None
         if many:
             new[part] = kept if part == "branches" else kept[0]
     return [{name: new}]
-
-
-def _reduces(node: Node, shapes: tuple[Any, ...], classes: int) -> bool:
-    return _halves(shapes[0], output(chain(node), shapes, classes)[-1])

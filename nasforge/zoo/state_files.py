@@ -77,7 +77,7 @@ class Layer:
 
 
 def bare(tensor: Tensor) -> tuple[int, ...]:
-    """The shape without sides of 1 after the second."""
+    """Return the shape without sides of 1 after the second."""
     shape = list(tensor.shape)
     while len(shape) > 2 and shape[-1] == 1:
         shape.pop()
@@ -104,7 +104,7 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], bool]:
 
 
 def unwrapped(data: Any) -> dict[str, Tensor]:
-    """The tensors by name, out of a checkpoint's wrapping and without the prefix of a data-parallel module."""
+    """Return the tensors by name, out of a checkpoint's wrapping and without the prefix of a data-parallel module."""
     while isinstance(data, Mapping) and (inner := next((data[w] for w in WRAPPERS if isinstance(data.get(w), Mapping)), None)) is not None:
         data = inner
     out = {str(k): v for k, v in data.items() if isinstance(v, Tensor)} if isinstance(data, Mapping) else {}
@@ -120,7 +120,7 @@ def unwrapped(data: Any) -> dict[str, Tensor]:
 
 
 def layers_of(state: Mapping[str, Tensor]) -> list[Layer]:
-    """The layers of a state dict, in its order."""
+    """Return the layers of a state dict, in its order."""
     layers: dict[str, Layer] = {}
     for name, tensor in state.items():
         module, _, role = name.rpartition(".")

@@ -74,7 +74,7 @@ class Mapped:
 def map_weights(
     arch: Arch, given: Mapping[str, Tensor], *, ordered: bool = True, partial: bool = False, norm_eps: float | None = None
 ) -> Mapped:
-    """The tensors of `given` under the names of `build(arch).state_dict()`.
+    """Return the tensors of `given` under the names of `build(arch).state_dict()`.
 
     `ordered`: the names stand in the order of their library's modules. `partial`: layers that do not fit get fresh weights.
     `norm_eps`: of their batch norms, where `NORM_EPS` does not know it; variances are shifted so that our norms, with torch's
@@ -93,7 +93,14 @@ def map_weights(
         raise UserError(_misfit(name, left, fresh))
     _check_order(name, pairs, ours)
     more, left_aside, fresh_aside = _paired([x for x in theirs if x.aside], [x for x in ours if x.aside])
-    eps = _eps(name, theirs) if norm_eps is None else norm_eps
+    have = {layer.name for layer in theirs}
+    known = next((eps for network, layer, eps in NORM_EPS if fnmatch(name, network) and layer in have), TORCH_EPS)
+    eps = known if norm_eps is None else norm_eps
+    remarks = [f"the library's model differs: {what}" for network, layer, what in DIFFERS if fnmatch(name, network) and layer in have]
+    if not ordered and (order := guesses([x for x in theirs if not x.aside])):
+        remarks.append(
+            f"the file is sorted by name, so an order was guessed in {len(order)} places ({order[0]}); the library's .pth file has it"
+        )
     state = build(arch).state_dict() if fresh else {}
     for their, our in pairs + more:
         state |= _tensors(their, our, eps)
@@ -103,23 +110,8 @@ def map_weights(
         _words(left + left_aside),
         _words(fresh + fresh_aside),
         eps,
-        _remarks(name, theirs, ordered),
+        remarks,
     )
-
-
-def _eps(name: str, theirs: list[Layer]) -> float:
-    have = {layer.name for layer in theirs}
-    return next((eps for network, layer, eps in NORM_EPS if fnmatch(name, network) and layer in have), TORCH_EPS)
-
-
-def _remarks(name: str, theirs: list[Layer], ordered: bool) -> list[str]:
-    have = {layer.name for layer in theirs}
-    known = [f"the library's model differs: {what}" for network, layer, what in DIFFERS if fnmatch(name, network) and layer in have]
-    if not ordered and (order := guesses([x for x in theirs if not x.aside])):
-        known.append(
-            f"the file is sorted by name, so an order was guessed in {len(order)} places ({order[0]}); the library's .pth file has it"
-        )
-    return known
 
 
 def _words(layers: list[Layer]) -> list[str]:
@@ -127,7 +119,7 @@ def _words(layers: list[Layer]) -> list[str]:
 
 
 def running_order(arch: Arch) -> list[Layer]:
-    """The layers of a network, on meta, in the order in which they first run; those of auxiliary heads last."""
+    """Return the layers of a network, on meta, in the order in which they first run; those of auxiliary heads last."""
     network = build(arch, "meta").eval()
     order: dict[str, int] = {}
     names = {module: name for name, module in network.named_modules()}

@@ -25,7 +25,7 @@ from nasforge.latency import (
     with_measured,
     write_profile,
 )
-from nasforge.latency.calibration_set import pick
+from nasforge.latency.design import pick
 from nasforge.latency.fit import at_rates
 from nasforge.latency.measure import AGAIN, _latency
 from nasforge.latency.profile import profile_of

@@ -77,7 +77,7 @@ def test_what_mattered_is_found(tmp_path: Path) -> None:
     assert found[0].share > 2 * found[1].share
     assert sum(i.share for i in found) == pytest.approx(1)
     conditional = next(i for i in found if i.name == "body.0.stage.block.conv.out")  # asked of plain blocks only
-    assert 0 < conditional.drawn < conditional.of == run.search.count("finished")
+    assert 0 < conditional.drawn < conditional.finished == run.search.count("finished")
     assert "depth" not in found[0].name and "head.0.pool.kind" in words(run)
     common = {s.name: s for s in operator_shares(run)}
     best, which = good(run)

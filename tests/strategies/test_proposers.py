@@ -21,7 +21,7 @@ from nasforge.strategies.base import History, Problem, Trial
 from nasforge.strategies.evolution import alive, evolve
 from nasforge.strategies.grid import enumerate_all
 from nasforge.strategies.local import climb, moves, open_moves, others
-from nasforge.strategies.moves import Catalogue, newcomer
+from nasforge.strategies.moves import Catalog, newcomer
 from nasforge.strategies.ranking import crowding, fronts, ranked
 from nasforge.strategies.reinforce import Policy, reinforce
 from nasforge.strategies.slots import SLOTS, slot_of, slots, value_in
@@ -197,11 +197,11 @@ def test_the_surrogate_finds_additive_effects_and_knows_nothing_of_unseen_values
     space = Space(read(find_space("cell")))
     trials = drawn(space, 80)
     targets = np.array([[sum(v == "nor_conv_3x3" for v in t.choices.values()), 1.0] for t in trials])
-    model = Surrogate(Catalogue(space), [t.choices for t in trials], targets)
+    model = Surrogate(Catalog(space), [t.choices for t in trials], targets)
     convs, none = ({o.name: op for o in space.domains()} for op in ("nor_conv_3x3", "none"))
     predicted = model.predict([convs, none])
     assert predicted[0, 0] > 5 and predicted[1, 0] < 1 and np.allclose(predicted[:, 1], 1)
-    unseen = Surrogate(Catalogue(space), [none, none], np.array([[1.0], [3.0]])).predict([convs])
+    unseen = Surrogate(Catalog(space), [none, none], np.array([[1.0], [3.0]])).predict([convs])
     assert unseen[0, 0] == pytest.approx(2.0)
 
 

@@ -19,7 +19,7 @@ SOFT = 0.01  # improvement below this differs little from none: keeps an order a
 
 
 def improvement(belief: Belief, best: float) -> Vector:
-    """The expected improvement beyond the best target, larger is better. Source: Jones et al. 1998, equation 15."""
+    """Return the expected improvement beyond the best target, larger is better. Source: Jones et al. 1998, equation 15."""
     z = (belief.mean - best) / belief.spread
     return belief.spread * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
@@ -42,7 +42,7 @@ def scalar(points: Matrix, weights: Vector) -> Vector:
 
 
 def scalar_improvement(beliefs: Sequence[Belief], known: Matrix, weights: Vector, rng: np.random.Generator) -> Vector:
-    """The expected improvement of the scalarisation, from draws.
+    """Return the expected improvement of the scalarisation, from draws.
 
     beliefs: about each objective, scaled so that the front lies between 0 and 1, smaller is better. known: points of finished trials.
     """
@@ -53,5 +53,5 @@ def scalar_improvement(beliefs: Sequence[Belief], known: Matrix, weights: Vector
 
 
 def feasibility(belief: Belief, bound: float, upper: bool) -> Vector:
-    """How likely a limit is kept. Source: Gardner et al. 2014, equation 6."""
+    """Return how likely a limit is kept. Source: Gardner et al. 2014, equation 6."""
     return ndtr((bound - belief.mean if upper else belief.mean - bound) / belief.spread)

@@ -10,7 +10,7 @@ from random import Random
 
 from nasforge.spaces.choosers import crossover, mutate
 from nasforge.spaces.domains import Scalar
-from nasforge.spaces.space import Choices, Space
+from nasforge.spaces.space import Choices
 from nasforge.strategies.base import History, TrialKind
 from nasforge.strategies.moves import excess
 from nasforge.strategies.predictor.encoder import Encoder, Row
@@ -40,7 +40,7 @@ class Pool:
         self.found: list[Candidate] = []
 
     def take(self) -> list[Candidate]:
-        """What came in since the last time."""
+        """Return what came in since the last time."""
         taken, self.found = self.found, []
         return taken
 
@@ -60,7 +60,13 @@ class Pool:
         for choices in parents:
             self.add(choices, self.encoder.row(choices))
         for _ in range(BRED if parents else 0):
-            choices = _bred(self.encoder.space, parents, rng)
+            parent = parents[int(len(parents) * rng.random() ** 2)]
+            way = rng.random()
+            if way < CROSSED:
+                ask = crossover(parent, rng.choice(parents), rng)
+            else:
+                ask = mutate(parent, rng, 1 if way < 1 - CHANGED_TWICE else 2)
+            choices = self.encoder.space.draw(ask)[1]
             self.add(choices, self.encoder.row(choices))
 
 
@@ -70,13 +76,3 @@ def best(history: History) -> list[Mapping[str, Scalar]]:
     found = list(islice(ranked([*history.finished, *prior], history.problem.objectives), PARENTS))
     near = [] if history.finished else [t for t in history.trials if t.kind in (TrialKind.INFEASIBLE, TrialKind.FINISHED) and t.metrics]
     return [t.choices for t in (*found, *nsmallest(PARENTS, near, key=lambda t: excess(history, t)))]
-
-
-def _bred(space: Space, parents: Sequence[Mapping[str, Scalar]], rng: Random) -> Choices:
-    parent = parents[int(len(parents) * rng.random() ** 2)]
-    way = rng.random()
-    if way < CROSSED:
-        ask = crossover(parent, rng.choice(parents), rng)
-    else:
-        ask = mutate(parent, rng, 1 if way < 1 - CHANGED_TWICE else 2)
-    return space.draw(ask)[1]

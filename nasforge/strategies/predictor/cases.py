@@ -55,7 +55,7 @@ class Cases:
         self.costs: dict[int, Mapping[str, float]] = {}
 
     def of(self, history: History) -> list[Case]:
-        """The trials whose network can be written down: those that have ended in order, then those that run."""
+        """Return the trials whose network can be written down: those that have ended in order, then those that run."""
         ended, running = [], []
         for seen in history.trials:
             if seen.kind == TrialKind.RUNNING:

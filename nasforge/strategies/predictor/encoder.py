@@ -55,7 +55,7 @@ class Columns:
     scale: Numbers
 
     def scaled(self, numbers: Matrix) -> list[Matrix]:
-        """The columns of each group, scaled."""
+        """Return the columns of each group, scaled."""
         whole = (numbers - self.middle) * self.scale
         return [whole[:, self.groups == g] for g in np.unique(self.groups)]
 
@@ -85,7 +85,7 @@ class Encoder:
         self.words: list[str] = []
 
     def row(self, choices: Mapping[str, Scalar]) -> Row | None:
-        """The row of a network; None where no network can be written down for the choices."""
+        """Return the row of a network; None where no network can be written down for the choices."""
         known = tuple(sorted(choices.items()))
         if known not in self.rows:
             _shorten(self.rows, MOST_ROWS)
@@ -119,7 +119,7 @@ class Encoder:
         return out
 
     def columns(self, rows: Sequence[Row]) -> Columns:
-        """What differs among rows."""
+        """Return what differs among rows."""
         common = np.bincount(np.concatenate([row.places for row in rows]), minlength=len(self.words))
         some = sorted(np.flatnonzero(common), key=lambda i: (-common[i], self.words[i]))[: 2 * MOST_COLUMNS]
         places = np.array(sorted(some, key=lambda i: self.words[i]), dtype=np.int64)

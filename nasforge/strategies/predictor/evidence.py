@@ -39,7 +39,7 @@ class Evidence:
 
 
 def evidence(cases: Sequence[Case]) -> Evidence:
-    """What cases that teach something say, as far as they say it.
+    """Return what cases that teach something say, as far as they say it.
 
     A stopped training is told from the finished ones at its last epoch, a failed one counts as the worst that finished.
     """
@@ -97,7 +97,7 @@ class Target:
     warp: Callable[[Vector], Vector]
 
     def at(self, losses: Vector) -> Vector:
-        """The targets of scaled losses."""
+        """Return the targets of scaled losses."""
         return (self.middle - self.warp(losses)) / self.spread
 
 
@@ -109,7 +109,7 @@ def target(points: Vector, warp: Callable[[Vector], Vector]) -> Target:
 
 
 def targets(points: Matrix) -> list[Target]:
-    """The target of each objective.
+    """Return the target of each objective.
 
     The only one is the logarithm of the distance to the best: a model sees the best most finely. Of several, those far worse than usual
     are brought near.

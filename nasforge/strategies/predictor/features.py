@@ -30,15 +30,11 @@ def choice_features(domain: Domain, value: Scalar) -> Features:
     numbers = [o for o in domain.options if isinstance(o, int | float) and not isinstance(o, bool)]
     if domain.kind != "choose" or len(numbers) == len(domain.options) > 2:
         low, high = (min(numbers), max(numbers)) if numbers else (domain.low, domain.high)
-        place = _place(float(value or 0), low, high, domain.log)
-        out[f"choice/{domain.name}"] = 1.0 + place
+        number = float(value or 0)
+        if domain.log:
+            number, low, high = math.log(number), math.log(low), math.log(high)
+        out[f"choice/{domain.name}"] = 1.0 + ((number - low) / (high - low) if high > low else 0.0)
     return out
-
-
-def _place(value: float, low: float, high: float, log: bool) -> float:
-    if log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low) if high > low else 0.0
 
 
 @dataclass(frozen=True)
@@ -51,17 +47,19 @@ class Part:
 
 
 def part(node: Node) -> Part:
-    """The features of one canonical block."""
+    """Return the features of one canonical block."""
     graph = graph_of([node])
     sums: Counter[str] = Counter()
     most: dict[str, float] = {}
     for name, args in _operations(node):
         sums[f"op/{name}"] += 1
-        for key, value in _widths(args):
-            sums[f"op/{name}.{key}"] += value  # type: ignore[assignment]
-            most[f"op/{name}.{key} most"] = max(most.get(f"op/{name}.{key} most", 0.0), value)
+        for key, value in args.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                width = math.log2(1 + value)
+                sums[f"op/{name}.{key}"] += width  # type: ignore[assignment]
+                most[f"op/{name}.{key} most"] = max(most.get(f"op/{name}.{key} most", 0.0), width)
     sums.update({f"op/{kind}": number for kind, number in Counter(graph.labels).items()})
-    sums.update(_neighbours(graph))
+    sums.update(_neighbors(graph))
     if _number_of_paths(graph) <= MOST_PATHS:
         sums.update(_paths(graph))
     name, args, _ = split(node)
@@ -70,7 +68,7 @@ def part(node: Node) -> Part:
 
 
 def chains(form: Mapping[str, Any]) -> Iterator[Sequence[Node]]:
-    """The chains of blocks of a canonical architecture (`nasforge.spaces.arch.canonical`)."""
+    """Yield the chains of blocks of a canonical architecture (`nasforge.spaces.arch.canonical`)."""
     for step in form["steps"]:
         yield step["do"]
     for end in form["heads"]:
@@ -87,12 +85,6 @@ def _operations(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
             if isinstance(args, dict) and "from" not in args:  # a gate of a recurrent cell is no block: the graph has it
                 yield name, args
                 yield from _operations(list(args.values()))
-
-
-def _widths(args: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for key, value in args.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            yield key, math.log2(1 + value)
 
 
 # ---------------------------------------------------------------- the graph of a block
@@ -126,7 +118,7 @@ def _paths(graph: Graph) -> Counter[str]:
     return out
 
 
-def _neighbours(graph: Graph) -> Counter[str]:
+def _neighbors(graph: Graph) -> Counter[str]:
     """Each operation with what it reads and what reads it. Source: Shervashidze et al. 2011 (Weisfeiler-Lehman), one round."""
     after: dict[int, list[str]] = defaultdict(list)
     for i, reads in enumerate(graph.reads):

@@ -27,21 +27,21 @@ class Graph:
     ends: Ends = field(default_factory=list)
 
     def add(self, label: str, sources: Ends) -> Ends:
-        """The place of one more operation."""
+        """Return the place of one more operation."""
         self.labels.append(label)
         self.reads.append(tuple(sources))
         return [len(self.labels) - 1]
 
 
 def graph_of(chain: Sequence[Node]) -> Graph:
-    """The graph of a canonical chain."""
+    """Return the graph of a canonical chain."""
     graph = Graph()
     graph.ends = _chain(graph, chain, [START])
     return graph
 
 
 def label(name: str, args: Mapping[str, Any]) -> str:
-    """The kind of an operation: its name, words, switches and small numbers."""
+    """Return the kind of an operation: its name, words, switches and small numbers."""
     kinds = [f"{k}={v}" for k, v in sorted(args.items()) if isinstance(v, bool | str) or (isinstance(v, int | float) and abs(v) <= SMALL)]
     return " ".join([name, *kinds])
 
@@ -67,7 +67,7 @@ def _block(graph: Graph, name: str, args: Mapping[str, Any], sources: Ends) -> E
         return [end for branch in args["branches"] for end in _branch(graph, branch, sources)]
     if name == "dense":
         for layer in args["layers"]:
-            sources = graph.add(f"dense {_kinds(layer)}", sources)
+            sources = graph.add(f"dense {'+'.join(split(node)[0] for node in layer)}", sources)
         return sources
     if isinstance(args.get("body"), list):
         ends = _branch(graph, args["body"], sources)
@@ -98,7 +98,3 @@ def _gates(graph: Graph, nodes: Mapping[str, Any], sources: Ends) -> Ends:
             reads += outs[source]
         outs[name] = graph.add(node["op"], reads)
     return [end for name in nodes if name.startswith("h_new_") for end in outs[name]]
-
-
-def _kinds(chain: Any) -> str:
-    return "+".join(split(node)[0] for node in chain)

@@ -57,21 +57,22 @@ class Learner:
     # ------------------------------------------------------------ stages
 
     def basis(self, cases: Sequence[Case]) -> Basis:
-        """The basis that holds for these cases: fitted on the first of them."""
+        """Return the basis that holds for these cases: fitted on the first of them."""
         first = beginning(cases, stage(len(cases)))
-        return _remembered(self._bases, tuple(c.name for c in first), lambda: self._basis(first))
 
-    def _basis(self, cases: Sequence[Case]) -> Basis:
-        known = evidence(cases)
-        reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
-        columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
-        learnt = targets(known.points)
-        some = chosen(learnt, MOST_FITTED, 0)
-        groups = self.scaled(columns, [known.cases[i].row for i in some])
-        return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+        def make() -> Basis:
+            known = evidence(first)
+            reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
+            columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
+            learnt = targets(known.points)
+            some = chosen(learnt, MOST_FITTED, 0)
+            groups = self.scaled(columns, [known.cases[i].row for i in some])
+            return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+
+        return _remembered(self._bases, tuple(c.name for c in first), make)
 
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
-        """The columns of rows by group, scaled."""
+        """Return the columns of rows by group, scaled."""
         return columns.scaled(self.encoder.dense(rows, columns.places))
 
     # ------------------------------------------------------------ models
@@ -111,7 +112,7 @@ class Learner:
         return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
 
     def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
-        """How much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
+        """Return how much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
 
         Workers that ask at the same time would otherwise crowd about one network. Source: after González et al. 2016, section 3.
         """
@@ -130,12 +131,12 @@ class Learner:
 
 
 def logarithm(metric: str, value: float) -> float:
-    """The value, a cost as a power of ten."""
+    """Return the value, a cost as a power of ten."""
     return math.log10(max(value, 1e-9)) if metric_or_value(metric).is_cost else value
 
 
 def chosen(learnt: Sequence[Target], most: int, latest: int) -> NDArray[np.int64]:
-    """The places of so many cases to learn from, in order: half the best, the latest, some of the others."""
+    """Return the places of so many cases to learn from, in order: half the best, the latest, some of the others."""
     worth: Vector = np.sum([t.values for t in learnt], axis=0)
     count = len(worth)
     if count <= most:
@@ -152,7 +153,7 @@ def beginning(cases: Sequence[Case], count: int) -> Sequence[Case]:
 
 
 def stage(count: int) -> int:
-    """The largest of some growing numbers that is not above `count`."""
+    """Return the largest of some growing numbers that is not above `count`."""
     size = 4
     while (larger := max(size + 1, int(size * GROWTH))) <= count:
         size = larger

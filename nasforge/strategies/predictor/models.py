@@ -63,14 +63,14 @@ class Process:
         self.variance = max(float(self.half @ self.half) / len(targets), 1e-6)
 
     def believe(self, groups: Sequence[Matrix]) -> Belief:
-        """The belief about rows."""
+        """Return the belief about rows."""
         across = solve_triangular(self.lower, matern(distances(self.groups, groups), self.weights), lower=True)
         left = np.maximum(1 - (across**2).sum(0), LEAST_SPREAD**2)
         return Belief(self.middle + across.T @ self.half, np.sqrt(left * self.variance))
 
 
 def fit_weights(groups: Sequence[Matrix], targets: Vector) -> Weights:
-    """The most likely weights under broad beliefs about them, searched one at a time."""
+    """Return the most likely weights under broad beliefs about them, searched one at a time."""
     squares = distances(groups, groups)
     point = np.array([-1.0] * len(groups) + [-3.0])
     best = _surprise(point, squares, targets)
@@ -110,7 +110,7 @@ class Trees:
         self.forest = ExtraTreesRegressor(count, max_features=0.3, random_state=seed).fit(rows.astype(np.float32), targets)
 
     def believe(self, rows: Matrix) -> Belief:
-        """The belief about rows."""
+        """Return the belief about rows."""
         some = rows.astype(np.float32)
         each = np.array([tree.tree_.predict(some).ravel() for tree in self.forest.estimators_])
         return Belief(each.mean(axis=0), each.std(axis=0) + LEAST_SPREAD)
@@ -123,13 +123,13 @@ class Ridge:
     """A linear model of a known cost's logarithm: nearly exact, for a first look at many networks."""
 
     def __init__(self, rows: Matrix, targets: Vector, penalty: float = 1e-2) -> None:
-        self.middle, self.centre = float(targets.mean()), rows.mean(axis=0)
-        self.rows = rows - self.centre
+        self.middle, self.center = float(targets.mean()), rows.mean(axis=0)
+        self.rows = rows - self.center
         kernel = self.rows @ self.rows.T
         self.dual = np.linalg.solve(kernel + penalty * np.eye(len(targets)), targets - self.middle)
         left = targets - self.middle - kernel @ self.dual
         self.spread = float(left.std()) + LEAST_ERROR
 
     def believe(self, rows: Matrix) -> Belief:
-        """The belief about rows."""
-        return Belief(self.middle + (rows - self.centre) @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))
+        """Return the belief about rows."""
+        return Belief(self.middle + (rows - self.center) @ (self.rows.T @ self.dual), np.full(len(rows), self.spread))

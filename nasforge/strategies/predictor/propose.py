@@ -34,7 +34,7 @@ Judge = Callable[[Sequence[Candidate]], Vector]
 
 
 def predict(problem: Problem) -> Propose:
-    """The strategy of a search."""
+    """Return the strategy of a search."""
     return Predictor(problem).propose
 
 
@@ -49,7 +49,7 @@ class Predictor:
         self.starts = max(LEAST, min(STARTS, problem.trials // 4))
 
     def propose(self, history: History, rng: Random) -> Choices:
-        """The choices to ask next."""
+        """Return the choices to ask next."""
         cases = self.cases.of(history)
         asked = {c.row.name for c in cases}
         known = evidence([c for c in (*self.cases.prior, *cases) if c.teaches])
@@ -79,7 +79,7 @@ class Predictor:
     # ------------------------------------------------------------ worth
 
     def judge(self, known: Evidence, cases: Sequence[Case], rng: Random) -> Judge:
-        """How much candidates are worth trying, by models of one kind."""
+        """Return how much candidates are worth trying, by models of one kind."""
         by_trees, seed = rng.random() < TREES, rng.randrange(2**32)
         columns = self.learner.basis(known.cases).columns
         told = {c.name for c in known.cases}
@@ -103,7 +103,7 @@ class Predictor:
         return worth
 
     def model(self, i: int, known: Evidence, cases: Sequence[Case], running: Sequence[Row], by_trees: bool) -> Model:
-        """The model of an objective: of its target where it is the only one, else of its scaled loss."""
+        """Return the model of an objective: of its target where it is the only one, else of its scaled loss."""
         objective, single = self.problem.objectives[i], len(self.problem.objectives) == 1
         counted = self.learner.metric(cases, objective.metric, self.learner.basis(known.cases).columns) if on_paper(objective) else None
         if counted is not None and not single:
@@ -129,12 +129,12 @@ class Predictor:
 
 
 def on_paper(objective: Objective) -> bool:
-    """Whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
+    """Return whether a linear model of the metric's logarithm gives the scaled loss: a cost that is known before training."""
     return objective.described.known is Known.PAPER and not objective.maximize
 
 
 def gain(beliefs: Sequence[Belief], known: Evidence, trained: Sequence[int], draws: np.random.Generator) -> Vector:
-    """The improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
+    """Return the improvement expected of each candidate: of the target, or with several objectives of a random scalarisation.
 
     Beyond what this search has reached: what earlier ones found is to be found again first.
     """

@@ -13,7 +13,7 @@ import numpy as np
 
 from nasforge.strategies.predictor.features import Features
 
-MOST = 4.0  # times the usual spread from the middle: a score beyond counts no more
+FARTHEST = 4.0  # times the usual spread from the middle: a score beyond counts no more
 
 
 class Usual:
@@ -29,5 +29,5 @@ class Usual:
         out = {}
         for name, (low, middle, high) in zip(self.names, self.quartiles, strict=True):
             far = (scores.get(name, middle) - middle) / max(high - low, 1e-9 * abs(middle), 1e-300)
-            out[f"score/{name}"] = 0.0 if math.isnan(far) else float(np.clip(far, -MOST, MOST))
+            out[f"score/{name}"] = 0.0 if math.isnan(far) else float(np.clip(far, -FARTHEST, FARTHEST))
         return out
