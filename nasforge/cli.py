@@ -45,8 +45,7 @@ def _data(command: argparse.ArgumentParser) -> None:
 
 
 def _learned(command: argparse.ArgumentParser) -> None:
-    tasks = "classification, segmentation, tagging, seq2seq, regression, multilabel"
-    command.add_argument("--task", help=f"what is learned: {tasks} (default: by the data)")
+    command.add_argument("--task", help="what is learned, such as regression or multilabel (default: by the data)")
     command.add_argument("--target", metavar="NAME", help="the column of a table, or the language, that is the target")
 
 

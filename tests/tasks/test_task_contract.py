@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from nasforge.cli import main
 from nasforge.data import Batch, Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.train import fit_to_data
@@ -232,10 +231,3 @@ def test_the_task_of_data_is_the_first_of_their_kind_or_the_one_that_is_asked_fo
         datasets.small("several", "segmentation")
     with pytest.raises(UserError, match="--task regression"):
         datasets.small("value")  # numbers look like wrong classes
-
-
-def test_the_command_line_lists_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["train", "--help"])
-    words = capsys.readouterr().out.replace(",", " ").split()
-    assert set(TASKS) <= set(words)
