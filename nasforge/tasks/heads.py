@@ -59,8 +59,8 @@ class Heads(Task):
 
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         """No augmentation: what leaves one target as it is may change another."""
-        epochs = epochs_for(data, 25_000 if full else 6_000, 3, 100)
-        return {"epochs": epochs, "batch_size": 32, "lr": 4e-3, "warmup_epochs": 0.1 * epochs, "grad_clip": 5.0}
+        epochs = epochs_for(data, 27_000 if full else 15_000, 3, 100)
+        return {"epochs": epochs, "batch_size": 32 if full else 16, "lr": 4e-3, "warmup_epochs": 0.1 * epochs, "grad_clip": 5.0}
 
 
 class HeadScorer:
