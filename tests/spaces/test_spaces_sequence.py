@@ -31,7 +31,7 @@ OUTPUTS: dict[str, Any] = {
     "unet": (11, 64, 64),
     "text": (64, 65),
     "translation": (10, 28),
-    "pyramid": {"mask": (11, 64, 64), "label": (4,)},
+    "pyramid": {"mask": (11, 32, 32), "label": (4,)},
 }
 
 
