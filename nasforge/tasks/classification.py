@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasforge.data import IGNORE, Batch, Dataset
+from nasforge.data import IGNORE, Batch, Dataset, Target
 from nasforge.objectives.metrics import METRICS
 from nasforge.tasks.base import LossSettings, Task, epochs_for
 from nasforge.tasks.losses import class_weights, cross_entropy, mixed_cross_entropy
+
+TOP = 5  # classes that a guess may name, of top-5 accuracy
 
 
 class Classification(Task):
@@ -19,6 +21,11 @@ class Classification(Task):
     name = "classification"
     kind = "label"
     metrics = tuple(METRICS[name] for name in ("accuracy", "loss", "top5", "balanced_accuracy", "macro_f1", "auc"))
+
+    def __init__(self, key: str, target: Target) -> None:
+        super().__init__(key, target)
+        if target.size <= TOP:  # every guess would be right
+            self.metrics = tuple(metric for metric in self.metrics if metric.name != "top5")
 
     def shape(self, batch: Batch) -> tuple[int, ...]:
         return len(batch), self.target.size
@@ -104,15 +111,17 @@ class ClassScorer:
     def others(self) -> dict[str, float]:
         assert self.confusion is not None
         logits, y = torch.cat(self.logits), torch.cat(self.labels)
-        top = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        top = logits.topk(min(TOP, logits.shape[1]), dim=1).indices
         hit, true, predicted = (t.double() for t in (self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)))
         occurs, seen = true > 0, (true + predicted) > 0
-        return {
+        found = {
             "top5": float((top == y[:, None]).any(1).double().mean()),
             "balanced_accuracy": float((hit[occurs] / true[occurs]).mean()),
             "macro_f1": float((2 * hit[seen] / (true + predicted)[seen]).mean()),
             "auc": area_under_roc(logits.softmax(1), torch.nn.functional.one_hot(y, logits.shape[1])),
         }
+        own = {metric.name for metric in self.task.metrics}
+        return {name: value for name, value in found.items() if name in own}
 
 
 def area_under_roc(scores: Tensor, labels: Tensor) -> float:

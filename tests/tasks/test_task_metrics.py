@@ -84,9 +84,10 @@ def test_classes_that_never_occur_do_not_count() -> None:
     assert alone["auc"] == 0.5 and alone["balanced_accuracy"] == alone["accuracy"] == pytest.approx((guess == 2).mean())
 
 
-def test_fewer_than_five_classes_are_all_in_the_top_five() -> None:
+def test_up_to_five_classes_have_no_top_five() -> None:
     found = scores(task_for("classification", 3), rng().normal(size=(20, 3)).astype(np.float32), rng().integers(0, 3, 20))
-    assert found["top5"] == 1
+    assert "top5" not in found and "top5" not in {metric.name for metric in task_for("classification", 5).metrics}
+    assert "top5" in {metric.name for metric in task_for("classification", 6).metrics}
 
 
 # --- pixels and steps -------------------------------------------------------------------------------------------------
