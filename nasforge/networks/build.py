@@ -20,7 +20,7 @@ from nasforge.blocks import BLOCKS
 from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.combine import Chain, Residual
 from nasforge.blocks.core.shapes import Shape, Tokens, example, run
-from nasforge.errors import UserError
+from nasforge.errors import UserError, is_out_of_memory
 from nasforge.networks.network import Network
 from nasforge.networks.probe import Meter, Probe, StandIn
 from nasforge.spaces import arch as plain
@@ -68,7 +68,8 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
     except UserError:
         raise
     except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, ArithmeticError) as error:
-        raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from None
+        cause = error if is_out_of_memory(error) else None  # a search reacts to it
+        raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from cause
 
 
 def _filled(name: str, args: dict[str, Any], classes: int, where: str) -> dict[str, Any]:
