@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     given = {**vars(args), "control": False if args.no_control else None}
     plan = plan_of(space_named(args.space), given, arch_named, lambda note: print(f"nasforge search: {note}", file=sys.stderr))
     folder = Path(args.run or f"runs/{Path(args.space).stem}")
+    start_runner = _runner(args, plan)
     with progress(quiet=args.json) as show:
-        summary = search(plan, folder, lambda: _runner(args, plan), show)
+        summary = search(plan, folder, start_runner, show)
     if "joined" in summary:  # this driver is not the owner of its study
         if args.json:
             print_json(summary)
@@ -47,16 +49,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _runner(args: argparse.Namespace, plan: Plan) -> Runner:
+def _runner(args: argparse.Namespace, plan: Plan) -> Callable[[], Runner]:
+    """Return what starts the runner that was asked for."""
     name = args.runner or ("ray" if args.ray else "local")
     if name not in RUNNERS:
         raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
+    if args.workers < 1:
+        raise UserError(f"--workers: must be at least 1, got {args.workers}")
     make, takes = RUNNERS[name]
     options = {
         "workers": args.workers, "threads": args.threads, "silence_s": args.silence, "address": args.ray or "local",
         "gpus": args.gpus if plan.device.startswith("cuda") else 0.0,
     }  # fmt: skip
-    return make(Context(plan.evaluator, plan.data, plan.device, plan.table), **{option: options[option] for option in takes})
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table)
+    return lambda: make(context, **{option: options[option] for option in takes})
 
 
 def _export(args: argparse.Namespace, folder: Path, summary: dict[str, Any]) -> dict[str, Any] | None:
