@@ -21,7 +21,8 @@ from typing import Any
 
 import optuna
 
-from nasforge.commands.common import space_named, table
+from nasforge.api.named import space_named
+from nasforge.commands.common import table
 from nasforge.data import Source
 from nasforge.evaluation.base import Context
 from nasforge.evaluation.train import fit_to_data

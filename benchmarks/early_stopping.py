@@ -26,7 +26,8 @@ from typing import Any
 
 import optuna
 
-from nasforge.commands.common import space_named, table
+from nasforge.api.named import space_named
+from nasforge.commands.common import table
 from nasforge.data import Source
 from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result
 from nasforge.evaluation.tables.nasbench_nlp import recurrent_curves, recurrent_rows

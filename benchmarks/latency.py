@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from nasforge.api.named import space_named
 from nasforge.commands.calibrate import spread
-from nasforge.commands.common import space_named
 from nasforge.latency import predict
 from nasforge.latency.fit import apart, rank_correlation
 from nasforge.latency.measure import measure_many

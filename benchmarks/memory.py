@@ -19,7 +19,8 @@ from random import Random
 
 import optuna
 
-from nasforge.commands.common import space_named, table
+from nasforge.api.named import space_named
+from nasforge.commands.common import table
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import Problem

@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
+from nasforge.api.named import arch_named
 from nasforge.commands.bench_plot import COLORS, STYLE
-from nasforge.commands.common import arch_named, print_json, table
+from nasforge.commands.common import print_json, table
 from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared

@@ -24,7 +24,8 @@ import numpy as np
 import optuna
 import torch
 
-from nasforge.commands.common import space_named, table
+from nasforge.api.named import space_named
+from nasforge.commands.common import table
 from nasforge.data import Source
 from nasforge.evaluation.tables import Table, read_table
 from nasforge.evaluation.train import fit_to_data

@@ -1,6 +1,13 @@
 """nasforge: neural architecture search on plain data.
 
-The verbs of the command line are functions on the same data, each in its room:
+    import nasforge as nf
+
+    run = nf.search("digits", data=(x, y), constraints={"params": 2e4}, trials=20)
+    run.best.model                  # a torch module, trained
+    run.trials(), run.front()       # one row a trial
+    run.export("onnx")
+
+The same verbs are commands, and functions on the same data, each in its room:
 
     nasforge.spaces.files      read, write             nasforge.spaces.space     Space: draw, size, domains
     nasforge.networks.build    build, key              nasforge.spaces.locate    locate
@@ -8,4 +15,54 @@ The verbs of the command line are functions on the same data, each in its room:
     nasforge.latency           measure, calibrate      nasforge.zoo              load, entries
     nasforge.tasks             load_data, task_of      nasforge.train            fit, score
     nasforge.search            plan, session.search    nasforge.export           export
+
+Nothing is imported before it is used.
 """
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+API = {  # name: where it is
+    "search": "nasforge.api.search",
+    "Run": "nasforge.api.run",
+    "load_data": "nasforge.tasks",
+    "data_of": "nasforge.tasks",
+    "UserError": "nasforge.errors",
+}
+
+
+class _Verb(ModuleType):
+    """A room that is also called: `nasforge.search` is a package, and `nasforge.search(...)` its function for users."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        name = self.__name__.rpartition(".")[2]
+        return getattr(importlib.import_module(API[name]), name)(*args, **options)
+
+
+class _Package(ModuleType):
+    """This package: a room that the import system binds here under the name of a verb becomes callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in API:
+            value.__class__ = _Verb
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in API:
+        raise AttributeError(f"module 'nasforge' has no attribute {name!r}")
+    if importlib.util.find_spec(f"nasforge.{name}") is not None:
+        return importlib.import_module(f"nasforge.{name}")
+    return getattr(importlib.import_module(API[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *API})
+
+
+sys.modules[__name__].__class__ = _Package

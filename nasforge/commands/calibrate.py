@@ -7,9 +7,10 @@ import random
 from dataclasses import asdict
 from pathlib import Path
 
+from nasforge.api.named import space_named
 from nasforge.blocks import BLOCKS
 from nasforge.commands.calibrate_away import read_measured, write_folder
-from nasforge.commands.common import print_json, space_named
+from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.latency import Profile, calibrate, write_profile
 from nasforge.latency.design import pick

@@ -9,7 +9,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from nasforge.commands.common import arch_and_weights, print_json
+from nasforge.api.named import arch_and_weights
+from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.export import export
 from nasforge.search.plan import MANIFEST, read_manifest

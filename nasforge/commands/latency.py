@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from nasforge.commands.common import arch_named, print_json
+from nasforge.api.named import arch_named
+from nasforge.commands.common import print_json
 from nasforge.latency import Profile, measure, predict, read_profile
 from nasforge.latency.profile import processor, versions
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from nasforge.api.named import arch_named, space_named
 from nasforge.blocks import BLOCKS
-from nasforge.commands.common import arch_named, print_json, space_named, table
+from nasforge.commands.common import print_json, table
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.locate import Misfit, locate
 from nasforge.spaces.space import Space

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nasforge.commands.common import arch_named, print_json, table
+from nasforge.api.named import arch_named
+from nasforge.commands.common import print_json, table
 from nasforge.commands.scale_grid import for_images, rows_of, searched
 from nasforge.errors import UserError
 from nasforge.latency import measure, read_profile

@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
+from nasforge.api.named import arch_named, space_named
 from nasforge.blocks import BLOCKS
-from nasforge.commands.common import arch_named, print_json, space_named, table
+from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError
 from nasforge.latency.roofline import bounds, roof_named
 from nasforge.networks.build import key

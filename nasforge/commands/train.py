@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from nasforge.commands.common import arch_named, print_json
+from nasforge.api.named import arch_named
+from nasforge.commands.common import print_json
 from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared

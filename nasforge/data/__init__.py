@@ -2,6 +2,6 @@
 
 from nasforge.data.batch import Batch, Mix
 from nasforge.data.dataset import IGNORE, PARTS, Dataset, DataSpec, Part, Source, Target
-from nasforge.data.tensors import TensorDataset, load
+from nasforge.data.tensors import TensorDataset, load, prepared
 
-__all__ = ["IGNORE", "PARTS", "Batch", "DataSpec", "Dataset", "Mix", "Part", "Source", "Target", "TensorDataset", "load"]
+__all__ = ["IGNORE", "PARTS", "Batch", "DataSpec", "Dataset", "Mix", "Part", "Source", "Target", "TensorDataset", "load", "prepared"]

@@ -140,9 +140,14 @@ def load(
     Raises:
         UserError: nothing readable is there, or what is there cannot be trained on.
     """
+    raw = read(Source(spec, limit, seed, allow_code, task, target), kind)
+    return prepared(raw, seed=seed, limit=limit, task=task)
+
+
+def prepared(raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | None = None) -> TensorDataset:
+    """Return what a reader found as a data set, split and normalized as `load` says."""
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1 training sample, got {limit}")
-    raw = read(Source(spec, limit, seed, allow_code, task, target), kind)
     sizes = {name: _size(raw, name) for name in raw.kinds}
     stratified = raw.kinds[next(iter(raw.kinds))] == "label"
     parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)

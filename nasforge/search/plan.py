@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from nasforge.data import DataSpec, Source
+from nasforge.data import Dataset, DataSpec, Source
 from nasforge.errors import UserError
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.files import write
+from nasforge.tasks import load_data
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
@@ -41,6 +42,7 @@ class Plan:
     table: file, column selected and column reported, where the evaluator is a table.
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
+    dataset: the data themselves, where they were given instead of a source.
     """
 
     space: Mapping[str, Any]
@@ -66,6 +68,11 @@ class Plan:
     scores: tuple[str, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
+    dataset: Dataset | None = field(default=None, compare=False)
+
+    def load(self) -> Dataset:
+        """Return the data set of the search."""
+        return self.dataset if self.dataset is not None else load_data(self.data)
 
     def final_settings(self) -> str:
         """Return what decides the results of the finals, as a digest; other finals are done anew."""

@@ -33,7 +33,7 @@ from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import DriverLock, open_storage
 from nasforge.strategies.base import Problem, Scores
 from nasforge.strategies.registry import sampler
-from nasforge.tasks import load_data, task_of
+from nasforge.tasks import task_of
 
 MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
@@ -46,7 +46,7 @@ def search(plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: S
         UserError: the plan cannot be carried out.
         KeyboardInterrupt: after writing down what was interrupted.
     """
-    data = load_data(plan.data)
+    data = plan.load()
     lock = DriverLock(folder)
     try:
         storage = open_storage(folder, plan.storage)
@@ -119,7 +119,7 @@ def _zero_cost(plan: Plan, problem: Problem) -> Scores:
         if name not in known:
             if len(known) >= MOST_SCORED:
                 del known[next(iter(known))]
-            known[name] = zero_cost(arch, load_data(plan.data), plan.seed, plan.scores) if problem.keeps(choices) else {}
+            known[name] = zero_cost(arch, plan.load(), plan.seed, plan.scores) if problem.keeps(choices) else {}
         return known[name]
 
     return scores

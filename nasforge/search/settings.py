@@ -41,7 +41,13 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
 }  # fmt: skip
 
 
-def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[str], Arch], say: Callable[[str], None]) -> Plan:
+def plan_of(
+    raw: Mapping[str, Any],
+    given: Mapping[str, Any],
+    find: Callable[[str], Arch],
+    say: Callable[[str], None],
+    dataset: Dataset | None = None,
+) -> Plan:
     """Return the plan: what is given, then the space's own `search` and `constraints`, then defaults.
 
     Args:
@@ -49,6 +55,7 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
         given: options by name, those of DEFAULTS and OTHERS; None counts as not given.
         find: the architecture of a name, for baselines.
         say: takes a note for the user.
+        dataset: the data themselves, instead of a source of them.
 
     Raises:
         UserError: something is unknown, or does not fit the data, the task or the evaluator.
@@ -59,8 +66,10 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
     if unknown:
         raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
     asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
+    if dataset is not None:
+        asked["data"] = dataset.name
     source = Source(asked["data"], asked["data_limit"], 0, asked["allow_code"], asked["task"], asked["target"])
-    data = load_data(source)
+    data = load_data(source) if dataset is None else dataset
     task = task_of(data.spec, data.name)
     for note in data.spec.notes:
         say(f"{data.name}: {note}")
@@ -111,6 +120,7 @@ def plan_of(raw: Mapping[str, Any], given: Mapping[str, Any], find: Callable[[st
         scores=scores,
         profiles=profiles,
         table=looked_up,
+        dataset=dataset,
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
-from nasforge.data import Dataset, DataSpec, Source, load
+from nasforge.data import Dataset, DataSpec, Source, load, prepared
+from nasforge.data.arrays import raw_of
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
 from nasforge.tasks.classification import Classification
@@ -15,7 +18,7 @@ from nasforge.tasks.segmentation import Segmentation
 from nasforge.tasks.seq2seq import Seq2Seq
 from nasforge.tasks.tagging import Tagging
 
-__all__ = ["TASKS", "Task", "forward", "load_data", "task_of"]
+__all__ = ["TASKS", "Task", "data_of", "forward", "load_data", "task_of"]
 
 TASKS: dict[str, type[Task]] = {
     task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
@@ -30,15 +33,39 @@ def load_data(source: Source) -> Dataset:
     Raises:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
-    if source.task is not None and source.task not in TASKS:
-        raise UserError(f"--task {source.task}: no such task; {nearest(source.task, TASKS)}")
-    kind = TASKS[source.task].kind if source.task else None
     data = load(
-        source.spec, seed=source.seed, limit=source.limit, allow_code=source.allow_code, kind=kind if kind in OF_CHOICE else None,
-        task=source.task, target=source.target,
+        source.spec, seed=source.seed, limit=source.limit, allow_code=source.allow_code, kind=_kind(source.task), task=source.task,
+        target=source.target,
     )  # fmt: skip
     task_of(data.spec, data.name)
     return data
+
+
+def data_of(
+    arrays: Mapping[str, Any], name: str = "arrays", *, task: str | None = None, limit: int | None = None, seed: int = 0
+) -> Dataset:
+    """Return arrays as a data set, split and normalized as a file of them would be.
+
+    Args:
+        arrays: `x` and `y`, or `x_train`, `y_train` and so on, as in FILE.npz; see `nasforge.data.arrays.raw_of`.
+        task: what is learned, None where the data tell.
+        limit: training samples to keep, None for all.
+        seed: of the split.
+
+    Raises:
+        UserError: there is no such task, or the arrays cannot be trained on.
+    """
+    data = prepared(raw_of(arrays, name, _kind(task)), seed=seed, limit=limit, task=task)
+    task_of(data.spec, data.name)
+    return data
+
+
+def _kind(task: str | None) -> str | None:
+    """The kind of the target where the task settles it. Raise UserError where there is no such task."""
+    if task is not None and task not in TASKS:
+        raise UserError(f"--task {task}: no such task; {nearest(task, TASKS)}")
+    kind = TASKS[task].kind if task else None
+    return kind if kind in OF_CHOICE else None
 
 
 def task_of(spec: DataSpec, where: str = "data") -> Task:

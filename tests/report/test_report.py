@@ -14,7 +14,7 @@ import pytest
 from support import LENET, Balanced, Killed, MadeUpRunner, made_up_plan, made_up_run, text_of
 
 from nasforge import cli
-from nasforge.commands.common import arch_named, space_named
+from nasforge.api.named import arch_named, space_named
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Job, OnReport, Result
 from nasforge.networks.cost import layer_table

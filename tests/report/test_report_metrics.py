@@ -12,7 +12,6 @@ import optuna
 import pytest
 from support import ROOT, MadeUpRunner, changed, made_up_run, text_of
 
-from nasforge.commands.progress import line
 from nasforge.data import Source
 from nasforge.objectives.objective import parse_objectives
 from nasforge.report import Run, collect, report, words
@@ -20,6 +19,7 @@ from nasforge.report.format import value
 from nasforge.report.history import best_so_far
 from nasforge.report.page import page
 from nasforge.report.plot_scatter import final_plot
+from nasforge.report.progress import line
 from nasforge.report.verdict import title, verdict
 from nasforge.search.progress import Status
 

@@ -50,7 +50,7 @@ def test_one_objective_or_several(plan: Plan, tmp_path: Path, objectives: str) -
 def test_trials_can_be_replayed(plan: Plan, tmp_path: Path) -> None:
     run(plan, tmp_path)
     space = Space(plan.space)
-    from nasforge.commands.common import arch_named
+    from nasforge.api.named import arch_named
 
     for number, record in enumerate(records(tmp_path)):
         if record["kind"] == "finished":

@@ -1,0 +1,68 @@
+"""Architectures and spaces by the names that users give them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nasforge import zoo
+from nasforge.errors import UserError, nearest
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.choosers import replay
+from nasforge.spaces.files import find_space, read
+from nasforge.spaces.space import Space
+
+
+def arch_named(name: str) -> Arch:
+    """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
+    return arch_and_weights(name)[0]
+
+
+def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
+    """Return the architecture, and its weights where a run has them."""
+    folder, _, which = name.rpartition(":")
+    run = Path(folder or name)
+    if (run / "manifest.json").is_file():
+        return _from_run(run, which if folder else "")
+    if not Path(name).is_file():
+        return zoo.load(name), None
+
+    def refuse(domain: Any) -> Any:
+        raise UserError(f"{name}: {domain.name} is open ({domain}); an architecture has nothing open: search it, or choose a value")
+
+    return Space(read(name)).draw(refuse)[0], None
+
+
+def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
+    """A finalist or trial of a run; the winner where nothing is named."""
+    folder = run / "finalists"
+    have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
+    if which.isdigit():
+        return _trial(run, int(which)), None
+    if not which:
+        try:
+            which = str(json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["name"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
+    if which not in have:
+        raise UserError(f"{run}: has no finalist {which!r}; {nearest(which, have)}")
+    weights = folder / f"{which}.safetensors"
+    return read(have[which]), weights if weights.exists() else None
+
+
+def _trial(run: Path, number: int) -> Arch:
+    """The architecture of a trial, drawn again from the choices in the run's journal."""
+    from nasforge.search.study import load
+    from nasforge.storage.open import open_storage
+
+    study = load(open_storage(run, None, write=False), "search")
+    trials = study.get_trials(deepcopy=False) if study is not None else []
+    if number >= len(trials):
+        raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
+    return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]
+
+
+def space_named(name: str) -> dict[str, Any]:
+    """Return the data of a space by name or file."""
+    return read(find_space(name))

@@ -1,0 +1,88 @@
+"""A search that was carried out: its trials, its front, its best network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import nn
+
+from nasforge.api.named import arch_and_weights
+from nasforge.errors import UserError
+from nasforge.export import Exported, export
+from nasforge.networks.build import build
+from nasforge.report import collect, report, words
+from nasforge.spaces.arch import Arch
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network of a run.
+
+    Attributes:
+        name: in the folder of the run.
+        arch: as data.
+        weights: the file of its trained weights, None where there is none.
+        row: its figures as `summary.json` has them.
+    """
+
+    name: str
+    arch: Arch
+    weights: Path | None
+    row: dict[str, Any]
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network, in eval mode; it reads inputs that were normalized as the data set does."""
+        model = build(self.arch)
+        if self.weights is not None:
+            model.load_state_dict(load_file(self.weights))
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a search, and its summary."""
+
+    folder: Path
+    storage: str | None
+    summary: dict[str, Any]
+
+    @property
+    def best(self) -> Found:
+        """The network that is best on val among the finalists. Raise UserError where there is none."""
+        row = self.summary.get("best")
+        if not row:
+            raise UserError(f"{self.folder}: the search has no winner; its page says why each trial failed")
+        arch, weights = arch_and_weights(f"{self.folder}:{row['name']}")
+        return Found(str(row["name"]), arch, weights, dict(row))
+
+    def trials(self) -> list[dict[str, Any]]:
+        """Return one row a trial: `number`, `kind`, `key`, its metrics and its choices."""
+        records = collect(self.folder, self.storage).search.records
+        return [{"number": n, "kind": str(r.kind), "key": r.key, **r.metrics, **r.choices} for n, r in sorted(records.items())]
+
+    def front(self) -> list[dict[str, Any]]:
+        """Return the rows of the trials that no other dominates on val."""
+        numbers = {r.number for r in collect(self.folder, self.storage).search.front()}
+        return [row for row in self.trials() if row["number"] in numbers]
+
+    def report(self) -> Path:
+        """Write the page of the run and return its path."""
+        report(self.folder, self.storage)
+        return self.folder / "report.html"
+
+    def export(self, to: str, folder: str | Path | None = None) -> Exported:
+        """Write the best network as `python`, `onnx` or `torch` and check it in a fresh process.
+
+        Args:
+            folder: to write into, `export` in the folder of the run by default.
+        """
+        best = self.best
+        state = None if best.weights is None else load_file(best.weights)
+        return export(best.arch, state, to, Path(folder or self.folder / "export"), name=best.name)
+
+    def __str__(self) -> str:
+        return words(self.folder, self.storage)

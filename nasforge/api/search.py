@@ -1,0 +1,100 @@
+"""A search by one call: the plan, the workers, the display, the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nasforge.api.named import arch_named, space_named
+from nasforge.api.run import Run
+from nasforge.data import Dataset
+from nasforge.errors import UserError, nearest
+from nasforge.evaluation.base import Context
+from nasforge.report import report
+from nasforge.report.progress import progress
+from nasforge.runners import RUNNERS, Runner
+from nasforge.search.plan import Plan
+from nasforge.search.session import search as carry_out
+from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
+from nasforge.search.study import quiet
+from nasforge.tasks import data_of
+
+RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
+
+
+def search(
+    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool = True, **options: Any
+) -> Run:
+    """Search a space for the best networks, and return the run; a run that exists in the folder is continued.
+
+    Args:
+        space: a packaged space, a file, or the data of one.
+        data: what `--data` names, a data set, `(x, y)`, or arrays by name as in FILE.npz; default: that of the space, else `digits`.
+        run: folder of the run, `runs/SPACE` by default.
+        show: whether to show how the search proceeds, and notes.
+        options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
+            `workers` ... `constraints` may also be a mapping of upper limits such as `{"params": 2e4}`.
+
+    Raises:
+        UserError: the search cannot be carried out; nothing is written then.
+        KeyboardInterrupt: after writing down what was interrupted; the same call continues.
+    """
+    quiet()
+    given = _known(options)
+    dataset, word = _data(data, given)
+    raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
+    name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
+    say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
+    plan = plan_of(raw, {**given, "data": word}, arch_named, say, dataset)
+    folder = Path(run or f"runs/{name}")
+    start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
+    with progress(quiet=not show) as shown:
+        summary = carry_out(plan, folder, start_runner, shown)
+    if "joined" not in summary:  # else this driver is not the owner of its study
+        report(folder, plan.storage)
+    return Run(folder, plan.storage, summary)
+
+
+def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
+    """Return what starts the runner that is asked for by the options of RUNNING."""
+    name = options["runner"] or ("ray" if options["ray"] else "local")
+    if name not in RUNNERS:
+        raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
+    if options["workers"] < 1:
+        raise UserError(f"--workers: must be at least 1, got {options['workers']}")
+    make, takes = RUNNERS[name]
+    found = {
+        "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
+        "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0,
+    }  # fmt: skip
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table, plan.dataset)
+    return lambda: make(context, **{option: found[option] for option in takes})
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options under the names that a plan has for them. Raise UserError for an unknown one."""
+    given = dict(options)
+    limits = given.pop("constraints", ())
+    words = [f"{name}<={value:.12g}" for name, value in limits.items()] if isinstance(limits, Mapping) else list(limits)
+    if words:
+        given["constraint"] = [*given.get("constraint", ()), *words]
+    valid = (*DEFAULTS, *OTHERS, *RUNNING)
+    for name in given:
+        if name not in valid:
+            raise UserError(f"search: unknown option {name!r}; {nearest(name, (*valid, 'constraints'))}")
+    return given
+
+
+def _data(data: Any, given: Mapping[str, Any]) -> tuple[Dataset | None, str | None]:
+    """Data given as themselves, and the word for data that are named."""
+    if data is None or isinstance(data, str | Path):
+        return None, None if data is None else str(data)
+    if hasattr(data, "batches"):
+        return data, None
+    if isinstance(data, tuple | list) and len(data) == 2:
+        data = {"x": data[0], "y": data[1]}
+    if not isinstance(data, Mapping):
+        raise UserError(f"data: must be a name, (x, y), arrays by name or a data set, got {type(data).__name__}")
+    return data_of(data, task=given.get("task"), limit=given.get("data_limit")), None
