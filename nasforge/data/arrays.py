@@ -48,7 +48,6 @@ class Raw:
         vocab: number of tokens of each input that holds tokens.
         labels: names of the classes, labels or values of the first target, where the format has them.
         ordered: neighboring samples belong together, so parts must be contiguous.
-        per_column: the T steps of a sample are columns of their own scale; missing numbers are NaN.
         task: the task that such data are for, where the kind of the target does not tell.
         notes: what the user should know of how the data were read.
     """
@@ -59,7 +58,6 @@ class Raw:
     vocab: Mapping[str, int] | None = None
     labels: tuple[str, ...] = ()
     ordered: bool = False
-    per_column: bool = False
     task: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -68,7 +66,7 @@ def raw_of(arrays: Mapping[str, Any], name: str, kind: str | None = None, labels
     """Return the raw data of arrays named `x, y` or `x_train, y_train, ...`, each checked and laid out.
 
     Several inputs or targets are told apart as `x_train:NAME` and `y_train:NAME`. An optional array `kind`, `image` or `sequence`,
-    settles what (N, a, b) floats are; without it they are sequences.
+    settles what (N, a, b) floats are, without it sequences, and that (N, T) floats are a sequence of numbers and no vectors of T features.
 
     Args:
         kind: of the target where it is not what the array suggests: `value` or `labels`.
@@ -136,7 +134,7 @@ def _laid_out(
 def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | None = None) -> tuple[np.ndarray, np.ndarray, str]:
     """Return an input, a target and the kind of the target.
 
-    Inputs become (N, C, H, W) bytes or float32, (N, T, F) float32 or (N, T) int64 tokens; classes int64, values float32.
+    Inputs become (N, C, H, W) bytes or float32, (N, T, F) float32, (N, F) float32 or (N, T) int64 tokens; classes int64, values float32.
 
     Raises:
         UserError: lengths differ, a number is missing, labels are no integers, the shapes fit no kind.
@@ -144,7 +142,7 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise UserError(f"{where}: x and y must hold one entry for each sample, got shapes {x.shape} and {y.shape}")
-    x = _numbers(x, where)
+    x = _numbers(x, where, missing=x.ndim == 2 and sample is None)
     if kind == "value":
         return _samples(x, where, sample), values(y, where), "value"
     if kind == "labels":
@@ -167,10 +165,14 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     )
 
 
-def _numbers(x: np.ndarray, where: str) -> np.ndarray:
+def _numbers(x: np.ndarray, where: str, missing: bool = False) -> np.ndarray:
+    """The array, checked. missing: whether NaN stands for a number that is missing."""
     if x.dtype.kind not in "buif":
         raise UserError(f"{where}: x must hold numbers, got an array of type {x.dtype}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
+    if missing and x.dtype.kind == "f":
+        if np.isinf(x).any():
+            raise UserError(f"{where}: x must be finite, got infinity in sample {int(np.argmax(np.isinf(x).any(1)))}; drop such samples")
+    elif x.dtype.kind == "f" and not np.isfinite(x).all():
         sample = int(np.argmax(~np.isfinite(x).reshape(len(x), -1).all(axis=1)))
         raise UserError(f"{where}: x must be finite, got NaN or infinity in sample {sample}; fill or drop such samples")
     return x
@@ -208,7 +210,9 @@ def many_labels(y: np.ndarray, where: str) -> np.ndarray:
 
 def _samples(x: np.ndarray, where: str, sample: str | None) -> np.ndarray:
     if x.ndim == 2:
-        return _tokens(x, where) if x.dtype.kind in "ui" else x.astype(np.float32)[:, :, None]
+        if x.dtype.kind in "ui":
+            return _tokens(x, where)
+        return x.astype(np.float32)[:, :, None] if sample == "sequence" else x.astype(np.float32)
     if x.ndim == 4:
         return _plain(x if x.shape[1] <= x.shape[3] else x.transpose(0, 3, 1, 2))  # the smaller axis is the channels
     if x.ndim == 3 and (sample == "image" or (sample is None and x.dtype == np.uint8)):
@@ -216,7 +220,8 @@ def _samples(x: np.ndarray, where: str, sample: str | None) -> np.ndarray:
     if x.ndim == 3:
         return x.astype(np.float32)
     raise UserError(
-        f"{where}: x must be (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), got {x.shape}"
+        f"{where}: x must be (N, F) vectors, (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), "
+        f"got {x.shape}"
     )
 
 

@@ -25,11 +25,11 @@ from nasforge.errors import UserError
 class TensorDataset:
     """A data set whose parts are tensors; see `nasforge.data.dataset.Dataset`.
 
-    Inputs are (N, C, H, W) or (N, T, F) float32, or (N, T) int64 tokens.
+    Inputs are (N, C, H, W), (N, T, F) or (N, F) float32, or (N, T) int64 tokens.
 
     Attributes:
         parts: each as one batch, on the CPU.
-        mean, std: subtracted from and divided by, for each channel (of a table: column) of the first input; empty for tokens.
+        mean, std: subtracted from and divided by, for each channel, or feature of a vector, of the first input; empty for tokens.
     """
 
     name: str
@@ -151,7 +151,7 @@ def prepared(raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | N
     sizes = {name: _size(raw, name) for name in raw.kinds}
     stratified = raw.kinds[next(iter(raw.kinds))] == "label"
     parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)
-    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()}, raw.per_column)
+    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})
     targets = {name: _target(parts["train"].targets[name], raw, name, sizes[name]) for name in raw.kinds}
     made = {k: Batch(inputs[k], {n: torch.from_numpy(y) for n, y in part.targets.items()}) for k, part in parts.items()}
     vocab = raw.vocab or {}
@@ -210,11 +210,11 @@ def _target(train: np.ndarray, raw: Raw, name: str, size: int) -> Target:
 
 
 def _normalize(
-    arrays: Mapping[str, Mapping[str, np.ndarray]], per_column: bool
+    arrays: Mapping[str, Mapping[str, np.ndarray]],
 ) -> tuple[dict[str, dict[str, Tensor]], tuple[float, ...], tuple[float, ...]]:
     """Inputs by part: bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are.
 
-    Also mean and deviation of the first input. A number that is missing becomes the mean of its column.
+    Also mean and deviation of the first input. Of vectors every feature is a channel, and a number that is missing becomes its mean.
     """
     tensors = {part: {k: _as_tensor(x) for k, x in inputs.items()} for part, inputs in arrays.items()}
     statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
@@ -222,15 +222,15 @@ def _normalize(
         if not train.is_floating_point():
             statistics.append(((), ()))
             continue
-        dims = [0] if per_column else [0, 2, 3] if train.ndim == 4 else [0, 1]
+        dims = {2: [0], 3: [0, 1], 4: [0, 2, 3]}[train.ndim]
         std, mean = torch.std_mean(train, dim=dims, correction=0, keepdim=True)
-        if per_column and bool(train.isnan().any()):
+        if train.ndim == 2 and bool(train.isnan().any()):
             mean = train.nanmean(dims, keepdim=True)
             std = (train - mean).square().nanmean(dims, keepdim=True).sqrt()
         std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant
         for part in tensors.values():
             part[name].sub_(mean).div_(std)
-            if per_column:
+            if train.ndim == 2:
                 part[name].nan_to_num_(0.0)
         statistics.append((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
     return tensors, *statistics[0]

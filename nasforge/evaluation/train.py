@@ -89,7 +89,7 @@ def fit_to_data(arch: Mapping[str, Any], data: Dataset) -> Arch:
     for name, shape in input_shapes({"input": spec}).items() if spec is not None and not misfit else ():
         wanted = given[name if several else next(iter(given))]
         tokens = isinstance(wanted, Mapping)
-        misfit |= isinstance(shape, Tokens) != tokens or (not tokens and len(shape) != len(wanted))
+        misfit |= isinstance(shape, Tokens) != tokens or (not tokens and len(shape) != len(wanted) and not _as_steps(shape, wanted))
     if misfit:
         raise UserError(f"input: made for {_inputs(spec)}, the data set {data.name} has {_inputs(data.spec.input)}; {other}")
     heads, targets = arch.get("heads") or {}, ", ".join(data.spec.targets)
@@ -98,7 +98,14 @@ def fit_to_data(arch: Mapping[str, Any], data: Dataset) -> Arch:
     if not heads and len(data.spec.targets) > 1:
         raise UserError(f"heads: the data set {data.name} has the targets {targets}; write `heads:` with one of each name")
     ordered = {name: given[name] for name in spec} if several and spec else data.spec.input
+    if not several and spec is not None and _as_steps(spec, ordered):
+        ordered = [*ordered, 1]
     return {**arch, "input": ordered, "classes": task.outputs}
+
+
+def _as_steps(shape: Any, vector: Any) -> bool:
+    """Whether a network for sequences [time, 1] can read vectors [features] as such."""
+    return isinstance(shape, list | tuple) and len(shape) == 2 and shape[1] == 1 and isinstance(vector, list) and len(vector) == 1
 
 
 def _inputs(spec: Any) -> str:
@@ -147,9 +154,12 @@ def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
 def at_input(data: Dataset, arch: Arch) -> Dataset:
     """Return the data with their images brought to the height and width that the architecture reads, where these differ.
 
-    Averages of the nearest pixels, weighted by distance. Label maps, and inputs that differ in more, stay: building says what is wrong.
+    Averages of the nearest pixels, weighted by distance. Vectors are given to an architecture that reads [time, 1] as sequences of single
+    numbers. Label maps, and inputs that differ in more, stay: building says what is wrong.
     """
     wanted: Any = arch.get("input")
+    if len(data.spec.inputs) == 1 and _as_steps(wanted, data.spec.input):
+        return data.map(lambda batch: batch.with_inputs(lambda x: x[:, :, None]), "steps")
     if not data.spec.is_image or not isinstance(wanted, list | tuple) or len(wanted) != 3:
         return data
     have = data.spec.input

@@ -147,10 +147,10 @@ def test_film_reviews_as_a_folder_of_texts_are_refused_with_what_is_readable(tmp
         (RNG.integers(0, 256, (20, 6, 7, 3)).astype(np.uint8), (3, 6, 7)),
         (RNG.random((20, 3, 6, 7)), (3, 6, 7)),
         (RNG.random((20, 9, 4)), (9, 4)),
-        (RNG.random((20, 9)), (9, 1)),
+        (RNG.random((20, 9)), (9,)),
         (RNG.integers(0, 5, (20, 9)), (9,)),
     ],
-    ids=["NHW bytes", "NHWC bytes", "NCHW floats", "NTF floats", "NT floats", "NT tokens"],
+    ids=["NHW bytes", "NHWC bytes", "NCHW floats", "NTF floats", "NF floats", "NT tokens"],
 )
 def test_npz_shapes(tmp_path: Path, x: np.ndarray, shape: tuple[int, ...]) -> None:
     data = load(write_npz(tmp_path, x=x, y=labels(20)))
@@ -217,14 +217,14 @@ def test_csv_with_header_and_named_classes(tmp_path: Path) -> None:
     rows = "\n".join(f"{'yes' if i % 2 else 'no'},{i},{100 * i}" for i in range(20))
     (tmp_path / "t.csv").write_text(f"label,a,b\n{rows}\n", encoding="utf-8")
     data = load(str(tmp_path / "t.csv"))
-    assert data.shape == (2, 1) and data.classes == 2
+    assert data.shape == (2,) and data.classes == 2
     assert torch.allclose(data.train.x[:, 0], data.train.x[:, 1], atol=1e-5)  # each column by its own mean and deviation
 
 
 def test_csv_without_header_has_its_label_last(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(f"{i};{i % 3};{7 + i % 2}" for i in range(20)), encoding="utf-8")
     data = load(str(tmp_path / "t.csv"))
-    assert data.shape == (2, 1) and data.classes == 2 and sum(len(p) for p in (data.train, data.val, data.test)) == 20
+    assert data.shape == (2,) and data.classes == 2 and sum(len(p) for p in (data.train, data.val, data.test)) == 20
 
 
 def test_own_function_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,8 +233,8 @@ def test_own_function_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="--allow-code"):
         load("own_data_xyz:make")
-    assert load("own_data_xyz:make", allow_code=True).shape == (2, 1)
-    assert load(f"{tmp_path}/own_data_xyz.py:make", allow_code=True).shape == (2, 1)
+    assert load("own_data_xyz:make", allow_code=True).shape == (2,)
+    assert load(f"{tmp_path}/own_data_xyz.py:make", allow_code=True).shape == (2,)
     with pytest.raises(UserError, match="must have a function 'mak'"):
         load("own_data_xyz:mak", allow_code=True)
     with pytest.raises(UserError, match="no_such_module_xyz"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -58,6 +59,36 @@ def _text(root: Path) -> str:
     return str(root / "t.txt")
 
 
+def _rows() -> dict[str, list[Any]]:
+    rng = np.random.default_rng(0)
+    n = 60
+    return {"a": rng.normal(size=n).tolist(), "b": [int(v) for v in rng.integers(0, 9, n)],
+            "color": [("red", "green")[i % 2] for i in range(n)], "label": [f"kind{i % 3}" for i in range(n)]}  # fmt: skip
+
+
+def _json_lines(root: Path) -> str:
+    rows = _rows()
+    lines = [json.dumps({name: column[i] for name, column in rows.items()}) for i in range(len(rows["a"]))]
+    (root / "t.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return str(root / "t.jsonl")
+
+
+def _parquet(root: Path) -> str:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(_rows()), root / "t.parquet")
+    return str(root / "t.parquet")
+
+
+def _arff(root: Path) -> str:
+    rows = _rows()
+    head = "@relation t\n@attribute a numeric\n@attribute b numeric\n@attribute color {red,green}\n@attribute label {kind0,kind1,kind2}"
+    lines = [",".join(str(column[i]) for column in rows.values()) for i in range(len(rows["a"]))]
+    (root / "t.arff").write_text("\n".join([head, "@data", *lines, ""]), encoding="utf-8")
+    return str(root / "t.arff")
+
+
 def _idx(root: Path) -> str:
     arrays = _arrays()
     for name, array in (("images", arrays["x"][..., 0]), ("labels", arrays["y"].astype(np.uint8))):
@@ -88,6 +119,9 @@ WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "diabetes": lambda root: "diabetes",
     "npz": _npz,
     "table": _table,
+    "json lines": _json_lines,
+    "columnar": _parquet,
+    "arff": _arff,
     "characters": _text,
     "npy": _npy,
     "idx": _idx,
@@ -213,8 +247,7 @@ def test_inputs_are_normalized_by_the_training_part_alone(data: Dataset) -> None
     for name, x in joined(data, "train").inputs.items():
         if not x.is_floating_point():
             continue
-        by_column = len(data.mean) == x.shape[1] and x.shape[2:] == (1,)  # type: ignore[attr-defined]
-        dims = [0, 2, 3] if x.ndim == 4 else [0, 2] if by_column else [0, 1]
+        dims = {2: [0], 3: [0, 1], 4: [0, 2, 3]}[x.ndim]
         assert float(x.mean(dims).abs().max()) < 1e-4
         deviation = x.double().std(dims, correction=0)
         assert bool(((deviation - 1).abs() < 5e-2).logical_or(deviation < 1e-6).all()), name  # a little less where a number was missing
@@ -314,9 +347,9 @@ def _csv(root: Path, text: str, **values: Any) -> Dataset:
 def test_names_become_columns_and_blanks_the_mean_of_the_training_part(tmp_path: Path) -> None:
     lines = [f"{'' if i in (5, 6) else i},{('red', 'green', '')[i % 3]},{i % 2}" for i in range(60)]
     data = _csv(tmp_path, "size,color,y\n" + "\n".join(lines))
-    assert data.spec.input == [3, 1] and data.spec.target.names == ("0", "1")
+    assert data.spec.input == [3] and data.spec.target.names == ("0", "1")
     assert data.spec.notes == ("size: 2 empty cells, counted as its mean", "color: 2 names, one column each")
-    x = torch.cat([joined(data, part).x for part in PARTS])[..., 0]
+    x = torch.cat([joined(data, part).x for part in PARTS])
     assert int((x[:, 0] == 0).sum()) == 2  # the mean of what is normalized
     kinds = {tuple(int(v > 0) for v in row[1:]) for row in x}
     assert kinds == {(1, 0), (0, 1), (0, 0)}  # a blank among names is none of them
@@ -332,12 +365,12 @@ def test_the_target_is_named_or_the_usual_one_or_the_last(tmp_path: Path) -> Non
     assert _csv(tmp_path, named).spec.target.size == 2
     assert _csv(tmp_path, named, target="c").spec.target.size == 3
     found = _csv(tmp_path, named, target="b", task="regression")
-    assert found.spec.target.names == ("b",) and found.spec.input == [3, 1] and task_of(found.spec).name == "regression"
+    assert found.spec.target.names == ("b",) and found.spec.input == [3] and task_of(found.spec).name == "regression"
     assert _csv(tmp_path, rows_).spec.target.size == 3
     assert _csv(tmp_path, rows_, target="1").spec.target.size == 2
-    with pytest.raises(UserError, match=r"--target d: .* has no such column; valid: a, b, c, class"):
+    with pytest.raises(UserError, match=r"--target d: .* has no column 'd'; valid: a, b, c, class"):
         _csv(tmp_path, named, target="d")
-    with pytest.raises(UserError, match=r"--target 5: .* has no such column; .*valid: 1, 2, 3, 4"):
+    with pytest.raises(UserError, match=r"--target 5: .* has no column '5'; .*valid: 1, 2, 3, 4"):
         _csv(tmp_path, rows_, target="5")
 
 
@@ -345,11 +378,11 @@ def test_the_target_is_named_or_the_usual_one_or_the_last(tmp_path: Path) -> Non
     ("text", "task", "message"),
     [
         ("a,y\n" + "1,0.5\n" * 30, None, "labels must be integers or names, got '0.5'; for numbers to predict, add --task regression"),
-        ("a,y\n" + "1,x\n2,z\n" * 30, "regression", "line 2: the target must be a number, got 'x'"),
-        ("a,y\n1,\n" + "1,2\n" * 30, "regression", "line 2: the target must be a number, got ''"),
+        ("a,y\n" + "1,x\n2,z\n" * 30, "regression", "line 2: the target y must be a number, got 'x'"),
+        ("a,y\n1,\n" + "1,2\n" * 30, "regression", "line 2: the target y must be a number, got ''"),
         ("a,y\n" + "1,7\n" * 30, "regression", "the target must differ between samples, got"),
-        ("y,z\n" + "".join(f"{i % 2},name{i}\n" for i in range(80)), None, "line 2, column 2 must be a number, got 'name0'"),
-        ("y,z\n" + "0,1\n1,\n1,a\n" * 30, None, "line 4, column 2 must be a number, got 'a'"),
+        ("y,z\n" + "".join(f"{i % 2},name{i}\n" for i in range(80)), None, "line 2: z must hold numbers, or at most 50 names, got 80 different"),
+        ("y,z\n" + "0,1\n1,\n1,a\n" * 30, None, "line 4: z must hold numbers, or at most 50 names, got 'a' beside numbers"),
     ],
 )
 def test_mistakes_in_tables(tmp_path: Path, text: str, task: str | None, message: str) -> None:

@@ -149,7 +149,7 @@ REFUSED = [
     (["digits", "--task", "segmentation"], "learns a target of kind mask, digits has one of kind label; such data are for classification"),
     (["pyramid", "--data", "digits"], "heads: made for the targets mask, label, the data set digits has label"),
     (["digits", "--data", "digit_scenes"], "heads: the data set digit_scenes has the targets mask, label"),
-    (["digits", "--data", "diabetes"], "input: made for [1, 8, 8], the data set diabetes has [10, 1]"),
+    (["digits", "--data", "diabetes"], "input: made for [1, 8, 8], the data set diabetes has [10]"),
     (["pyramid", "--data", "digit_scenes", "--objective", "miou"], "the task heads has no miou; it has miou@mask"),
     (["digits", "--evaluator", "proxy", "--objective", "accuracy"], "does not find out accuracy"),
 ]

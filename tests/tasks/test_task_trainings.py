@@ -52,7 +52,7 @@ def trained(arch: dict[str, Any], data: Dataset, **changes: Any) -> dict[str, fl
 
 def test_the_progress_of_diabetes_is_predicted_better_than_by_its_mean() -> None:
     data = load_data(Source("diabetes"))
-    assert data.spec.input == [10, 1] and (data.spec.target.kind, data.spec.target.names) == ("value", ("progression",))
+    assert data.spec.input == [10] and (data.spec.target.kind, data.spec.target.names) == ("value", ("progression",))
     assert [data.size(part) for part in ("train", "val", "test")] == [266, 88, 88]
     found = trained(MLP, data)
     assert found["r2"] > 0.2  # the best that is known is about .5
@@ -64,7 +64,7 @@ def test_the_value_of_houses_from_a_table_with_names_and_blanks() -> None:
     path = shared_data("tabular/california_housing.csv.gz")
     data = load_data(Source(str(path), 4000, task="regression", target="median_house_value"))
     assert data.name == "california_housing" and data.spec.target.names == ("median_house_value",)
-    assert data.spec.input == [8 + 5, 1]  # eight numbers, and one column for each of five names
+    assert data.spec.input == [8 + 5]  # eight numbers, and one column for each of five names
     assert data.spec.notes == ("total_bedrooms: 207 empty cells, counted as its mean", "ocean_proximity: 5 names, one column each")
     assert sum(data.size(part) for part in ("val", "test")) >= 2000 and data.size("train") == 4000
     x = next(data.batches("train", 5000)).x

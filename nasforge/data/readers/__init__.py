@@ -10,7 +10,16 @@ from nasforge.data.arrays import Raw
 from nasforge.data.dataset import Source
 from nasforge.data.readers.arrays import names_function, read_function, read_npy, read_npz
 from nasforge.data.readers.images import find_idx, read_digit_scenes, read_digits, read_folder, read_idx
-from nasforge.data.readers.tables import read_diabetes, read_table
+from nasforge.data.readers.tables import (
+    COLUMNAR,
+    LINES,
+    TABLES,
+    read_arff,
+    read_columnar,
+    read_diabetes,
+    read_json_lines,
+    read_table,
+)
 from nasforge.data.readers.text import is_parallel, read_characters, read_parallel
 from nasforge.errors import UserError
 
@@ -48,7 +57,10 @@ READERS: dict[str, Reader] = {
     "digit_scenes": Reader("digit_scenes", lambda spec: spec == "digit_scenes", read_digit_scenes),
     "diabetes": Reader("diabetes", lambda spec: spec == "diabetes", read_diabetes),
     "npz": Reader("FILE.npz", _file(".npz"), read_npz),
-    "table": Reader("FILE.csv", _file(".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_table),
+    "table": Reader("FILE.csv", _file(*TABLES), read_table),
+    "json lines": Reader("FILE.jsonl", _file(*LINES), read_json_lines),
+    "columnar": Reader("FILE.parquet", _file(*COLUMNAR), read_columnar),
+    "arff": Reader("FILE.arff", _file(".arff", ".arff.gz"), read_arff),
     "characters": Reader("FILE.txt", _file(".txt"), read_characters),
     "npy": Reader("a folder with x.npy and y.npy", _file(".npy"), read_npy),
     "idx": Reader("a folder of idx files", _is_idx, read_idx),
