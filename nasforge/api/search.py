@@ -12,6 +12,7 @@ from nasforge.api.run import Run
 from nasforge.data import Dataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
+from nasforge.evaluation.train import reads
 from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
@@ -31,7 +32,8 @@ def search(
 
     Args:
         space: a packaged space, a file, or the data of one.
-        data: what `--data` names, a data set, `(x, y)`, or arrays by name as in FILE.npz; default: that of the space, else `digits`.
+        data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, a data frame, or a data set; default: that of the space, else
+            `digits`.
         run: folder of the run, `runs/SPACE` by default.
         show: whether to show how the search proceeds, and notes.
         options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
@@ -43,8 +45,8 @@ def search(
     """
     quiet()
     given = _known(options)
-    dataset, word = _data(data, given)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
+    dataset, word = dataset_of(data, given, raw)
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
     plan = plan_of(raw, {**given, "data": word}, arch_named, say, dataset)
@@ -87,14 +89,10 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _data(data: Any, given: Mapping[str, Any]) -> tuple[Dataset | None, str | None]:
-    """Data given as themselves, and the word for data that are named."""
+def dataset_of(data: Any, given: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[Dataset | None, str | None]:
+    """Return data that are given as themselves, and the word for data that are named. `given`: task, target, data_limit."""
     if data is None or isinstance(data, str | Path):
         return None, None if data is None else str(data)
     if hasattr(data, "batches"):
         return data, None
-    if isinstance(data, tuple | list) and len(data) == 2:
-        data = {"x": data[0], "y": data[1]}
-    if not isinstance(data, Mapping):
-        raise UserError(f"data: must be a name, (x, y), arrays by name or a data set, got {type(data).__name__}")
-    return data_of(data, task=given.get("task"), limit=given.get("data_limit")), None
+    return data_of(data, task=given.get("task"), target=given.get("target"), limit=given.get("data_limit"), reads=reads(network)), None

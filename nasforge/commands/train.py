@@ -16,7 +16,7 @@ from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
-from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
+from nasforge.evaluation.train import for_data, reads, recipe_of, with_its_own_side
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import metric
@@ -27,10 +27,10 @@ from nasforge.tasks import load_data, task_of
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    source = Source(args.data or "digits", args.data_limit, 0, args.allow_code, args.task, args.target)
+    given = arch_named(args.arch)
+    source = Source(args.data or "digits", args.data_limit, 0, args.allow_code, args.task, args.target, reads(given))
     data = load_data(source)
     task = task_of(data.spec, data.name)
-    given = arch_named(args.arch)
     arch = with_its_own_side(given, data) if args.resize else for_data(given, data)
     changed = difference(given, arch)
     if changed and not args.json:

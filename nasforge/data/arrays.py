@@ -48,6 +48,7 @@ class Raw:
         vocab: number of tokens of each input that holds tokens.
         labels: names of the classes, labels or values of the first target, where the format has them.
         ordered: neighboring samples belong together, so parts must be contiguous.
+        padded: inputs whose samples may end early: NaN from there on, or the token -1.
         task: the task that such data are for, where the kind of the target does not tell.
         notes: what the user should know of how the data were read.
     """
@@ -58,23 +59,32 @@ class Raw:
     vocab: Mapping[str, int] | None = None
     labels: tuple[str, ...] = ()
     ordered: bool = False
+    padded: frozenset[str] = frozenset()
     task: str | None = None
     notes: tuple[str, ...] = ()
 
 
-def raw_of(arrays: Mapping[str, Any], name: str, kind: str | None = None, labels: tuple[str, ...] = ()) -> Raw:
+def raw_of(
+    arrays: Mapping[str, Any], name: str, kind: str | None = None, labels: tuple[str, ...] = (), reads: tuple[int, ...] | None = None
+) -> Raw:
     """Return the raw data of arrays named `x, y` or `x_train, y_train, ...`, each checked and laid out.
 
     Several inputs or targets are told apart as `x_train:NAME` and `y_train:NAME`. An optional array `kind`, `image` or `sequence`,
     settles what (N, a, b) floats are, without it sequences, and that (N, T) floats are a sequence of numbers and no vectors of T features.
+    Samples of unequal length are padded at the end, with NaN, tokens with -1: a list of arrays, or `lengths` (`lengths_train`, ...) beside
+    the arrays. Names as classes are numbered in their order.
 
     Args:
         kind: of the target where it is not what the array suggests: `value` or `labels`.
+        reads: [channels, height, width] of a network, whose layout images of unclear layout have.
     """
     arrays = dict(arrays)
     sample = str(arrays.pop("kind")) if "kind" in arrays else None
     if sample not in (None, *SAMPLES):
         raise UserError(f"{name}: kind must be a kind of sample, got {sample!r}; {nearest(sample, SAMPLES)}")
+    arrays = _equally_long(arrays, name)
+    arrays, labels = _numbered(arrays, name, labels)
+    arrays, notes = _channels_first(arrays, name, sample, reads)
     found = _by_part(arrays, name)
     parts: dict[str, Arrays] = {}
     kinds: dict[str, str] = {}
@@ -83,10 +93,116 @@ def raw_of(arrays: Mapping[str, Any], name: str, kind: str | None = None, labels
         parts[part], kinds = _laid_out(xs, ys, where, sample, kind)
     _check_alike(parts, name)
     train = parts["train"]
+    padded = frozenset(key for key in train.inputs if any(_is_padded(part.inputs[key], name) for part in parts.values()))
     tokens = {key for key, x in train.inputs.items() if x.dtype == np.int64}
     steps = "steps" in kinds.values()
     vocab = {key: 1 + max(int(max(p.inputs[key].max(), p.y.max() if steps else 0)) for p in parts.values()) for key in tokens}
-    return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens))
+    return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens) and not padded, padded=padded, notes=notes)
+
+
+def _is_array(key: str, word: str) -> bool:
+    """Whether an array is called `x`, `x_train`, `x:NAME` and so on, for the word x."""
+    return key.partition(":")[0].partition("_")[0] == word
+
+
+def _equally_long(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The arrays with samples of unequal length padded at the end, NaN or -1; the parts of one array to one length."""
+    given = {key: np.asarray(array) for key, array in arrays.items() if _is_array(key, "lengths")}
+    found: dict[str, Any] = {key: array for key, array in arrays.items() if key not in given}
+    for key, lengths in given.items():
+        x_key = "x" + key.removeprefix("lengths")
+        if x_key not in found:
+            raise UserError(f"{where}: {key} must stand beside {x_key}, which is missing")
+        x = np.asarray(found[x_key])
+        if lengths.shape != x.shape[:1] or x.ndim < 2 or lengths.dtype.kind not in "ui" or lengths.min() < 1 or lengths.max() > x.shape[1]:
+            raise UserError(
+                f"{where}: {key} must hold one whole number from 1 to {x.shape[1] if x.ndim > 1 else 1} for each sample of {x_key}, got "
+                f"{lengths.dtype} {lengths.shape}" + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else "")
+            )
+        found[x_key] = [sample[:length] for sample, length in zip(x, lengths, strict=True)]
+    for word in "xy":
+        ragged = {key: list(map(np.asarray, array)) for key, array in found.items() if _is_array(key, word) and _is_ragged(array)}
+        if not ragged:
+            continue
+        shapes = {sample.shape[1:] for samples in ragged.values() for sample in samples}
+        kinds = {sample.dtype.kind for samples in ragged.values() for sample in samples}
+        if len(shapes) != 1 or not kinds <= set("buif") or any(s.ndim < 1 or not len(s) for samples in ragged.values() for s in samples):
+            raise UserError(f"{where}: samples of unequal length must be (T,) or (T, F) numbers with the same F, got {sorted(shapes)[:3]}")
+        longest = max(len(sample) for key in found if _is_array(key, word) for sample in found[key])
+        whole = kinds <= set("ui") and shapes == {()}
+        for key, samples in ragged.items():
+            made = np.full((len(samples), longest, *next(iter(shapes))), -1 if whole else np.nan, np.int64 if whole else np.float32)
+            for i, sample in enumerate(samples):
+                made[i, : len(sample)] = sample
+            found[key] = made if made.ndim == 3 or whole or word == "y" else made[:, :, None]
+    return found
+
+
+def _is_ragged(array: Any) -> bool:
+    """Whether an array is a list of arrays, not all of one length."""
+    if isinstance(array, np.ndarray) and array.dtype != object:
+        return False
+    try:
+        lengths = {len(sample) for sample in array}
+    except TypeError:  # numbers
+        return False
+    return len(lengths) > 1 and not any(isinstance(sample, str) for sample in array)
+
+
+def _is_padded(x: np.ndarray, where: str) -> bool:
+    """Whether some samples end before the last step. Raise UserError where a step in between is missing."""
+    if x.ndim != 2 + (x.dtype != np.int64) or x.dtype == np.uint8:
+        return False
+    gone = x < 0 if x.dtype == np.int64 else np.isnan(x).all(2)  # (N, T)
+    if not gone.any():
+        return False
+    wrong = (gone[:, :-1] & ~gone[:, 1:]).any(1) | gone[:, 0]
+    if wrong.any():
+        what = "tokens x must be integers from 0, with -1" if x.dtype == np.int64 else "x must be finite, with NaN"
+        raise UserError(f"{where}: {what} at most from the end of a sample on; got a step missing before the end, or all, in sample "
+                        f"{int(np.argmax(wrong))}; fill or drop such samples")  # fmt: skip
+    return True
+
+
+def _numbered(arrays: Mapping[str, Any], where: str, labels: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arrays with names of classes as numbers, and the names."""
+    found = dict(arrays)
+    named = [key for key in found if _is_array(key, "y") and np.asarray(found[key]).dtype.kind in "US" + "O" * _holds_names(found[key])]
+    if not named:
+        return found, labels
+    if len(named) != sum(_is_array(key, "y") for key in found):
+        raise UserError(f"{where}: names as classes must be names in every part, got numbers in some")
+    names = np.unique(np.concatenate([np.asarray(found[key]).astype(str).ravel() for key in named]))
+    for key in named:
+        found[key] = np.searchsorted(names, np.asarray(found[key]).astype(str))
+    return found, tuple(str(n) for n in names)
+
+
+def _holds_names(array: Any) -> bool:
+    return all(isinstance(value, str) for value in np.asarray(array, dtype=object).ravel())
+
+
+def _channels_first(
+    arrays: Mapping[str, Any], where: str, sample: str | None, reads: tuple[int, ...] | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arrays with images as (N, C, H, W), and what is to be said of it.
+
+    The layout is that of the network where its input tells, else the one with two equal sides, else the one with a usual number of
+    channels (1, 3 or 4), else the smaller axis is that of the channels.
+    """
+    found, notes = dict(arrays), []
+    for key, array in found.items():
+        if not _is_array(key, "x") or getattr(array, "ndim", 0) != 4:
+            continue
+        a, b, c = array.shape[1:]
+        likes = [] if reads is None else [((a, b, c) == reads, (c, a, b) == reads), (a == reads[0], c == reads[0])]
+        tells = [*likes, (b == c != a, a == b != c), (a in (1, 3, 4), c in (1, 3, 4)), (a < c, c < a)]
+        last = next((last for first, last in tells if first != last), False)
+        if last:
+            found[key] = np.moveaxis(array, 3, 1)
+        if last or not any(first != last for first, last in tells[:-1]):
+            notes.append(f"{key} {tuple(array.shape)}: {c if last else a} channels, the {'last' if last else 'first'} axis of an image")
+    return found, tuple(notes)
 
 
 def _by_part(arrays: Mapping[str, Any], where: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -142,7 +258,7 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise UserError(f"{where}: x and y must hold one entry for each sample, got shapes {x.shape} and {y.shape}")
-    x = _numbers(x, where, missing=x.ndim == 2 and sample is None)
+    x = _numbers(x, where)
     if kind == "value":
         return _samples(x, where, sample), values(y, where), "value"
     if kind == "labels":
@@ -165,15 +281,19 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     )
 
 
-def _numbers(x: np.ndarray, where: str, missing: bool = False) -> np.ndarray:
-    """The array, checked. missing: whether NaN stands for a number that is missing."""
+def _numbers(x: np.ndarray, where: str) -> np.ndarray:
+    """The array, checked. NaN stands for a missing number of a vector, and for the end of a sequence."""
     if x.dtype.kind not in "buif":
         raise UserError(f"{where}: x must hold numbers, got an array of type {x.dtype}")
-    if missing and x.dtype.kind == "f":
-        if np.isinf(x).any():
-            raise UserError(f"{where}: x must be finite, got infinity in sample {int(np.argmax(np.isinf(x).any(1)))}; drop such samples")
-    elif x.dtype.kind == "f" and not np.isfinite(x).all():
-        sample = int(np.argmax(~np.isfinite(x).reshape(len(x), -1).all(axis=1)))
+    if x.dtype.kind != "f" or np.isfinite(x).all():
+        return x
+    wrong = np.isinf(x)
+    if x.ndim == 3:
+        wrong |= np.isnan(x) & ~np.isnan(x).all(2, keepdims=True)  # a step is there or is not
+    elif x.ndim > 3:
+        wrong |= np.isnan(x)
+    if wrong.any():
+        sample = int(np.argmax(wrong.reshape(len(x), -1).any(axis=1)))
         raise UserError(f"{where}: x must be finite, got NaN or infinity in sample {sample}; fill or drop such samples")
     return x
 
@@ -182,6 +302,7 @@ def _integers(y: np.ndarray, where: str) -> np.ndarray:
     if y.dtype.kind not in "buif":
         raise UserError(f"{where}: labels y must be integers from 0, got an array of type {y.dtype}")
     if y.dtype.kind == "f":
+        y = np.where(np.isnan(y), -1, y) if y.ndim == 2 else y  # steps after the end
         wrong = y[~np.isfinite(y) | (y != np.round(y))]
         if wrong.size:
             raise UserError(
@@ -214,7 +335,7 @@ def _samples(x: np.ndarray, where: str, sample: str | None) -> np.ndarray:
             return _tokens(x, where)
         return x.astype(np.float32)[:, :, None] if sample == "sequence" else x.astype(np.float32)
     if x.ndim == 4:
-        return _plain(x if x.shape[1] <= x.shape[3] else x.transpose(0, 3, 1, 2))  # the smaller axis is the channels
+        return _plain(x)
     if x.ndim == 3 and (sample == "image" or (sample is None and x.dtype == np.uint8)):
         return _plain(x[:, None])
     if x.ndim == 3:
@@ -226,8 +347,8 @@ def _samples(x: np.ndarray, where: str, sample: str | None) -> np.ndarray:
 
 
 def _tokens(x: np.ndarray, where: str) -> np.ndarray:
-    if x.min() < 0:
-        raise UserError(f"{where}: tokens x must be integers from 0, got {int(x.min())}")
+    if x.min() < -1:
+        raise UserError(f"{where}: tokens x must be integers from 0, and -1 from the end of a sample on, got {int(x.min())}")
     return x.astype(np.int64)
 
 

@@ -38,6 +38,7 @@ class Source:
         allow_code: whether `module:function` may be imported and run.
         task: what is learned, None where the data tell.
         target: the column of a table that is the target, None for the usual names.
+        reads: [channels, height, width] of the network, which settles the layout of arrays of images.
     """
 
     spec: str = "digits"
@@ -46,6 +47,7 @@ class Source:
     allow_code: bool = False
     task: str | None = None
     target: str | None = None
+    reads: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,15 @@ class DataSpec:
             [features] or {tokens: vocabulary, length: time}.
         targets: by name.
         task: the task that was asked for, None where the kind of the target decides.
+        padded: inputs whose samples may end early: NaN from there on, or the token -1.
+        notes: what a reader did that its user should know.
     """
 
     inputs: Mapping[str, Any]
     targets: Mapping[str, Target]
     task: str | None = None
-    notes: tuple[str, ...] = field(default=(), compare=False)  # what a reader did that its user should know
+    padded: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def input(self) -> Any:

@@ -156,7 +156,8 @@ def prepared(raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | N
     made = {k: Batch(inputs[k], {n: torch.from_numpy(y) for n, y in part.targets.items()}) for k, part in parts.items()}
     vocab = raw.vocab or {}
     shapes = {k: _shape(x, {"tokens": vocab[k]} if k in vocab else None) for k, x in inputs["train"].items()}
-    return TensorDataset(raw.name, _key(parts, seed), DataSpec(shapes, targets, task or raw.task, raw.notes), made, mean, std)
+    described = DataSpec(shapes, targets, task or raw.task, raw.padded, raw.notes)
+    return TensorDataset(raw.name, _key(parts, seed), described, made, mean, std)
 
 
 def _shape(x: Tensor, before: Any) -> Any:
@@ -214,7 +215,8 @@ def _normalize(
 ) -> tuple[dict[str, dict[str, Tensor]], tuple[float, ...], tuple[float, ...]]:
     """Inputs by part: bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are.
 
-    Also mean and deviation of the first input. Of vectors every feature is a channel, and a number that is missing becomes its mean.
+    Also mean and deviation of the first input. Of vectors every feature is a channel, and a number that is missing becomes its
+    mean. Steps after the end of a sequence stay NaN.
     """
     tensors = {part: {k: _as_tensor(x) for k, x in inputs.items()} for part, inputs in arrays.items()}
     statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
@@ -224,7 +226,7 @@ def _normalize(
             continue
         dims = {2: [0], 3: [0, 1], 4: [0, 2, 3]}[train.ndim]
         std, mean = torch.std_mean(train, dim=dims, correction=0, keepdim=True)
-        if train.ndim == 2 and bool(train.isnan().any()):
+        if bool(train.isnan().any()):
             mean = train.nanmean(dims, keepdim=True)
             std = (train - mean).square().nanmean(dims, keepdim=True).sqrt()
         std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant

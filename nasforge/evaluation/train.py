@@ -76,6 +76,12 @@ def fast_enough(job: Job, model: torch.nn.Module, device: str, result: Result) -
 # ---------------------------------------------------------------- architectures and data
 
 
+def reads(arch: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Return [channels, height, width] of an architecture or a space, None where it reads no images."""
+    spec = arch.get("input")
+    return tuple(spec) if isinstance(spec, list | tuple) and len(spec) == 3 and all(isinstance(n, int) for n in spec) else None
+
+
 def fit_to_data(arch: Mapping[str, Any], data: Dataset) -> Arch:
     """Return the architecture or space with the inputs and the number of outputs of the data.
 
@@ -100,7 +106,8 @@ def fit_to_data(arch: Mapping[str, Any], data: Dataset) -> Arch:
     ordered = {name: given[name] for name in spec} if several and spec else data.spec.input
     if not several and spec is not None and _as_steps(spec, ordered):
         ordered = [*ordered, 1]
-    return {**arch, "input": ordered, "classes": task.outputs}
+    padding = {"padding": True} if data.spec.padded else {}
+    return {**{k: v for k, v in arch.items() if k != "padding"}, "input": ordered, **padding, "classes": task.outputs}
 
 
 def _as_steps(shape: Any, vector: Any) -> bool:

@@ -27,6 +27,7 @@ SPACE = "space.yaml"
 SUMMARY = "summary.json"
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
+OLDEST = ("spec", "limit", "seed", "allow_code")  # of a source, in every manifest
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -102,8 +103,11 @@ class Plan:
 
 
 def source_of(source: Source) -> dict[str, Any]:
-    """Return a source as a manifest has it: what older manifests lack stands there only where it was asked for."""
-    return {name: value for name, value in asdict(source).items() if value is not None or name not in ("task", "target")}
+    """Return a source as a manifest has it: what older manifests lack stands there only where it was asked for.
+
+    What the network reads is told by the space.
+    """
+    return {name: value for name, value in asdict(source).items() if name in OLDEST or (value is not None and name != "reads")}
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.evaluation import EVALUATORS
 from nasforge.evaluation.base import Job
 from nasforge.evaluation.tables import OURS, read_table
-from nasforge.evaluation.train import fit_to_data, for_data, recipe_of
+from nasforge.evaluation.train import fit_to_data, for_data, reads, recipe_of
 from nasforge.latency import read_profile
 from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, metric, names
@@ -68,7 +68,7 @@ def plan_of(
     asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
     if dataset is not None:
         asked["data"] = dataset.name
-    source = Source(asked["data"], asked["data_limit"], 0, asked["allow_code"], asked["task"], asked["target"])
+    source = Source(asked["data"], asked["data_limit"], 0, asked["allow_code"], asked["task"], asked["target"], reads(raw))
     data = load_data(source) if dataset is None else dataset
     task = task_of(data.spec, data.name)
     for note in data.spec.notes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
-from nasforge.data.arrays import raw_of
+from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
 from nasforge.tasks.classification import Classification
@@ -42,20 +41,25 @@ def load_data(source: Source) -> Dataset:
 
 
 def data_of(
-    arrays: Mapping[str, Any], name: str = "arrays", *, task: str | None = None, limit: int | None = None, seed: int = 0
+    given: Any,
+    name: str = "arrays",
+    *,
+    task: str | None = None,
+    target: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    reads: tuple[int, ...] | None = None,
 ) -> Dataset:
-    """Return arrays as a data set, split and normalized as a file of them would be.
+    """Return data that a program gives as a data set, split and normalized as a file of them would be.
 
     Args:
-        arrays: `x` and `y`, or `x_train`, `y_train` and so on, as in FILE.npz; see `nasforge.data.arrays.raw_of`.
-        task: what is learned, None where the data tell.
-        limit: training samples to keep, None for all.
-        seed: of the split.
+        given: `(x, y)`, arrays by name as in FILE.npz, or a data frame; see `nasforge.data.readers.given`.
+        task, target, limit, seed, reads: as in `nasforge.data.Source`.
 
     Raises:
-        UserError: there is no such task, or the arrays cannot be trained on.
+        UserError: there is no such task, or the data cannot be trained on.
     """
-    data = prepared(raw_of(arrays, name, _kind(task)), seed=seed, limit=limit, task=task)
+    data = prepared(read_given(given, name, _kind(task), target, reads), seed=seed, limit=limit, task=task)
     task_of(data.spec, data.name)
     return data
 

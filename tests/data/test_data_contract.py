@@ -381,7 +381,7 @@ def test_the_target_is_named_or_the_usual_one_or_the_last(tmp_path: Path) -> Non
         ("a,y\n" + "1,x\n2,z\n" * 30, "regression", "line 2: the target y must be a number, got 'x'"),
         ("a,y\n1,\n" + "1,2\n" * 30, "regression", "line 2: the target y must be a number, got ''"),
         ("a,y\n" + "1,7\n" * 30, "regression", "the target must differ between samples, got"),
-        ("y,z\n" + "".join(f"{i % 2},name{i}\n" for i in range(80)), None, "line 2: z must hold numbers, or at most 50 names, got 80 different"),
+        ("y,z\n" + "".join(f"{i % 2},name{i}\n" for i in range(80)), None, "line 2: z must .* at most 50 names, got 80 different"),
         ("y,z\n" + "0,1\n1,\n1,a\n" * 30, None, "line 4: z must hold numbers, or at most 50 names, got 'a' beside numbers"),
     ],
 )

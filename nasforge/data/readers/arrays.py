@@ -32,7 +32,7 @@ def read_npz(source: Source, kind: str | None) -> Raw:
                     f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to a numeric type "
                     "before saving (objects would be pickles, which can run code)"
                 ) from error
-    return raw_of(read_packed(arrays, str(path)) if set(arrays) >= PACKED else arrays, path.stem, kind)
+    return raw_of(read_packed(arrays, str(path)) if set(arrays) >= PACKED else arrays, path.stem, kind, reads=source.reads)
 
 
 def read_npy(source: Source, kind: str | None) -> Raw:
@@ -42,7 +42,7 @@ def read_npy(source: Source, kind: str | None) -> Raw:
     for name in ("x.npy", "y.npy"):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: must hold x.npy and y.npy, {name} is missing")
-    return raw_of({name: _open_array(folder / f"{name}.npy") for name in "xy"}, folder.name, kind)
+    return raw_of({name: _open_array(folder / f"{name}.npy") for name in "xy"}, folder.name, kind, reads=source.reads)
 
 
 def _open_array(path: Path) -> Any:
@@ -73,7 +73,7 @@ def read_function(source: Source, kind: str | None) -> Raw:
         result = {"x": result[0], "y": result[1]}
     if not isinstance(result, dict):
         raise UserError(f"data: {where} must return (x, y) or a dict of arrays, got {type(result).__name__}")
-    return raw_of(result, where, kind)
+    return raw_of(result, where, kind, reads=source.reads)
 
 
 def _import(module: str) -> Any:

@@ -310,7 +310,7 @@ def read_arff(source: Source, kind: str | None) -> Raw:
         found[part] = {n: _column(["" if c == "?" else c for c in v]) if isinstance(v, list) else v.astype(float) for n, v in cells.items()}
     target = source.target
     if target is None and kind == "labels":
-        xml = path.with_name(re.sub(r"(-train|-test)?$", ".xml", stem(path)))
+        xml = path.with_name(re.sub(r"-(train|test)$", "", stem(path)) + ".xml")
         if not xml.is_file():
             raise UserError(f"{path}: which columns are labels must be said; name them as --target A,B,C, or put {xml.name} beside it")
         names = re.findall(r'<label\s+name="([^"]+)"', text_of(xml, "XML"))
