@@ -42,6 +42,9 @@ def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", help="digits, digit_scenes, diabetes, a folder, a file, or module:function (default: digits)")
     command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
     command.add_argument("--allow-code", action="store_true", help="let --data module:function run code")
+    command.add_argument("--image-size", metavar="N|HxW", help="bring image files to this size (default: theirs, or one that suits them)")
+    command.add_argument("--skip-broken", action="store_true", help="leave out image files that cannot be decoded")
+    command.add_argument("--data-memory", type=float, metavar="GIB", help="memory for the data; more is read as needed (default: 2)")
 
 
 def _learned(command: argparse.ArgumentParser) -> None:

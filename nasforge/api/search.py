@@ -9,7 +9,7 @@ from typing import Any
 
 from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
-from nasforge.data import Dataset
+from nasforge.data import Dataset, StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
 from nasforge.evaluation.train import reads
@@ -71,7 +71,9 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
         "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
         "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0,
     }  # fmt: skip
-    context = Context(plan.evaluator, plan.data, plan.device, plan.table, plan.dataset)
+    data = plan.load()
+    carried = data if plan.dataset is not None or isinstance(data, StoredDataset) else None  # others are read again, faster than sent
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried)
     return lambda: make(context, **{option: found[option] for option in takes})
 
 

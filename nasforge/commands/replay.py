@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.commands.common import print_json
-from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.objectives.objective import parse_limit, parse_objectives
-from nasforge.search.plan import SPACE, Plan, read_manifest
+from nasforge.search.plan import SPACE, Plan, read_manifest, source_from
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
 from nasforge.search.study import quiet
@@ -45,7 +44,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
     try:
         objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
         return Plan(
-            space=read(folder / SPACE), data=Source(**manifest["data"]), objectives=objectives,
+            space=read(folder / SPACE), data=source_from(manifest["data"]), objectives=objectives,
             limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
             seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
         )  # fmt: skip

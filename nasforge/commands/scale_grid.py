@@ -66,4 +66,4 @@ def rows_of(points: Sequence[Point]) -> list[dict[str, Any]]:
 
 
 def _data(args: argparse.Namespace) -> Source:
-    return Source(args.data or "digits", args.data_limit, 0, args.allow_code)
+    return Source.of({name: value for name, value in vars(args).items() if name != "target"})  # of the command it is a cost

@@ -28,9 +28,11 @@ from nasforge.tasks import load_data, task_of
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     given = arch_named(args.arch)
-    source = Source(args.data or "digits", args.data_limit, 0, args.allow_code, args.task, args.target, reads(given))
+    source = Source.of(vars(args), reads(given))
     data = load_data(source)
     task = task_of(data.spec, data.name)
+    for note in data.spec.notes if not args.json else ():
+        print(f"{data.name}: {note}", file=sys.stderr, flush=True)
     arch = with_its_own_side(given, data) if args.resize else for_data(given, data)
     changed = difference(given, arch)
     if changed and not args.json:

@@ -1,7 +1,23 @@
 """Data sets: read, split once, normalized, given out in batches. Knows nothing of architectures and of no task."""
 
 from nasforge.data.batch import Batch, Mix
-from nasforge.data.dataset import IGNORE, PARTS, Dataset, DataSpec, Part, Source, Target
+from nasforge.data.dataset import IGNORE, PARTS, Dataset, DataSpec, Part, Source, Target, size_of
+from nasforge.data.stored import StoredDataset
 from nasforge.data.tensors import TensorDataset, load, prepared
 
-__all__ = ["IGNORE", "PARTS", "Batch", "DataSpec", "Dataset", "Mix", "Part", "Source", "Target", "TensorDataset", "load", "prepared"]
+__all__ = [
+    "IGNORE",
+    "PARTS",
+    "Batch",
+    "DataSpec",
+    "Dataset",
+    "Mix",
+    "Part",
+    "Source",
+    "StoredDataset",
+    "Target",
+    "TensorDataset",
+    "load",
+    "prepared",
+    "size_of",
+]

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nasforge.data.dataset import IGNORE, PARTS
+from nasforge.data.images import Images
+from nasforge.data.rows import Rows
 from nasforge.errors import UserError, nearest
 
 VOID = 255  # the label that is ignored in maps on disk
 SAMPLES = ("image", "sequence")
+Input = np.ndarray | Rows | Images  # in memory as it is used, or taken when it is used
 
 
 @dataclass(frozen=True)
 class Arrays:
     """The inputs and targets of a part by name; the first axis of each array is the sample."""
 
-    inputs: Mapping[str, np.ndarray]
+    inputs: Mapping[str, Input]
     targets: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(next(iter(self.targets.values())))
 
     @property
-    def x(self) -> np.ndarray:
+    def x(self) -> Input:
         """The first input."""
         return next(iter(self.inputs.values()))
 
@@ -96,7 +99,8 @@ def raw_of(
     padded = frozenset(key for key in train.inputs if any(_is_padded(part.inputs[key], name) for part in parts.values()))
     tokens = {key for key, x in train.inputs.items() if x.dtype == np.int64}
     steps = "steps" in kinds.values()
-    vocab = {key: 1 + max(int(max(p.inputs[key].max(), p.y.max() if steps else 0)) for p in parts.values()) for key in tokens}
+    largest = {key: max(int(chunk.max()) for p in parts.values() for chunk in _chunks(p.inputs[key])) for key in tokens}
+    vocab = {key: 1 + max(n, *(int(p.y.max()) if steps else 0 for p in parts.values())) for key, n in largest.items()}
     return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens) and not padded, padded=padded, notes=notes)
 
 
@@ -149,19 +153,25 @@ def _is_ragged(array: Any) -> bool:
     return len(lengths) > 1 and not any(isinstance(sample, str) for sample in array)
 
 
-def _is_padded(x: np.ndarray, where: str) -> bool:
+def _chunks(x: Input) -> Iterable[np.ndarray]:
+    """An input as arrays in memory, one after the other; none of encoded images, which are whole."""
+    return (x,) if isinstance(x, np.ndarray) else x.chunks() if isinstance(x, Rows) else ()
+
+
+def _is_padded(x: Input, where: str) -> bool:
     """Whether some samples end before the last step. Raise UserError where a step in between is missing."""
     if x.ndim != 2 + (x.dtype != np.int64) or x.dtype == np.uint8:
         return False
-    gone = x < 0 if x.dtype == np.int64 else np.isnan(x).all(2)  # (N, T)
-    if not gone.any():
-        return False
-    wrong = (gone[:, :-1] & ~gone[:, 1:]).any(1) | gone[:, 0]
-    if wrong.any():
-        what = "tokens x must be integers from 0, with -1" if x.dtype == np.int64 else "x must be finite, with NaN"
-        raise UserError(f"{where}: {what} at most from the end of a sample on; got a step missing before the end, or all, in sample "
-                        f"{int(np.argmax(wrong))}; fill or drop such samples")  # fmt: skip
-    return True
+    padded, before = False, 0
+    for chunk in _chunks(x):
+        gone = chunk < 0 if chunk.dtype == np.int64 else np.isnan(chunk).all(2)  # (N, T)
+        wrong = (gone[:, :-1] & ~gone[:, 1:]).any(1) | gone[:, 0]
+        if wrong.any():
+            what = "tokens x must be integers from 0, with -1" if x.dtype == np.int64 else "x must be finite, with NaN"
+            raise UserError(f"{where}: {what} at most from the end of a sample on; got a step missing before the end, or all, in sample "
+                            f"{before + int(np.argmax(wrong))}; fill or drop such samples")  # fmt: skip
+        padded, before = padded or bool(gone.any()), before + len(chunk)
+    return padded
 
 
 def _numbered(arrays: Mapping[str, Any], where: str, labels: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -192,14 +202,14 @@ def _channels_first(
     """
     found, notes = dict(arrays), []
     for key, array in found.items():
-        if not _is_array(key, "x") or getattr(array, "ndim", 0) != 4:
+        if not _is_array(key, "x") or getattr(array, "ndim", 0) != 4 or isinstance(array, Images):
             continue
         a, b, c = array.shape[1:]
         likes = [] if reads is None else [((a, b, c) == reads, (c, a, b) == reads), (a == reads[0], c == reads[0])]
         tells = [*likes, (b == c != a, a == b != c), (a in (1, 3, 4), c in (1, 3, 4)), (a < c, c < a)]
         last = next((last for first, last in tells if first != last), False)
         if last:
-            found[key] = np.moveaxis(array, 3, 1)
+            found[key] = array.laid_out("last") if isinstance(array, Rows) else np.moveaxis(array, 3, 1)
         if last or not any(first != last for first, last in tells[:-1]):
             notes.append(f"{key} {tuple(array.shape)}: {c if last else a} channels, the {'last' if last else 'first'} axis of an image")
     return found, tuple(notes)
@@ -242,12 +252,12 @@ def _laid_out(
             targets[y_name or found], kinds[y_name or found] = target, found
         if len(mistakes) == len(xs):
             raise mistakes[0]
-    inputs = {name or "input": inputs[name or "input"] if (name or "input") in inputs else _samples(np.asarray(x), where, sample)
+    inputs = {name or "input": inputs[name or "input"] if (name or "input") in inputs else _samples(_array(x), where, sample)
               for name, x in xs.items()}  # fmt: skip
     return Arrays(inputs, targets), kinds
 
 
-def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | None = None) -> tuple[np.ndarray, np.ndarray, str]:
+def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | None = None) -> tuple[Input, np.ndarray, str]:
     """Return an input, a target and the kind of the target.
 
     Inputs become (N, C, H, W) bytes or float32, (N, T, F) float32, (N, F) float32 or (N, T) int64 tokens; classes int64, values float32.
@@ -255,7 +265,7 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     Raises:
         UserError: lengths differ, a number is missing, labels are no integers, the shapes fit no kind.
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = _array(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise UserError(f"{where}: x and y must hold one entry for each sample, got shapes {x.shape} and {y.shape}")
     x = _numbers(x, where)
@@ -281,20 +291,24 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     )
 
 
-def _numbers(x: np.ndarray, where: str) -> np.ndarray:
+def _array(x: Any) -> Input:
+    return x if isinstance(x, Rows | Images) else np.asarray(x)
+
+
+def _numbers(x: Input, where: str) -> Input:
     """The array, checked. NaN stands for a missing number of a vector, and for the end of a sequence."""
-    if x.dtype.kind not in "buif":
+    kind = x.array.dtype.kind if isinstance(x, Rows) else x.dtype.kind
+    if kind not in "buif":
         raise UserError(f"{where}: x must hold numbers, got an array of type {x.dtype}")
-    if x.dtype.kind != "f" or np.isfinite(x).all():
-        return x
-    wrong = np.isinf(x)
-    if x.ndim == 3:
-        wrong |= np.isnan(x) & ~np.isnan(x).all(2, keepdims=True)  # a step is there or is not
-    elif x.ndim > 3:
-        wrong |= np.isnan(x)
-    if wrong.any():
-        sample = int(np.argmax(wrong.reshape(len(x), -1).any(axis=1)))
-        raise UserError(f"{where}: x must be finite, got NaN or infinity in sample {sample}; fill or drop such samples")
+    before = 0
+    for chunk in _chunks(x) if kind == "f" else ():
+        wrong = ~np.isfinite(chunk)
+        if wrong.any() and x.ndim < 4:  # NaN is allowed for a feature that is missing, and for a step that is not there
+            wrong &= np.isinf(chunk) | (~np.isnan(chunk).all(2, keepdims=True) if x.ndim == 3 else False)
+        if wrong.any():
+            sample = before + int(np.argmax(wrong.reshape(len(chunk), -1).any(axis=1)))
+            raise UserError(f"{where}: x must be finite, got NaN or infinity in sample {sample}; fill or drop such samples")
+        before += len(chunk)
     return x
 
 
@@ -329,31 +343,36 @@ def many_labels(y: np.ndarray, where: str) -> np.ndarray:
     return y.astype(np.float32)
 
 
-def _samples(x: np.ndarray, where: str, sample: str | None) -> np.ndarray:
-    if x.ndim == 2:
-        if x.dtype.kind in "ui":
-            return _tokens(x, where)
-        return x.astype(np.float32)[:, :, None] if sample == "sequence" else x.astype(np.float32)
+def _samples(x: Input, where: str, sample: str | None) -> Input:
+    if isinstance(x, Images):
+        return x
+    if x.ndim == 2 and x.dtype.kind in "ui":
+        return _tokens(x, where)
+    if x.ndim == 2 and sample != "sequence":
+        return x if isinstance(x, Rows) else x.astype(np.float32)
+    if x.ndim == 2 and not isinstance(x, Rows):
+        return x.astype(np.float32)[:, :, None]
     if x.ndim == 4:
         return _plain(x)
     if x.ndim == 3 and (sample == "image" or (sample is None and x.dtype == np.uint8)):
-        return _plain(x[:, None])
+        return x.laid_out("grey") if isinstance(x, Rows) else _plain(x[:, None])
     if x.ndim == 3:
-        return x.astype(np.float32)
+        return x if isinstance(x, Rows) else x.astype(np.float32)
     raise UserError(
         f"{where}: x must be (N, F) vectors, (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), "
         f"got {x.shape}"
     )
 
 
-def _tokens(x: np.ndarray, where: str) -> np.ndarray:
-    if x.min() < -1:
-        raise UserError(f"{where}: tokens x must be integers from 0, and -1 from the end of a sample on, got {int(x.min())}")
-    return x.astype(np.int64)
+def _tokens(x: Input, where: str) -> Input:
+    smallest = min(int(chunk.min()) for chunk in _chunks(x))
+    if smallest < -1:
+        raise UserError(f"{where}: tokens x must be integers from 0, and -1 from the end of a sample on, got {smallest}")
+    return x.astype(np.int64) if isinstance(x, np.ndarray) else x
 
 
-def _plain(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
+def _plain(x: Input) -> Input:
+    return x if isinstance(x, Rows | Images) else np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
 
 
 def _check_alike(parts: Mapping[str, Arrays], where: str) -> None:

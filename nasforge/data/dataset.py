@@ -12,9 +12,12 @@ Targets are of a few kinds, and each kind has a task that learns it by default (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from nasforge.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Generator, device
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from nasforge.data.batch import Batch
 
 IGNORE = -100  # the target that no loss counts; torch's default ignore_index
+LARGEST_SIDE = 8192
+MEMORY_BYTES = 2.0 * 2**30
 KINDS = ("label", "mask", "steps", "value", "labels")
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -39,6 +44,9 @@ class Source:
         task: what is learned, None where the data tell.
         target: the column of a table that is the target, None for the usual names.
         reads: [channels, height, width] of the network, which settles the layout of arrays of images.
+        image_size: (height, width) to which image files are brought, None for the one they have, or one that suits them.
+        skip_broken: whether images that cannot be decoded are left out.
+        memory_bytes: that the inputs may take; larger ones are kept as bytes, or decoded when they are needed.
     """
 
     spec: str = "digits"
@@ -48,6 +56,37 @@ class Source:
     task: str | None = None
     target: str | None = None
     reads: tuple[int, ...] | None = None
+    image_size: tuple[int, int] | None = None
+    skip_broken: bool = False
+    memory_bytes: float = MEMORY_BYTES
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], reads: tuple[int, ...] | None = None) -> Source:
+        """Return the source that options of the command line describe: data, data_limit, allow_code, task, target, image_size, skip_broken,
+        data_memory (GiB). What is absent or None is as by default.
+
+        Raises:
+            UserError: the size or the memory is none.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        memory = given.get("data_memory", MEMORY_BYTES / 2**30)
+        if not isinstance(memory, int | float) or memory < 0:
+            raise UserError(f"--data-memory: must be a number of GiB, 0 or more, got {memory!r}")
+        return cls(
+            str(given.get("data", "digits")), given.get("data_limit"), 0, given.get("allow_code", False), given.get("task"),
+            given.get("target"), reads, size_of(given.get("image_size")), given.get("skip_broken", False), memory * 2**30,
+        )  # fmt: skip
+
+
+def size_of(word: Any) -> tuple[int, int] | None:
+    """Return (height, width) of `64`, `48x64` or a pair; None of None. Raise UserError for another word."""
+    if word is None:
+        return None
+    sides = re.fullmatch(r"(\d+)(?:x(\d+))?", word.strip()) if isinstance(word, str) else None
+    pair = [int(n) for n in (sides[1], sides[2] or sides[1])] if sides else [word, word] if isinstance(word, int) else word
+    if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(n, int) and 0 < n <= LARGEST_SIDE for n in pair):
+        raise UserError(f"--image-size: must be a side, or HEIGHTxWIDTH, from 1 to {LARGEST_SIDE} pixels, got {word!r}")
+    return pair[0], pair[1]
 
 
 @dataclass(frozen=True)

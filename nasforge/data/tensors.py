@@ -15,9 +15,11 @@ from torch import Generator, Tensor
 
 from nasforge.data.arrays import Arrays, Raw
 from nasforge.data.batch import Batch
-from nasforge.data.dataset import IGNORE, PARTS, DataSpec, Part, Source, Target
+from nasforge.data.dataset import IGNORE, MEMORY_BYTES, PARTS, DataSpec, Part, Source, Target
 from nasforge.data.readers import read
+from nasforge.data.rows import Rows
 from nasforge.data.splits import divide, stratified_order
+from nasforge.data.stored import StoredDataset
 from nasforge.errors import UserError
 
 
@@ -117,50 +119,63 @@ class TensorDataset:
         return first["tokens"] if isinstance(first, Mapping) else None
 
 
-def load(
-    spec: str = "digits", *, seed: int = 0, limit: int | None = None, allow_code: bool = False, kind: str | None = None,
-    task: str | None = None, target: str | None = None,
-) -> TensorDataset:  # fmt: skip
-    """Return the data set that `spec` names, split and normalized.
+def load(source: Source | str = "digits", kind: str | None = None, **options: Any) -> Any:
+    """Return the data set that a source names, split and normalized.
 
     Split: stratified 60/20/20; where the data bring a test set it is kept, and 10 % of the training samples, or 1,000
     where these are at most 20 %, are held out as `val`; a given `val` is kept. The training part is ordered so that
-    every prefix of it is stratified as well.
+    every prefix of it is stratified as well. With a limit of training samples `val` and `test` shrink in proportion, to
+    1,000 at the least; a test set that the data bring is never cut.
 
     Args:
-        spec: what to read, see `nasforge.data.readers`.
-        seed: of the split.
-        limit: training samples to keep. `val` and `test` shrink in proportion, to 1,000 at the least; a test set that
-            the data bring is never cut.
-        allow_code: whether `module:function` may be imported and run.
+        source: what to read, and how; of a word, `options` say how.
         kind: of the target where the task settles it: `value` or `labels`.
-        task: the name of the task that was asked for.
-        target: the column of a table, or the language, that is the target.
 
     Raises:
         UserError: nothing readable is there, or what is there cannot be trained on.
     """
-    raw = read(Source(spec, limit, seed, allow_code, task, target), kind)
-    return prepared(raw, seed=seed, limit=limit, task=task)
+    source = Source(source, **options) if isinstance(source, str) else source
+    raw = read(source, kind)
+    return prepared(raw, seed=source.seed, limit=source.limit, task=source.task, memory_bytes=source.memory_bytes)
 
 
-def prepared(raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | None = None) -> TensorDataset:
-    """Return what a reader found as a data set, split and normalized as `load` says."""
+def prepared(
+    raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | None = None, memory_bytes: float = MEMORY_BYTES
+) -> TensorDataset | StoredDataset:
+    """Return what a reader found as a data set, split and normalized as `load` says.
+
+    Inputs that take no more than `memory_bytes` as numbers of the network are kept as such; larger ones stay where they are.
+    """
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1 training sample, got {limit}")
     sizes = {name: _size(raw, name) for name in raw.kinds}
     stratified = raw.kinds[next(iter(raw.kinds))] == "label"
-    parts = divide(raw.parts, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)
-    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})
+    numbers = sum(math.prod(x.shape) for part in raw.parts.values() for x in part.inputs.values())
+    stored = 4 * numbers > memory_bytes or any(not isinstance(x, np.ndarray) for x in raw.parts["train"].inputs.values())
+    given = {k: Arrays(_rows(part.inputs), part.targets) for k, part in raw.parts.items()} if stored else raw.parts
+    parts = divide(given, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)
     targets = {name: _target(parts["train"].targets[name], raw, name, sizes[name]) for name in raw.kinds}
-    made = {k: Batch(inputs[k], {n: torch.from_numpy(y) for n, y in part.targets.items()}) for k, part in parts.items()}
-    vocab = raw.vocab or {}
-    shapes = {k: _shape(x, {"tokens": vocab[k]} if k in vocab else None) for k, x in inputs["train"].items()}
-    described = DataSpec(shapes, targets, task or raw.task, raw.padded, raw.notes)
-    return TensorDataset(raw.name, _key(parts, seed), described, made, mean, std)
+    tensors = {part: {n: torch.from_numpy(y) for n, y in arrays.targets.items()} for part, arrays in parts.items()}
+    vocab = {k: {"tokens": n} for k, n in (raw.vocab or {}).items()}
+    shapes = {k: _shape(x, vocab.get(k)) for k, x in parts["train"].inputs.items()}
+    spec = DataSpec(shapes, targets, task or raw.task, raw.padded, raw.notes)
+    key = _key(parts, seed)
+    if stored:
+        stores: dict[str, Any] = {part: arrays.inputs for part, arrays in parts.items()}
+        found = {name: x.moments() for name, x in stores["train"].items() if name not in vocab}
+        means = {name: torch.from_numpy(m).float() for name, (m, _) in found.items()}
+        deviations = {name: torch.from_numpy(np.where(d < 1e-12, 1.0, d)).float() for name, (_, d) in found.items()}
+        return StoredDataset(raw.name, key, spec, stores, tensors, means, deviations)
+    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})  # type: ignore[misc]
+    return TensorDataset(raw.name, key, spec, {k: Batch(x, tensors[k]) for k, x in inputs.items()}, mean, std)
 
 
-def _shape(x: Tensor, before: Any) -> Any:
+def _rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs that stay where they are."""
+    return {name: Rows.of(x) if isinstance(x, np.ndarray) else x for name, x in inputs.items()}
+
+
+def _shape(x: Any, before: Any) -> Any:
     """The shape of a sample as an architecture writes it; `before` has the vocabulary of tokens."""
     if isinstance(before, Mapping):
         return {"tokens": before["tokens"], "length": x.shape[1]}
@@ -249,5 +264,9 @@ def _key(parts: Mapping[str, Arrays], seed: int) -> str:
     for name in PARTS:
         for array in (*parts[name].inputs.values(), *parts[name].targets.values()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data if math.prod(array.shape) else b"")
+            if not isinstance(array, np.ndarray):
+                for some in array.content():
+                    digest.update(some)
+            elif math.prod(array.shape):
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

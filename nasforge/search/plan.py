@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from nasforge.data import Dataset, DataSpec, Source
+from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
@@ -27,7 +27,6 @@ SPACE = "space.yaml"
 SUMMARY = "summary.json"
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
-OLDEST = ("spec", "limit", "seed", "allow_code")  # of a source, in every manifest
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -105,9 +104,15 @@ class Plan:
 def source_of(source: Source) -> dict[str, Any]:
     """Return a source as a manifest has it: what older manifests lack stands there only where it was asked for.
 
-    What the network reads is told by the space.
+    What the network reads is told by the space, and how much memory there is does not matter.
     """
-    return {name: value for name, value in asdict(source).items() if name in OLDEST or (value is not None and name != "reads")}
+    asked = {name: value for name, value in asdict(source).items() if value and name in ("task", "target", "image_size", "skip_broken")}
+    return {"spec": source.spec, "limit": source.limit, "seed": source.seed, "allow_code": source.allow_code, **asked}
+
+
+def source_from(described: Mapping[str, Any]) -> Source:
+    """Return the source that a manifest describes."""
+    return Source(**{**described, "image_size": size_of(described.get("image_size"))})
 
 
 def shared_identity(plan: Plan) -> dict[str, Any]:

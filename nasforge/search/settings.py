@@ -37,7 +37,7 @@ DEFAULTS: dict[str, Any] = {
 ALIASES = {"pruner": "scheduler"}  # names in older files
 OTHERS: dict[str, Any] = {  # what the command line alone may say
     "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
-    "storage": None, "prior": (), "inherit": False,
+    "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def plan_of(
     asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
     if dataset is not None:
         asked["data"] = dataset.name
-    source = Source(asked["data"], asked["data_limit"], 0, asked["allow_code"], asked["task"], asked["target"], reads(raw))
+    source = Source.of(asked, reads(raw))
     data = load_data(source) if dataset is None else dataset
     task = task_of(data.spec, data.name)
     for note in data.spec.notes:

@@ -32,10 +32,7 @@ def load_data(source: Source) -> Dataset:
     Raises:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
-    data = load(
-        source.spec, seed=source.seed, limit=source.limit, allow_code=source.allow_code, kind=_kind(source.task), task=source.task,
-        target=source.target,
-    )  # fmt: skip
+    data = load(source, _kind(source.task))
     task_of(data.spec, data.name)
     return data
 

@@ -89,12 +89,14 @@ def make_augment(strengths: Mapping[str, float], data: Dataset, task: Task) -> A
     """
     if not strengths:
         return None
-    x = next(data.batches("train", FITTED_ON)).x
+    x = next(data.batches("train", FITTED_ON if "fancy_pca" in strengths else 1)).x
     several = len(data.spec.inputs) > 1
     for name in strengths:
         if several or (x.ndim != 4 and (name != "mixup" or x.ndim != 3)):
             got = f"the inputs {', '.join(data.spec.inputs)}" if several else f"samples of shape {tuple(x.shape[1:])}"
             raise UserError(f"recipe.augment: {name} needs images, got {got}; leave it out")
+        if name == "mixup" and data.spec.padded:
+            raise UserError("recipe.augment: mixup needs samples of equal length, got sequences that end early; leave it out")
         if name not in task.augmentations:
             raise UserError(f"recipe.augment: {name} cannot be used with the task {task.name}; leave it out")
     masks = tuple(name for name, target in data.spec.targets.items() if target.kind == "mask")

@@ -341,12 +341,6 @@ def _only_images(root: Path) -> str:
     return str(root)
 
 
-def _two_sizes(root: Path) -> str:
-    write_images(root)
-    Image.new("L", (9, 9)).save(root / "dog" / "odd.png")
-    return str(root)
-
-
 def _broken_image(root: Path) -> str:
     write_images(root)
     (root / "dog" / "odd.png").write_bytes(b"no image")
@@ -355,7 +349,7 @@ def _broken_image(root: Path) -> str:
 
 def _deep_image(root: Path) -> str:
     write_images(root)
-    Image.fromarray(np.zeros((5, 6), np.uint16)).save(root / "dog" / "odd.png")
+    Image.fromarray(np.zeros((5, 6), np.float32)).save(root / "dog" / "odd.tif")
     return str(root)
 
 
@@ -391,9 +385,8 @@ def _file(name: str, content: str | bytes) -> Callable[[Path], str]:
         (_truncated_idx, r"must hold \(9, 4, 4\) numbers"),
         (_no_gzip, "must be a gzip file"),
         (_only_images, "must hold x and y"),
-        (_two_sizes, "odd.png: all images must be of one size, got 9 x 9 beside 6 x 5; resize"),
         (_broken_image, "odd.png: must be a readable image"),
-        (_deep_image, "odd.png: images must have 8 bits a channel"),
+        (_deep_image, "odd.tif: must be a readable image, got: must have 8 or 16 bits a channel"),
         (_few_images, r"class 1 \(dog\) must have at least 5 training samples, got 4"),
         (_unknown_test_class, "got also cow"),
         (_file("a.npz", b"PK nothing"), "must be an array file"),

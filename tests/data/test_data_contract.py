@@ -113,6 +113,14 @@ def _images(root: Path) -> str:
     return str(root)
 
 
+def _labelled(root: Path) -> str:
+    folder = Path(_images(root))
+    files = sorted(folder.glob("*/*.png"))
+    rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in files]
+    (root / "labels.csv").write_text("\n".join(["file,label", *rows]), encoding="utf-8")
+    return str(root)
+
+
 WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "digits": lambda root: "digits",
     "digit_scenes": lambda root: "digit_scenes",
@@ -128,6 +136,7 @@ WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "npy folder": _npy_folder,
     "npz folder": _npz_folder,
     "parallel": _parallel,
+    "labelled images": _labelled,
     "images": _images,
     "function": lambda root: f"{datasets.__file__}:label",
 }

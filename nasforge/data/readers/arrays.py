@@ -8,13 +8,14 @@ import re
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from nasforge.data.arrays import Raw, raw_of
-from nasforge.data.dataset import Source
+from nasforge.data.dataset import PARTS, Source
 from nasforge.data.readers.images import PACKED, read_packed
+from nasforge.data.rows import Rows
 from nasforge.errors import UserError
 
 
@@ -32,23 +33,39 @@ def read_npz(source: Source, kind: str | None) -> Raw:
                     f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to a numeric type "
                     "before saving (objects would be pickles, which can run code)"
                 ) from error
-    return raw_of(read_packed(arrays, str(path)) if set(arrays) >= PACKED else arrays, path.stem, kind, reads=source.reads)
+    if set(arrays) >= PACKED:
+        return read_packed(arrays, source, kind, path.stem)
+    return raw_of(arrays, path.stem, kind, reads=source.reads)
 
 
 def read_npy(source: Source, kind: str | None) -> Raw:
-    """Return the data of `x.npy` and `y.npy` in a folder, which either file names too."""
+    """Return the data of `x.npy` and `y.npy`, or of `x_train.npy` and so on, in a folder; a file of them names the folder too.
+
+    An `x` larger than the memory that may be taken is mapped, not read.
+    """
     path = Path(source.spec).expanduser()
     folder = path if path.is_dir() else path.parent
-    for name in ("x.npy", "y.npy"):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: must hold x.npy and y.npy, {name} is missing")
-    return raw_of({name: _open_array(folder / f"{name}.npy") for name in "xy"}, folder.name, kind, reads=source.reads)
+    files = npy_files(folder)
+    if not {"x", "y"} <= files.keys() and not {"x_train", "y_train"} <= files.keys():
+        missing = next(n for n in ("x", "y") if n not in files)
+        raise UserError(f"{folder}: must hold x.npy and y.npy, {missing}.npy is missing; or x_train.npy, y_train.npy, ...")
+    arrays: dict[str, Any] = {}
+    for name, file in files.items():
+        large = name.startswith("x") and file.stat().st_size > source.memory_bytes
+        arrays[name] = Rows.of(_open_array(file, "r")) if large else _open_array(file)
+    return raw_of(arrays, folder.name, kind, reads=source.reads)
 
 
-def _open_array(path: Path) -> Any:
+def npy_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that are called as arrays are: x, y, lengths, x_train, ..."""
+    names = {f"{word}{part}" for word in ("x", "y", "lengths") for part in ("", *(f"_{part}" for part in PARTS))}
+    return {path.stem: path for path in sorted(folder.glob("*.npy")) if path.stem in names}
+
+
+def _open_array(path: Path, mapped: Literal["r"] | None = None) -> Any:
     """What `np.load` gives without pickles."""
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode=mapped, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: must be an array file without pickles, got: {error}; save plain arrays") from error
 

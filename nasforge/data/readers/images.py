@@ -1,25 +1,28 @@
-"""Images: scikit-learn's digits, folders, idx files, JPEGs packed into one file."""
+"""Images: scikit-learn's digits, folders of files, idx files, JPEGs packed into one file."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import math
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nasforge.data.arrays import Raw, raw_of
 from nasforge.data.dataset import Source
+from nasforge.data.images import Encoded, look_over
+from nasforge.data.readers.tables import table_columns, target_of, targets_of
 from nasforge.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 PART_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LABELS = "labels.csv"
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
 PACKED = frozenset({"header", "data", "offsets", "labels", "n_train"})
 IDX_NAME = re.compile(r"(images|labels)[-.]idx\d(-ubyte)?(\.gz)?$")
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -59,25 +62,82 @@ def read_digit_scenes(source: Source, kind: str | None) -> Raw:
 
 
 def read_folder(source: Source, kind: str | None) -> Raw:
-    """Return the images of a folder; classes are the sorted names of the folders that hold them."""
+    """Return the images of a folder; classes are the sorted names of the folders that hold them. See `nasforge.data.images`."""
     root = Path(source.spec).expanduser()
-    parts = {PART_FOLDERS[d.name.lower()]: d for d in _folders(root) if d.name.lower() in PART_FOLDERS}
-    if "train" not in parts or len(parts) != len(_folders(root)):
-        parts = {"train": root}
-    labels = tuple(d.name for d in _folders(parts["train"]))
-    if not labels:
-        raise UserError(f"{parts['train']}: must hold one folder of images a class, got no folder")
-    arrays: dict[str, np.ndarray] = {}
+    folders = _folders(root)
+    parts = {PART_FOLDERS[d.name.lower()]: d for d in folders if d.name.lower() in PART_FOLDERS}
+    if parts and len(parts) != len(folders):
+        inside, beside = next(iter(parts.values())).name, next(d.name for d in folders if d.name.lower() not in PART_FOLDERS)
+        raise UserError(
+            f"{root}: {inside}/ stands beside class folders such as {beside}/; give train/ and {inside}/ with the same class folders, "
+            f"or move {inside}/ away"
+        )
+    if parts and "train" not in parts:
+        raise UserError(f"{root}: must hold train/ beside {', '.join(f'{d.name}/' for d in parts.values())}")
+    parts = parts or {"train": root}
+    classes = [d.name for d in _folders(parts["train"])]
+    if not classes:
+        raise UserError(f"{parts['train']}: must hold one folder of images a class, or labels.csv, got neither")
+    empty = [name for name in classes if not _images(parts["train"] / name)]
+    labels = tuple(name for name in classes if name not in empty)
+    files: list[tuple[Path, int, str]] = []
     for part, folder in parts.items():
-        unknown = {d.name for d in _folders(folder)} - set(labels)
+        unknown = {d.name for d in _folders(folder)} - set(classes)
         if unknown:
             raise UserError(f"{folder}: its classes must be those of train, got also {', '.join(sorted(unknown))}")
-        files = [(path, k) for k, name in enumerate(labels) for path in _images(folder / name)]
-        if not files:
+        found = [(path, k, part) for k, name in enumerate(labels) for path in _images(folder / name)]
+        if not found:
             raise UserError(f"{folder}: must hold images ({' '.join(SUFFIXES)}) in its folders, got none")
-        arrays[f"x_{part}"] = _stack((path for path, _ in files))
-        arrays[f"y_{part}"] = np.array([k for _, k in files])
-    return raw_of(_same_channels(arrays), root.name, kind, labels)
+        files += found
+    said = [f"class {name} has no image: left out" for name in empty]
+    encoded = Encoded(tuple(path for path, *_ in files))
+    y = np.array([k for _, k, _ in files])
+    return of_encoded(encoded, y, [part for *_, part in files], source, root.name, kind, labels, said)
+
+
+def read_labelled(source: Source, kind: str | None) -> Raw:
+    """Return the images that `labels.csv` in a folder lists: a column of file names, the target, and where there is one the part.
+
+    The column of files is called file, filename, image or path, or is the first; that of the part split or part. The target is the one
+    that is named, else the usual one (see `nasforge.data.readers.tables`); several make a multi-label target or several values.
+    """
+    root = Path(source.spec).expanduser()
+    columns = table_columns(root / LABELS, named=True)
+    name = next((c for c in columns if c.lower() in FILE_COLUMNS), next(iter(columns)))
+    split = next((c for c in columns if c.lower() in ("split", "part")), None)
+    rest = {c: column for c, column in columns.items() if c not in (name, split)}
+    if not rest:
+        raise UserError(f"{root / LABELS}: must have a column of files and a target, got {', '.join(columns)}")
+    wanted = targets_of(tuple(rest), source.target, str(root / LABELS))
+    y, labels = target_of({c: rest[c] for c in wanted}, str(root / LABELS), kind, lambda i: f"row {i + 1}")
+    files = [root / (f"{v:g}" if isinstance(v, float) else v) for v in columns[name]]
+    missing = [path for path in files if not path.is_file()]
+    if missing and not source.skip_broken:
+        lost = f"{missing[0].relative_to(root)}, which is not there ({len(missing)} of {len(files)} are not)"
+        raise UserError(f"{root / LABELS}: lists {lost}; add the files, or --skip-broken")
+    parts = ["train"] * len(files)
+    for i, word in enumerate(columns[split] if split else ()):
+        if str(word).lower() not in PART_FOLDERS:
+            raise UserError(f"{root / LABELS}: {split} must be train, val or test, got {word!r} in row {i + 1}")
+        parts[i] = PART_FOLDERS[str(word).lower()]
+    ignored = [c for c in rest if c not in wanted]
+    said = [f"{LABELS}: the columns {', '.join(ignored)} are not read"] if ignored else []
+    return of_encoded(Encoded(tuple(files)), y, parts, source, root.name, kind, labels, said)
+
+
+def of_encoded(
+    encoded: Encoded, y: np.ndarray, parts: Sequence[str], source: Source, name: str, kind: str | None, labels: tuple[str, ...],
+    said: Sequence[str] = (),
+) -> Raw:  # fmt: skip
+    """Return the data of encoded images, their targets and the part of each; broken ones are left out where they may be."""
+    images, whole, notes = look_over(encoded, source, name)
+    y, of = y[whole], np.array(parts)[whole]
+    arrays: dict[str, Any] = {}
+    for part in dict.fromkeys(parts):
+        chosen = np.flatnonzero(of == part)
+        arrays |= {f"x_{part}": images[chosen], f"y_{part}": y[chosen]}
+    raw = raw_of(arrays, name, kind, labels)
+    return replace(raw, notes=(*said, *notes, *raw.notes))
 
 
 def _folders(root: Path) -> list[Path]:
@@ -89,56 +149,13 @@ def _images(folder: Path) -> list[Path]:
     return [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
 
 
-def _stack(paths: Iterable[Path]) -> np.ndarray:
-    """(N, C, H, W) bytes, C = 1 if every image is grey, else 3."""
-    images: list[np.ndarray] = []
-    for path in paths:
-        image = _decode(path, str(path))
-        if images and image.shape[1:] != images[0].shape[1:]:
-            (h, w), (high, wide) = image.shape[1:], images[0].shape[1:]
-            raise UserError(f"{path}: all images must be of one size, got {w} x {h} beside {wide} x {high}; resize them to one size")
-        images.append(image)
-    channels = max(len(image) for image in images)
-    return np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images])
-
-
-def _decode(source: Path | io.BytesIO, where: str) -> np.ndarray:
-    """(C, H, W) bytes: one channel for grey images, three for all others."""
-    try:
-        with Image.open(source) as image:
-            if image.mode[0] in "IF":
-                raise UserError(f"{where}: images must have 8 bits a channel, got mode {image.mode}; convert it")
-            grey = image.mode in ("1", "L", "LA")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))  # (H, W) or (H, W, 3)
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{where}: must be a readable image, got: {error}; repair or remove it") from error
-    return pixels[None] if grey else pixels.transpose(2, 0, 1)
-
-
-def _same_channels(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Grey parts repeated over three channels where another part is in colour."""
-    channels = max(a.shape[1] for a in arrays.values() if a.ndim == 4)
-    return {k: np.repeat(a, channels // a.shape[1], axis=1) if a.ndim == 4 else a for k, a in arrays.items()}
-
-
-def read_packed(arrays: dict[str, Any], where: str) -> dict[str, np.ndarray]:
-    """Arrays of JPEGs packed into one: image i is `header + data[offsets[i]:offsets[i + 1]]`, test from `n_train` on."""
-    header, data, offsets = arrays["header"].tobytes(), arrays["data"], arrays["offsets"]
-    labels, n = arrays["labels"], int(arrays["n_train"])
+def read_packed(arrays: dict[str, Any], source: Source, kind: str | None, name: str) -> Raw:
+    """Return the data of JPEGs packed into one array: image i is `header + data[offsets[i]:offsets[i + 1]]`, test from `n_train` on."""
+    offsets, labels, n = arrays["offsets"], arrays["labels"], int(arrays["n_train"])
     if len(offsets) != len(labels) + 1 or not 0 < n <= len(labels):
-        raise UserError(f"{where}: must have one offset more than labels, got {len(offsets)} and {len(labels)} (train {n})")
-    spans = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    decoded = (_decode(io.BytesIO(header + data[a:b].tobytes()), f"{where}, image {i}") for i, (a, b) in enumerate(spans))
-    first = next(decoded)
-    x = np.empty((len(labels), *first.shape), dtype=np.uint8)
-    x[0] = first
-    for i, image in enumerate(decoded, 1):
-        if image.shape != first.shape:
-            raise UserError(f"{where}: all images must be as the first, {first.shape}, got {image.shape} at {i}")
-        x[i] = image
-    if n == len(labels):
-        return {"x": x, "y": labels}
-    return {"x_train": x[:n], "y_train": labels[:n], "x_test": x[n:], "y_test": labels[n:]}
+        raise UserError(f"{name}: must have one offset more than labels, got {len(offsets)} and {len(labels)} (train {n})")
+    encoded = Encoded(header=arrays["header"].tobytes(), data=arrays["data"], offsets=offsets.tolist(), name=name)
+    return of_encoded(encoded, labels, ["train"] * n + ["test"] * (len(labels) - n), source, name, kind, ())
 
 
 def find_idx(paths: Iterable[Path]) -> dict[str, Path]:

@@ -56,7 +56,7 @@ def raw_of_columns(
     Raises:
         UserError: no such column, a target that is missing, names where numbers must stand.
     """
-    wanted = _targets(tuple(columns), target, name)
+    wanted = targets_of(tuple(columns), target, name)
     x, notes = [], []
     for key, column in columns.items():
         if key in wanted:
@@ -78,12 +78,12 @@ def raw_of_columns(
         notes.append(f"{key}: {len(kinds)} names, one column each")
     if not x:
         raise UserError(f"{name}: a table must have a column beside its target, got none")
-    y, labels = _target_of({key: columns[key] for key in wanted}, name, kind, place)
+    y, labels = target_of({key: columns[key] for key in wanted}, name, kind, place)
     raw = raw_of({"x": np.stack(x, 1), "y": y}, name, kind, labels)
     return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes))
 
 
-def _targets(names: Sequence[str], wanted: str | None, where: str) -> list[str]:
+def targets_of(names: Sequence[str], wanted: str | None, where: str) -> list[str]:
     """The columns that are the target."""
     if wanted is None:
         return [next((n for n in names if n.lower() in TARGETS), names[-1])]
@@ -94,7 +94,7 @@ def _targets(names: Sequence[str], wanted: str | None, where: str) -> list[str]:
     return found
 
 
-def _target_of(
+def target_of(
     columns: Mapping[str, Column], where: str, kind: str | None, place: Callable[[int], str]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The target, and its names: of the classes, labels or values."""
@@ -171,7 +171,18 @@ def _is_float(cell: str) -> bool:
 def read_table(source: Source, kind: str | None) -> Raw:
     """Return the rows of FILE.csv or FILE.tsv, plain or gzipped; a first line of names is found out. See `raw_of_columns`."""
     path = Path(source.spec).expanduser()
-    header, rows = _rows(path)
+    lines: list[int] = []
+    columns = table_columns(path, source.target, lines)
+    raw = raw_of_columns(columns, str(path), kind, source.target, lambda row: f"line {lines[row]}")
+    return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
+
+
+def table_columns(path: Path, target: str | None = None, lines: list[int] | None = None, named: bool = False) -> dict[str, Column]:
+    """Return the columns of FILE.csv or FILE.tsv by name, or number where there are no names; `lines` gets the line of each row.
+
+    named: whether the first line holds names for certain.
+    """
+    header, rows = _rows(path, named)
     width = len(header or rows[0][1])
     names = header or [str(i + 1) for i in range(width)]
     if len(set(names)) < width:
@@ -180,17 +191,18 @@ def read_table(source: Source, kind: str | None) -> Raw:
     for line, cells in rows:
         if len(cells) != width:
             raise UserError(f"{path}: line {line} must have {width} cells as the first has, got {len(cells)}")
+    if lines is not None:
+        lines += [line for line, _ in rows]
+    wanted = targets_of(names, target, str(path))
     columns: dict[str, Column] = {}
     for i, name in enumerate(names):
         cells = [row[i] for _, row in rows]
-        target = name in _targets(names, source.target, str(path))
-        for (line, _), cell in zip(rows, cells, strict=True) if not target else ():
+        for (line, _), cell in zip(rows, cells, strict=True) if name not in wanted else ():
             blank = cell == "" and not header  # without names it is a mistake
             if blank or cell.lower() == "nan" or (not header and not _is_float(cell)):
                 raise UserError(f"{path}: line {line}, column {i + 1} must be a number, got {cell!r}; fill or drop it")
         columns[name] = _column(cells)
-    raw = raw_of_columns(columns, str(path), kind, source.target, lambda row: f"line {rows[row][0]}")
-    return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
+    return columns
 
 
 def stem(path: Path) -> str:
@@ -209,7 +221,7 @@ def text_of(path: Path, what: str) -> str:
         raise UserError(f"{path}: must be {what}, plain or gzipped, got: {error}; fetch it again") from error
 
 
-def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _rows(path: Path, named: bool = False) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The names of the columns, none where there are none, and the rows with their lines."""
     text = text_of(path, "a table")
     first = text[: text.find("\n")] if "\n" in text else text
@@ -226,7 +238,7 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(rows) < 2 or len(rows[0][1]) < 2:
         raise UserError(f"{path}: a table must have rows of at least one number and a label, got {first[:60]!r}")
     head = rows[0][1]
-    named = any(c and not _is_float(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
+    named = named or any(c and not _is_float(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
     return (rows.pop(0)[1] if named else []), rows
 
 

@@ -1,0 +1,295 @@
+"""Encoded images, brought to one size: looked over once, kept as bytes where these fit the memory, else decoded when they are needed.
+
+The rule: turned as EXIF says; transparent parts on white; 16 bits a channel as 8; grey where every image is grey, else three channels;
+resized so that the size is just covered (bilinear, averaging), and the middle cut out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from nasforge.data.dataset import Source
+from nasforge.errors import UserError
+
+LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+ORIENTATION = 0x0112
+AT_ONCE = 512  # images between two looks at what has been found
+
+
+class Broken(Exception):
+    """Raised for an image that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images as files or as bytes in one array; `read` and `where` give the bytes and the name of one."""
+
+    files: tuple[Path, ...] = ()
+    header: bytes = b""
+    data: Any = None
+    offsets: Any = None
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.files) if self.data is None else len(self.offsets) - 1
+
+    def read(self, i: int) -> bytes:
+        if self.data is None:
+            return self.files[i].read_bytes()
+        return self.header + self.data[self.offsets[i] : self.offsets[i + 1]].tobytes()
+
+    def where(self, i: int) -> str:
+        return str(self.files[i]) if self.data is None else f"{self.name}, image {i}"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the head of an image tells: its size as it is looked at, its mode, and whether it is turned or partly transparent."""
+
+    size: tuple[int, int]
+    mode: str
+    turned: bool = False
+    transparent: bool = False
+
+    @classmethod
+    def of(cls, content: bytes) -> Head:
+        """Return the head of an image. Raise Broken where there is none."""
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                orientation = image.getexif().get(ORIENTATION, 1)
+                width, height = image.size
+                clear = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
+                size = (width, height) if orientation in TURNED else (height, width)
+                return cls(size, image.mode, orientation != 1, clear)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise Broken(str(error) or type(error).__name__) from error
+
+
+def decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+    """Return (C, H, W) bytes by the rule above; without `size` as large as it is, without `channels` grey if it is grey.
+
+    Raises:
+        Broken: it cannot be decoded, or holds no numbers of 1, 8 or 16 bits.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if size is not None and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) not in TURNED:
+                image.draft(None, (size[1], size[0]))  # a reduced decoding, still at least as large
+            turned = ImageOps.exif_transpose(image)
+            made = _eight_bits(turned)
+            if size is not None and made.size != (size[1], size[0]):
+                made = _cover(made, size)
+            wanted = channels or (1 if made.mode == "L" else 3)
+            pixels = np.asarray(made if (made.mode == "L") == (wanted == 1) else made.convert("L" if wanted == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Broken(str(error) or type(error).__name__) from error
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB."""
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise Broken(f"must have 8 or 16 bits a channel, got numbers from {pixels.min()} to {pixels.max()}")
+        return Image.fromarray((pixels / 257 + 0.5).astype(np.uint8))
+    if image.mode == "F":
+        raise Broken("must have 8 or 16 bits a channel, got mode F")
+    if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        flat = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
+        return flat.convert("L" if image.mode == "LA" else "RGB")
+    return image.convert("L" if image.mode in GREY else "RGB")
+
+
+def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of an image, of the shape of (height, width), at that size."""
+    height, width = size
+    ratio = min(image.width / width, image.height / height)
+    left, top = (max(0.0, side - ratio * wanted) / 2 for side, wanted in ((image.width, width), (image.height, height)))
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+# ---------------------------------------------------------------- many
+
+
+def each(function: Callable[[int], Any], places: Sequence[int]) -> Iterator[Any]:
+    """Yield what a function gives for each place, in order, worked out on every core; a few hundred at once."""
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(places), AT_ONCE):
+            yield from pool.map(function, places[start : start + AT_ONCE])
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one shape that stay encoded until they are taken. Behaves as an array of (N, C, H, W) bytes, without its numbers.
+
+    Attributes:
+        index: which of the encoded images, in order.
+        digests: (N, 8) bytes of each one's content.
+        sums: (N, 2, C) sums of the pixels in [0, 1], and of their squares.
+    """
+
+    encoded: Encoded
+    sample: tuple[int, int, int]
+    index: np.ndarray
+    digests: np.ndarray = field(repr=False)
+    sums: np.ndarray = field(repr=False)
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.index), *self.sample
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Any) -> Images:
+        return replace(self, index=self.index[which], digests=self.digests[which], sums=self.sums[which])
+
+    def take(self, places: np.ndarray, pool: ThreadPoolExecutor | None = None) -> np.ndarray:
+        """Return the images at these places as bytes. Raise UserError where one cannot be decoded any more."""
+        out = np.empty((len(places), *self.sample), np.uint8)
+
+        def fill(i: int) -> None:
+            which = int(self.index[places[i]])
+            try:
+                out[i] = decode(self.encoded.read(which), self.sample[1:], self.sample[0])
+            except (Broken, OSError) as error:
+                raise UserError(f"{self.encoded.where(which)}: could be read before, and cannot now ({error}); restore it") from error
+
+        list((map if pool is None else pool.map)(fill, range(len(places))))
+        return out
+
+    def content(self) -> Iterator[bytes]:
+        """Yield what a key of the content is made of."""
+        yield self.digests.tobytes()
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation of each channel of the images in [0, 1]."""
+        mean, square = self.sums.sum(0) / (len(self) * self.sample[1] * self.sample[2])
+        return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
+
+
+def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np.ndarray, np.ndarray, list[str]]:
+    """Return the images at one size, which of them are whole, and what is to be said of them.
+
+    Raises:
+        UserError: an image is broken and broken ones are not to be skipped, or none is whole.
+    """
+    broken: dict[int, str] = {}
+
+    def head(i: int) -> Head | None:
+        try:
+            return Head.of(encoded.read(i))
+        except (Broken, OSError) as error:
+            broken[i] = str(error)
+            return None
+
+    heads = dict(enumerate(each(head, range(len(encoded)))))
+    _check_broken(broken, encoded, source)
+    known = {i: one for i, one in heads.items() if one is not None}
+    if not known:
+        raise UserError(f"{where}: must hold images that can be read, got none")
+    size, said = _one_size([one.size for one in known.values()], source.image_size)
+    channels = 1 if all(one.mode in GREY for one in known.values()) else 3
+    sample = (channels, *size)
+    whole = np.array(sorted(known))
+    fits = len(whole) * int(np.prod(sample)) <= source.memory_bytes
+    kept = np.empty((len(whole), *sample), np.uint8) if fits else None
+    digests, sums = np.zeros((len(whole), 8), np.uint8), np.zeros((len(whole), 2, channels))
+
+    def look(place: int) -> None:
+        i = int(whole[place])
+        content = encoded.read(i)
+        try:
+            pixels = decode(content, size, channels)
+        except Broken as error:
+            broken[i] = str(error)
+            return
+        if kept is not None:
+            kept[place] = pixels
+            return
+        digests[place] = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint8)
+        scaled = pixels.reshape(channels, -1) / np.float32(255)
+        sums[place] = scaled.sum(1, dtype=np.float64), np.square(scaled).sum(1, dtype=np.float64)
+
+    for _ in each(look, range(len(whole))):
+        pass
+    _check_broken(broken, encoded, source)
+    good = np.array([i not in broken for i in whole.tolist()], bool)
+    if not good.any():
+        raise UserError(f"{where}: must hold images that can be decoded, got none")
+    images: Images | np.ndarray = Images(encoded, sample, whole[good], digests[good], sums[good]) if kept is None else kept
+    if kept is not None and not good.all():
+        images = kept[good]
+    notes = [*said, *_kinds(known.values(), channels)]
+    if broken:
+        names = ", ".join(encoded.where(i) for i in sorted(broken)[:3])
+        notes.append(f"{len(broken)} broken images left out: {names}" + (", ..." if len(broken) > 3 else ""))
+    if kept is None:
+        gib = len(whole) * int(np.prod(sample)) / 2**30
+        notes.append(f"{len(whole):,} images would take {gib:.1f} GiB, more than {source.memory_bytes / 2**30:.3g}: decoded when needed")
+    return images, whole[good], notes
+
+
+def _check_broken(broken: dict[int, str], encoded: Encoded, source: Source) -> None:
+    if not broken or source.skip_broken:
+        return
+    first = min(broken)
+    others = f" (and {len(broken) - 1} more are broken)" if len(broken) > 1 else ""
+    raise UserError(
+        f"{encoded.where(first)}: must be a readable image, got: {broken[first]}{others}; repair or remove it, or add --skip-broken"
+    )
+
+
+def _one_size(sizes: Sequence[tuple[int, int]], asked: tuple[int, int] | None) -> tuple[tuple[int, int], list[str]]:
+    """The size of all images, and how it came about where they differ from it."""
+    different = Counter(sizes)
+    size = asked
+    if size is None and len(different) == 1:
+        size = sizes[0]
+    elif size is None:
+        side = min(LARGEST_SIDE, round(statistics.median(min(one) for one in sizes)))
+        size = (side, side)
+    if set(different) == {size}:
+        return size, []
+    smallest, largest = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
+    had = f"{smallest[1]} x {smallest[0]}" + (f" to {largest[1]} x {largest[0]}" if smallest != largest else "")
+    return size, [f"images of {had} are resized to cover {size[1]} x {size[0]}, and the middle is cut out (--image-size)"]
+
+
+def _kinds(heads: Iterable[Head], channels: int) -> list[str]:
+    """What was done with images of other kinds than most."""
+    heads = list(heads)
+    counts = {
+        "turned as EXIF says": sum(one.turned for one in heads),
+        "partly transparent, put on white": sum(one.transparent for one in heads),
+        "of 16 bits, read as 8": sum(one.mode.startswith("I") for one in heads),
+        "grey, repeated as three channels": sum(one.mode in GREY for one in heads) if channels == 3 else 0,
+    }
+    return [f"{count} images {what}" for what, count in counts.items() if count]

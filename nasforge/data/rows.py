@@ -1,0 +1,103 @@
+"""Arrays that stay where they are, in memory or in a file, until some of their rows are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROWS_AT_ONCE = 1024  # of an array that is looked over
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array that is in memory, or in a file of NumPy's that is mapped into it. Behaves as an array without its numbers.
+
+    Attributes:
+        array: (N, ...) numbers.
+        index: which rows, in order.
+        file: where the array lies, None in memory.
+        layout: `last` where the channels of an image are the last axis of the file, `grey` where they are none, else empty.
+    """
+
+    array: np.ndarray
+    index: np.ndarray
+    file: Path | None = None
+    layout: str = ""
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Rows:
+        """Return all rows of an array."""
+        return cls(array, np.arange(len(array)), Path(array.filename) if isinstance(array, np.memmap) and array.filename else None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return len(self.index), *self.array.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type as which the rows are taken: bytes as they are, tokens int64, all else float32."""
+        kind = self.array.dtype
+        return kind if kind == np.uint8 else np.dtype(np.int64 if kind.kind in "ui" and self.ndim == 2 else np.float32)
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, which: Any) -> Rows:
+        return replace(self, index=self.index[which])
+
+    def __reduce__(self) -> Any:  # a mapped array travels as the name of its file
+        if self.file is None:
+            return Rows, (self.array, self.index)
+        return _opened, (self.file, self.index, self.layout)
+
+    def laid_out(self, layout: str) -> Rows:
+        """Return the rows as (N, C, H, W) images."""
+        return replace(self, array=_arranged(self.array, layout), layout=layout)
+
+    def take(self, places: np.ndarray, pool: ThreadPoolExecutor | None = None) -> np.ndarray:
+        """Return the rows at these places."""
+        chosen = self.index[places]
+        order = np.argsort(chosen, kind="stable")  # a file is read forward
+        out = np.empty((len(chosen), *self.array.shape[1:]), self.dtype)
+        out[order] = self.array[chosen[order]]
+        return out
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yield all rows in order, some at a time."""
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield self.take(np.arange(start, min(len(self), start + ROWS_AT_ONCE)))
+
+    def content(self) -> Iterator[Any]:
+        """Yield what a key of the content is made of: that of the rows as an array."""
+        yield from (chunk.data for chunk in self.chunks())
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and deviation of each channel (of a vector: feature), of bytes in [0, 1]; NaN does not count."""
+        axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[self.ndim]
+        total: Any = 0.0
+        squares: Any = 0.0
+        count: Any = 0.0
+        for chunk in self.chunks():
+            x = chunk.astype(np.float64) / (255 if chunk.dtype == np.uint8 else 1)
+            known = ~np.isnan(x)
+            x = np.where(known, x, 0.0)
+            total, squares, count = total + x.sum(axes), squares + np.square(x).sum(axes), count + known.sum(axes)
+        mean = total / np.maximum(count, 1)
+        return mean, np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0))
+
+
+def _arranged(array: np.ndarray, layout: str) -> np.ndarray:
+    return {"last": lambda: np.moveaxis(array, -1, 1), "grey": lambda: array[:, None], "": lambda: array}[layout]()
+
+
+def _opened(file: Path, index: np.ndarray, layout: str) -> Rows:
+    return Rows(_arranged(np.load(file, mmap_mode="r", allow_pickle=False), layout), index, file, layout)
