@@ -29,7 +29,13 @@ from typing import Any
 
 API = {  # name: where it is
     "search": "nasforge.api.search",
+    "train": "nasforge.api.train",
     "Run": "nasforge.api.run",
+    "zoo": "nasforge.api.networks",
+    "show": "nasforge.api.networks",
+    "scale": "nasforge.api.networks",
+    "latency": "nasforge.api.networks",
+    "export": "nasforge.api.networks",
     "load_data": "nasforge.tasks",
     "data_of": "nasforge.tasks",
     "UserError": "nasforge.errors",

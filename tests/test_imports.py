@@ -39,7 +39,8 @@ BELOW: dict[str, set[str]] = {
     },
     "report": {"search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
     "api": {
-        "report", "search", "runners", "evaluation", "tasks", "zoo", "export", "networks", "data", "spaces", "storage", "errors",
+        "report", "search", "runners", "evaluation", "latency", "tasks", "zoo", "scaling", "export", "networks", "data", "spaces",
+        "storage", "errors",
     },
     "commands": {
         "api", "report", "search", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
 
+Network = str | Path | Mapping[str, Any]  # a documented network, a file, RUN:NAME, RUN:NUMBER; or an architecture as data
+
 
 def arch_named(name: str) -> Arch:
     """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
     return arch_and_weights(name)[0]
+
+
+def arch_of(network: Network) -> tuple[str, Arch]:
+    """Return the name and the data of an architecture that is named or given. Raise UserError where something is open in it."""
+    if not isinstance(network, Mapping):
+        return str(network), arch_named(str(network))
+    name = str(network.get("name") or "network")
+    return name, _closed(name, network)
 
 
 def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
@@ -28,10 +39,16 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     if not Path(name).is_file():
         return zoo.load(name), None
 
+    return _closed(name, read(name)), None
+
+
+def _closed(name: str, arch: Mapping[str, Any]) -> Arch:
+    """The architecture with its `let` filled in. Raise UserError where a choice is open."""
+
     def refuse(domain: Any) -> Any:
         raise UserError(f"{name}: {domain.name} is open ({domain}); an architecture has nothing open: search it, or choose a value")
 
-    return Space(read(name)).draw(refuse)[0], None
+    return Space(dict(arch)).draw(refuse)[0]
 
 
 def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:

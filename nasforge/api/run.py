@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from nasforge.api.named import arch_and_weights
+from nasforge.api.tables import frame
 from nasforge.errors import UserError
 from nasforge.export import Exported, export
 from nasforge.networks.build import build
@@ -59,15 +60,23 @@ class Run:
         arch, weights = arch_and_weights(f"{self.folder}:{row['name']}")
         return Found(str(row["name"]), arch, weights, dict(row))
 
-    def trials(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, Any]]:
         """Return one row a trial: `number`, `kind`, `key`, its metrics and its choices."""
         records = collect(self.folder, self.storage).search.records
         return [{"number": n, "kind": str(r.kind), "key": r.key, **r.metrics, **r.choices} for n, r in sorted(records.items())]
 
-    def front(self) -> list[dict[str, Any]]:
-        """Return the rows of the trials that no other dominates on val."""
+    def trials(self) -> Any:
+        """Return the trials as a data frame; see `rows`."""
+        return frame(self.rows())
+
+    def front(self) -> Any:
+        """Return the trials that no other dominates on val, as a data frame."""
         numbers = {r.number for r in collect(self.folder, self.storage).search.front()}
-        return [row for row in self.trials() if row["number"] in numbers]
+        return frame([row for row in self.rows() if row["number"] in numbers])
+
+    def finalists(self) -> Any:
+        """Return the networks that were trained to the end, with baselines and those of the control, as a data frame."""
+        return frame(collect(self.folder, self.storage).rows())
 
     def report(self) -> Path:
         """Write the page of the run and return its path."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
-from nasforge.data import Dataset, StoredDataset
+from nasforge.data import Dataset, Source, StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
 from nasforge.evaluation.train import reads
@@ -23,6 +23,7 @@ from nasforge.search.study import quiet
 from nasforge.tasks import data_of
 
 RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
+OF_TRAIN = ("epochs", "seed", "device", "resize", "out", "show")
 
 
 def search(
@@ -46,10 +47,12 @@ def search(
     quiet()
     given = _known(options)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
-    dataset, word = dataset_of(data, given, raw)
+    reading = {name: given[name] for name in ("task", "target", "data_limit") if given.get(name) is not None}
+    named = data is None or isinstance(data, str | Path)
+    dataset = None if named else data_given(data, reading, tuple(reading), raw)[0]
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
-    plan = plan_of(raw, {**given, "data": word}, arch_named, say, dataset)
+    plan = plan_of(raw, {**given, "data": None if data is None or not named else str(data)}, arch_named, say, dataset)
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     with progress(quiet=not show) as shown:
@@ -91,10 +94,22 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def dataset_of(data: Any, given: Mapping[str, Any], network: Mapping[str, Any]) -> tuple[Dataset | None, str | None]:
-    """Return data that are given as themselves, and the word for data that are named. `given`: task, target, data_limit."""
+def data_given(data: Any, options: Mapping[str, Any], valid: Sequence[str], network: Mapping[str, Any]) -> tuple[Dataset | None, Source]:
+    """Return data that are given as themselves (None: they are named), and their source.
+
+    Args:
+        options: how to read them, see `Source.of`. valid: the names that these may have.
+        network: an architecture or a space whose input settles the layout of images.
+
+    Raises:
+        UserError: an option is unknown, or does not go with data that are given.
+    """
+    for name in options:
+        if name not in valid:
+            raise UserError(f"train: unknown option {name!r}; {nearest(name, (*valid, *OF_TRAIN))}")
     if data is None or isinstance(data, str | Path):
-        return None, None if data is None else str(data)
+        return None, Source.of({**options, "data": data}, reads(network))
     if hasattr(data, "batches"):
-        return data, None
-    return data_of(data, task=given.get("task"), target=given.get("target"), limit=given.get("data_limit"), reads=reads(network)), None
+        return data, Source.of({**options, "data": data.name}, reads(network))
+    source = Source.of({**options, "data": "arrays"}, reads(network))
+    return data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads), source

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from nasforge.api.named import arch_named
+from nasforge.api.networks import limits_of, meters_of, scale
 from nasforge.commands.common import print_json, table
 from nasforge.commands.scale_grid import for_images, rows_of, searched
 from nasforge.errors import UserError
-from nasforge.latency import measure, read_profile
 from nasforge.networks.cost import count
-from nasforge.scaling import Coefficients, along, cost_of, largest, matched, scale
-from nasforge.scaling.compound import ALIASES, LIMITS
-from nasforge.spaces.arch import Arch
+from nasforge.scaling import Coefficients, cost_of
 from nasforge.spaces.files import dump, write
 
 UNEVEN = 1.5  # ratio of the costs of candidates above which their comparison is not fair
@@ -37,7 +34,11 @@ def run(args: argparse.Namespace) -> int:
         found = {"grid": rows_of(points), "best": rows_of([best])[0], "epochs": args.epochs, "budget": args.budget or "rule"}
         if not args.json:
             print(grid_table(points))
-    scaled = _scaled(arch, args, bases, meters)
+    phi = args.phi if args.phi is not None or args.fit is not None else 1.0
+    scaled = scale(
+        arch, phi, fit=args.fit, axis=args.axis, alpha=bases.depth, beta=bases.width, gamma=bases.resolution, divisor=args.divisor,
+        profile=args.profile,
+    )  # fmt: skip
     before, after = count(arch), count(scaled)
     if args.fit is not None and "latency_ms" in limits_of(args.fit):
         found["latency_ms"] = meters["latency_ms"](scaled)
@@ -65,46 +66,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("scale: give either --phi P or --fit METRIC=NUMBER (or --grid, alone or with one of them)")
     if args.grid and args.axis:
         raise UserError("scale: --grid searches all three axes at once; leave --axis out")
-    if args.divisor < 1:
-        raise UserError(f"--divisor: must be a whole number >= 1, got {args.divisor}")
     if args.budget and args.budget not in BUDGETS:
         raise UserError(f"--budget: must be one of {', '.join(BUDGETS)}, got {args.budget!r}")
-
-
-def _scaled(arch: Arch, args: argparse.Namespace, bases: Coefficients, meters: Mapping[str, Callable[[Arch], float]]) -> Arch:
-    """The member that was asked for: by phi or by limits, of the compound family or of one axis."""
-
-    def compound(phi: float) -> Arch:
-        return scale(arch, phi, *bases, divisor=args.divisor)
-
-    if args.fit is not None:
-        limits = limits_of(args.fit)
-        return largest(compound if not args.axis else lambda phi: along(arch, args.axis, 2.0**phi, args.divisor), limits, meters)
-    phi = 1.0 if args.phi is None else args.phi
-    if not args.axis:
-        return compound(phi)
-    return matched(arch, args.axis, cost_of(compound(phi), "macs"), lambda one: cost_of(one, "macs"), args.divisor)
-
-
-def meters_of(profile: str | None) -> dict[str, Callable[[Arch], float]]:
-    """Return how to find out what is not counted: latency_ms by a profile, or measured here (eager, one thread, batch 1)."""
-    if profile is None:
-        return {"latency_ms": lambda arch: measure(arch).median_ms}
-    predictor = read_profile(profile).predictor
-    return {"latency_ms": lambda arch: predictor(arch).ms}
-
-
-def limits_of(text: str) -> dict[str, float]:
-    """Limits by metric: 'params=1e6', or several with commas between."""
-    limits = {}
-    for one in text.split(","):
-        name, _, number = one.partition("=")
-        try:
-            limits[name.strip().rstrip("<")] = float(number)
-        except ValueError:
-            raise UserError(f"--fit {text}: must be METRIC=NUMBER, for example params=1e6 ({', '.join((*LIMITS, *ALIASES))}, "
-                            "latency_ms)") from None  # fmt: skip
-    return limits
 
 
 def grid_table(points: list[Any]) -> str:

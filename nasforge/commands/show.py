@@ -6,11 +6,11 @@ import argparse
 import math
 import random
 from dataclasses import asdict
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
 from nasforge.api.named import arch_named, space_named
+from nasforge.api.networks import is_space
 from nasforge.blocks import BLOCKS
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError
@@ -20,27 +20,20 @@ from nasforge.networks.cost import Row, count, layer_table, textbook_rows
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.files import space_names
 from nasforge.spaces.space import Space
-from nasforge.zoo import names, recipe
+from nasforge.zoo import recipe
 
 SAMPLES = 200
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    if _is_space(args.what):
+    if is_space(args.what):
         return _show_space(args)
     arch = arch_named(args.what)
     if args.device:
         return _show_roofline(args.what, arch, args.device, args.json)
     return _show_textbook(arch, args.json) if args.counting == "textbook" else _show_layers(args.what, arch, args.json)
-
-
-def _is_space(what: str) -> bool:
-    if Path(what).is_file():
-        return bool(list(Space(space_named(what)).domains()))
-    return what in space_names() and what not in names()
 
 
 # ---------------------------------------------------------------- an architecture

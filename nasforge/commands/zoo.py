@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from nasforge import zoo
 from nasforge.commands.common import print_json, table
-from nasforge.errors import UserError, nearest
 
 SHOWN = 5  # layers named in a message
 
@@ -23,10 +21,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    pattern = zoo.aka().get(args.pattern, args.pattern)
-    rows = [row for row in [*zoo.entries(), *zoo.missing()] if fnmatch(row["name"], pattern)]
-    if not rows:
-        raise UserError(f"{args.pattern}: no documented network has such a name; {nearest(args.pattern, zoo.names())}")
+    rows = zoo.listed(args.pattern)
     if args.json:
         print_json(rows)
         return 0

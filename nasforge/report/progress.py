@@ -1,4 +1,4 @@
-"""The live display of a search: rich on a terminal, plain lines elsewhere, nothing with --json."""
+"""The live display of a search: rich on a terminal, one line that changes in a notebook, plain lines elsewhere, nothing with --json."""
 
 from __future__ import annotations
 
@@ -26,8 +26,18 @@ def progress(quiet: bool = False) -> Iterator[Callable[[Status], None]]:
     elif sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4) as live:
             yield lambda status: live.update(_panel(status))
+    elif "ipykernel" in sys.modules:
+        yield _notebook()
     else:
         yield _plain()
+
+
+def _notebook() -> Callable[[Status], None]:
+    """Show the latest line in the output of a cell, in place of the one before."""
+    from IPython.display import display
+
+    shown = display({"text/plain": "the search begins"}, raw=True, display_id=True)
+    return lambda status: shown.update({"text/plain": line(status)}, raw=True)
 
 
 def line(status: Status) -> str:

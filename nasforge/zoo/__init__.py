@@ -56,6 +56,15 @@ def aka() -> dict[str, str]:
     return dict(_list("aka"))
 
 
+def listed(pattern: str = "*") -> list[dict[str, Any]]:
+    """Return the rows of `entries` and `missing` whose name matches, with * and ?. Raise UserError where there is none."""
+    wanted = aka().get(pattern, pattern)
+    rows = [row for row in [*entries(), *missing()] if fnmatch(row["name"], wanted)]
+    if not rows:
+        raise UserError(f"{pattern}: no documented network has such a name; {nearest(pattern, names())}")
+    return rows
+
+
 def entries() -> list[dict[str, Any]]:
     """One row for each network: name, family, task, input, classes, params, macs, published, source, note, status.
 

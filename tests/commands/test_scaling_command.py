@@ -100,6 +100,7 @@ def test_a_network_is_trained_and_tested_at_its_own_size() -> None:
 def test_the_largest_within_a_measured_latency(net: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The measurement is stood in for by 1 ms for each 1,000 parameters."""
     slow = {"latency_ms": lambda arch: count(arch).params / 1000}
-    monkeypatch.setattr("nasforge.commands.scale.meters_of", lambda profile: slow)
+    for user in ("nasforge.commands.scale", "nasforge.api.networks"):
+        monkeypatch.setattr(f"{user}.meters_of", lambda profile: slow)
     told = asked(capsys, net, "--fit", "latency_ms=20", "--divisor", "1")
     assert told["latency_ms"] == told["params"] / 1000 and 18 < told["latency_ms"] <= 20

@@ -1,0 +1,145 @@
+"""One architecture trained by its recipe, by one call."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from nasforge.api.named import Network, arch_of
+from nasforge.api.search import data_given
+from nasforge.errors import UserError
+from nasforge.evaluation import prepared
+from nasforge.evaluation.base import Context, Decision, Job, Report
+from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
+from nasforge.networks.build import build, key
+from nasforge.networks.cost import count
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.files import write
+from nasforge.tasks import load_data, task_of
+
+DATA = ("task", "target", "data_limit", "allow_code", "image_size", "skip_broken", "data_memory")  # options that say how to read data
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        arch: as it was trained, its recipe in it.
+        name, data, task, metric: of the network, the data and the task, and the task's main metric.
+        form: in words, what was done to the architecture to fit the data, "as it is" where nothing was.
+        params, macs: its size.
+        metrics: on val. test: on test. curve: one row an epoch. seconds: where the time went.
+        folder: with `model.safetensors`, `arch.yaml`, `checkpoint.pt` and `result.json`.
+    """
+
+    arch: Arch
+    name: str
+    data: str
+    task: str
+    metric: str
+    form: str
+    params: int
+    macs: int
+    metrics: dict[str, float]
+    test: dict[str, float]
+    curve: list[dict[str, float]]
+    seconds: dict[str, float]
+    folder: Path
+
+    @property
+    def model(self) -> nn.Module:
+        """The trained network, in eval mode; it reads inputs that were normalized as the data set does."""
+        model = build(self.arch)
+        model.load_state_dict(load_file(self.folder / "model.safetensors"))
+        return model.eval()
+
+
+def train(
+    network: Network,
+    data: Any = "digits",
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    resize: bool = False,
+    out: str | Path | None = None,
+    show: bool = True,
+    **options: Any,
+) -> Trained:
+    """Train an architecture with its recipe on train, choose on val, and score it on test once; a training that was stopped is continued.
+
+    Args:
+        network: a documented one, a file, RUN:NAME, or an architecture as data.
+        data: what `--data` names, `(x, y)`, arrays by name, a data frame, or a data set.
+        epochs: by the data where None.
+        resize: bring the images to the side that the network reads, not the network to theirs.
+        out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
+        show: whether to print notes and a line an epoch to stderr.
+        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
+
+    Raises:
+        UserError: the network does not fit the data, or the training failed.
+    """
+    say = (lambda text: print(text, file=sys.stderr, flush=True)) if show else (lambda text: None)
+    name, given = arch_of(network)
+    dataset, source = data_given(data, options, DATA, given)
+    found = dataset if dataset is not None else load_data(source)
+    task = task_of(found.spec, found.name)
+    for note in found.spec.notes:
+        say(f"{found.name}: {note}")
+    arch = with_its_own_side(given, found) if resize else for_data(given, found)
+    changed = difference(given, arch)
+    if changed:
+        say(f"{name}: {changed}")
+    folder = Path(out or f"runs/train-{Path(name.replace(':', '-')).stem}")
+    if device == "cpu":
+        torch.set_num_threads(1)
+    changes = {} if epochs is None else {"epochs": epochs}
+    weights, checkpoint = str(folder / "model.safetensors"), str(folder / "checkpoint.pt")
+    job = Job(arch, seed, full=True, test=True, recipe=changes, weights=weights, checkpoint=checkpoint)
+    recipe = recipe_of(job, found, task)
+    write({**arch, "recipe": recipe.to_dict()}, folder / "arch.yaml")
+
+    def on_report(report: Report) -> Decision:
+        losses = f"loss {report.row['loss']:.4f}  val loss {report.row['val_loss']:.4f}"
+        main = "" if task.main.name == "loss" else f"  {task.main.title} {report.row[task.main.name]:.4g}"
+        say(f"epoch {report.epoch}/{recipe.epochs}  {losses}{main}")
+        return Decision.CONTINUE
+
+    result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+    if result.error:
+        raise UserError(result.error)
+    cost = count(arch)
+    trained = Trained(
+        {**arch, "recipe": recipe.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
+        result.metrics, result.test, result.curve, result.seconds, folder,
+    )  # fmt: skip
+    (folder / "result.json").write_text(json.dumps(told(trained), indent=1), encoding="utf-8")
+    return trained
+
+
+def told(trained: Trained) -> dict[str, Any]:
+    """Return what a training gave as plain data, as result.json has it."""
+    rows = {k: v for k, v in asdict(trained).items() if k not in ("arch", "name", "folder")}
+    return {"arch": trained.name, **rows, "recipe": trained.arch["recipe"], "out": str(trained.folder), "stopped": None, "error": None}
+
+
+def difference(given: Mapping[str, Any], arch: Arch) -> str:
+    """In words, what was done to an architecture to fit the data; nothing where nothing was."""
+    if given.get("input") == arch["input"] and given.get("classes") == arch["classes"]:
+        return ""
+    sizes = f"made for {given.get('input')} and {given.get('classes')} classes, used for {arch['input']} and {arch['classes']}"
+    try:
+        kept = key({**given, "input": arch["input"], "classes": arch["classes"]}) == key(arch)
+    except UserError:
+        kept = False
+    return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")
