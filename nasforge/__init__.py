@@ -36,8 +36,7 @@ API = {  # name: where it is
     "scale": "nasforge.api.networks",
     "latency": "nasforge.api.networks",
     "export": "nasforge.api.networks",
-    "load_data": "nasforge.tasks",
-    "data_of": "nasforge.tasks",
+    "load_data": "nasforge.api.data",
     "UserError": "nasforge.errors",
 }
 

@@ -51,6 +51,12 @@ class Run:
     storage: str | None
     summary: dict[str, Any]
 
+    @classmethod
+    def open(cls, folder: str | Path, storage: str | None = None) -> Run:
+        """Return the run in a folder, complete or not. Raise UserError where there is none."""
+        found = collect(Path(folder), storage)
+        return cls(Path(folder), storage, found.summary or {})
+
     @property
     def best(self) -> Found:
         """The network that is best on val among the finalists. Raise UserError where there is none."""

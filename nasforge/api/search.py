@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nasforge.api.data import OPTIONS, data_given
 from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
-from nasforge.data import Dataset, Source, StoredDataset
+from nasforge.data import StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
-from nasforge.evaluation.train import reads
 from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
@@ -20,10 +20,8 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
 from nasforge.search.study import quiet
-from nasforge.tasks import data_of
 
 RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
-OF_TRAIN = ("epochs", "seed", "device", "resize", "out", "show")
 
 
 def search(
@@ -47,12 +45,10 @@ def search(
     quiet()
     given = _known(options)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
-    reading = {name: given[name] for name in ("task", "target", "data_limit") if given.get(name) is not None}
-    named = data is None or isinstance(data, str | Path)
-    dataset = None if named else data_given(data, reading, tuple(reading), raw)[0]
+    dataset, source = data_given(data, {name: given[name] for name in OPTIONS if name in given}, raw)
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
-    plan = plan_of(raw, {**given, "data": None if data is None or not named else str(data)}, arch_named, say, dataset)
+    plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     with progress(quiet=not show) as shown:
@@ -92,24 +88,3 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
         if name not in valid:
             raise UserError(f"search: unknown option {name!r}; {nearest(name, (*valid, 'constraints'))}")
     return given
-
-
-def data_given(data: Any, options: Mapping[str, Any], valid: Sequence[str], network: Mapping[str, Any]) -> tuple[Dataset | None, Source]:
-    """Return data that are given as themselves (None: they are named), and their source.
-
-    Args:
-        options: how to read them, see `Source.of`. valid: the names that these may have.
-        network: an architecture or a space whose input settles the layout of images.
-
-    Raises:
-        UserError: an option is unknown, or does not go with data that are given.
-    """
-    for name in options:
-        if name not in valid:
-            raise UserError(f"train: unknown option {name!r}; {nearest(name, (*valid, *OF_TRAIN))}")
-    if data is None or isinstance(data, str | Path):
-        return None, Source.of({**options, "data": data}, reads(network))
-    if hasattr(data, "batches"):
-        return data, Source.of({**options, "data": data.name}, reads(network))
-    source = Source.of({**options, "data": "arrays"}, reads(network))
-    return data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads), source

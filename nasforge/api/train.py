@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
-from nasforge.api.search import data_given
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
@@ -25,7 +25,7 @@ from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import write
 from nasforge.tasks import load_data, task_of
 
-DATA = ("task", "target", "data_limit", "allow_code", "image_size", "skip_broken", "data_memory")  # options that say how to read data
+OTHERS = ("epochs", "seed", "device", "resize", "out", "show")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def train(
     """
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if show else (lambda text: None)
     name, given = arch_of(network)
-    dataset, source = data_given(data, options, DATA, given)
+    dataset, source = data_given(data, options, given, OTHERS)
     found = dataset if dataset is not None else load_data(source)
     task = task_of(found.spec, found.name)
     for note in found.spec.notes:

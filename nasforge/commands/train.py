@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from nasforge.api.train import DATA, told, train
+from nasforge.api.data import OPTIONS
+from nasforge.api.train import told, train
 from nasforge.commands.common import print_json
 from nasforge.objectives.metrics import metric
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    options = {name: getattr(args, name) for name in DATA}
+    options = {name: getattr(args, name) for name in OPTIONS}
     found = train(
         args.arch, args.data, epochs=args.epochs, seed=args.seed, device=args.device, resize=args.resize, out=args.out, show=not args.json,
         **options,

@@ -73,7 +73,8 @@ class LocalRunner:
         ours, theirs = spawn.Pipe()
         gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
         process = spawn.Process(target=self._serve, args=(theirs, self.context, self.threads, gpu), daemon=True)
-        process.start()
+        with _main_not_run_again(self.context):
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -190,6 +191,24 @@ class LocalRunner:
         for worker in self._workers:
             worker.process.join()
             worker.pipe.close()
+
+
+@contextlib.contextmanager
+def _main_not_run_again(context: Context) -> Iterator[None]:
+    """Start processes that do not import the program's main file, so that a script needs no `if __name__ == "__main__"`.
+
+    Unless the data are of a class that is defined there.
+    """
+    main = sys.modules["__main__"]
+    own = type(context.dataset).__module__ == "__main__"
+    hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main) and not own}
+    try:
+        for name in hidden:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
 
 
 def _gpus() -> list[str]:

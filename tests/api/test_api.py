@@ -38,7 +38,7 @@ def test_arrays_a_file_and_a_name_give_the_same_run(tmp_path: Path) -> None:
     file = ["--data", str(tmp_path / "d.npz"), "--constraint", "params<=20000", "--runner", "inline", "--run", str(tmp_path / "file")]
     assert main([*words.split(), *file]) == 0
     named = nf.Run(tmp_path / "file", None, given.summary)
-    again = nf.search("digits", nf.data_of({"x": x, "y": y}), run=tmp_path / "set", control=False, constraints=["params<=20000"],
+    again = nf.search("digits", nf.load_data({"x": x, "y": y}), run=tmp_path / "set", control=False, constraints=["params<=20000"],
                       runner="inline", **SMALL)  # fmt: skip
     assert figures(given) == figures(named) == figures(again)
     best = given.best

@@ -1,0 +1,52 @@
+"""Data by name, or given as themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasforge.data import Dataset, Source
+from nasforge.errors import UserError, nearest
+from nasforge.evaluation.train import reads
+from nasforge.tasks import data_of
+from nasforge.tasks import load_data as load_named
+
+OPTIONS = ("task", "target", "data_limit", "allow_code", "image_size", "skip_broken", "data_memory")  # of every command that reads data
+
+
+def load_data(data: Any = "digits", **options: Any) -> Dataset:
+    """Return data as a data set: `spec` says what they are, `batches(part, size)` gives them, normalized by the training part.
+
+    Args:
+        data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, or a data frame.
+        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory, as on the command line.
+
+    Raises:
+        UserError: nothing readable is there, or what is there cannot be trained on.
+    """
+    dataset, source = data_given(data, options, {})
+    return load_named(source) if dataset is None else dataset
+
+
+def data_given(
+    data: Any, options: Mapping[str, Any], network: Mapping[str, Any], others: Sequence[str] = ()
+) -> tuple[Dataset | None, Source]:
+    """Return data that are given as themselves (None: they are named), and their source.
+
+    Args:
+        options: how to read them, those of OPTIONS. others: what the caller may be given besides, for the message.
+        network: an architecture or a space whose input settles the layout of images.
+
+    Raises:
+        UserError: an option is unknown, or does not go with data that are given.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            raise UserError(f"unknown option {name!r}; {nearest(name, (*OPTIONS, *others))}")
+    if data is None or isinstance(data, str | Path):
+        return None, Source.of({**options, "data": data}, reads(network))
+    if hasattr(data, "batches"):
+        return data, Source.of({**options, "data": data.name}, reads(network))
+    source = Source.of({**options, "data": "arrays"}, reads(network))
+    return data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads), source
