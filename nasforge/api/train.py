@@ -139,7 +139,7 @@ def difference(given: Mapping[str, Any], arch: Arch) -> str:
         return ""
     sizes = f"made for {given.get('input')} and {given.get('classes')} classes, used for {arch['input']} and {arch['classes']}"
     try:
-        kept = key({**given, "input": arch["input"], "classes": arch["classes"]}) == key(arch)
+        kept = key({**given, **{k: arch[k] for k in ("input", "classes", "padding") if k in arch}}) == key(arch)
     except UserError:
         kept = False
     return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")

@@ -18,6 +18,7 @@ class Layer(nn.Module):
     reads: `forward` takes the main input or all inputs, and the constructor of a layer one shape or all.
     free: costs no multiply-adds of its own.
     scope: an output sees what its operations reach (local) or the whole input (global): its receptive field.
+    stepwise: treats each step of a sequence on its own, so that steps beyond the end of a padded one disturb nothing.
     unpools_to: where a value stands in the square of zeros, `stride` wide, that takes its place.
     made_with: the input shapes and arguments of a layer that was made from a file.
     """
@@ -25,6 +26,7 @@ class Layer(nn.Module):
     reads: ClassVar[Literal["one", "all"]] = "one"
     free: ClassVar[bool] = False
     scope: ClassVar[Literal["local", "global"]] = "local"
+    stepwise: ClassVar[bool] = False
     unpools_to: ClassVar[Literal["corner", "anywhere"] | None] = None
     made_with: tuple[tuple[Shape, ...], dict[str, Any]] | None = None
 

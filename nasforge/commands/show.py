@@ -44,13 +44,15 @@ def _show_layers(name: str, arch: Arch, json: bool) -> int:
     if json:
         layers = [{k: "all" if v == math.inf else v for k, v in asdict(row).items() if k != "args"} for row in rows]
         costs = {name: getattr(cost, name) for name in ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")}
-        about = {label: arch[label] for label in ("source", "note", "published") if label in arch}
+        about = {label: arch[label] for label in ("padding", "source", "note", "published") if label in arch}
         print_json({"arch": name, "key": key(arch), "layers": layers, **costs, **about, "training": recipe(name)})
         return 0
     header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")
     print(table(header, [_line(row) for row in rows]))
     print(f"\n{name}: {cost.params:,} parameters, {cost.macs:,} multiply-adds, {cost.weight_bytes:,} bytes of weights, "
           f"{cost.peak_bytes:,} bytes of maps alive at once, {cost.activation_bytes:,} kept for training (for one sample)")  # fmt: skip
+    if arch.get("padding"):
+        print("padding: sequences may end early; these are the costs of one of full length")
     for label in ("source", "note"):
         if label in arch:
             print(f"{label}: {arch[label]}")

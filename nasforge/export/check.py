@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasforge.blocks.core.shapes import Shape, Tokens
+from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
 from nasforge.errors import UserError
 from nasforge.networks.build import input_shapes
 from nasforge.networks.network import Network
@@ -132,9 +132,15 @@ def allowed(tolerance: float, rounding: float | None) -> float:
 
 
 def _random(shape: Shape, batch: int, generator: torch.Generator) -> Tensor:
+    """Return random numbers or tokens; sequences that may end early have different lengths."""
     if isinstance(shape, Tokens):
-        return torch.randint(shape.vocab, (batch, shape.length), generator=generator)
-    return torch.randn(batch, *shape, generator=generator)
+        x = torch.randint(shape.vocab, (batch, shape.length), generator=generator)
+    else:
+        x = torch.randn(batch, *shape, generator=generator)
+    if is_uneven(shape):
+        lengths = -(-shape[0] * torch.arange(1, batch + 1) // batch)  # (B,), of a batch of five a fifth of the steps, two fifths, ...
+        x[torch.arange(shape[0]) >= lengths[:, None]] = torch.nan if x.is_floating_point() else -1
+    return x
 
 
 def _named(out: Any) -> Outputs:

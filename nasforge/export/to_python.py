@@ -8,15 +8,17 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from nasforge.blocks.core.shapes import Shape, Tokens
+from nasforge.blocks.core.padding import cleared, each_step, with_lengths
+from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
 from nasforge.export.lift import lift
 from nasforge.export.spell import Spelled, literal, spell, within, write
-from nasforge.export.wires import Straight, straight
+from nasforge.export.wires import Line, Straight, straight
 from nasforge.networks.build import input_shapes, steps
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
@@ -108,6 +110,8 @@ def _header(arch: Arch, network: Network, name: str, lines: Straight, params: in
     shapes = input_shapes(arch)
     reads = "; ".join(f"{lines.inputs[k]} {_describe(shapes[k])}" for k in network.inputs)
     facts = [f"Input: {reads}. Output: {_returns(arch)}.", f"{params:,} parameters."]
+    if any(end.uneven for end in lines.heads or lines.lines[-1:]):
+        facts.append("Sequences among the outputs are zero from where they end.")
     if network.aux:
         facts.append(f"Left out, since only training reads them: the auxiliary heads {_plain(', '.join(network.aux))}.")
     if lines.dead:
@@ -121,7 +125,8 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
     body = {line.name: spell(network.steps[line.name], line.name) for line in lines.lines}
     heads = {key: spell(module, f"heads.{key}") for key, module in network.heads.items()}
     parts = [part for one in (*body.values(), *heads.values()) for part in within(one)]
-    classes = list(dict.fromkeys(p.opening for p in parts if isinstance(p.opening, type)))
+    classes: list[Any] = list(dict.fromkeys(p.opening for p in parts if isinstance(p.opening, type)))
+    classes += [with_lengths, each_step, cleared] if lines.uneven else []
     words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
     model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines)]
@@ -135,7 +140,8 @@ def _plain(text: str) -> str:
 
 
 def _describe(shape: Shape) -> str:
-    return f"(B, {shape.length}), whole numbers below {shape.vocab}" if isinstance(shape, Tokens) else _sizes(shape)
+    text = f"(B, {shape.length}), whole numbers below {shape.vocab}" if isinstance(shape, Tokens) else _sizes(shape)
+    return f"{text}, {-1 if isinstance(shape, Tokens) else 'NaN'} from where a sequence ends" if is_uneven(shape) else text
 
 
 def _sizes(shape: Shape) -> str:
@@ -182,14 +188,20 @@ def _init(body: Mapping[str, Spelled], heads: Mapping[str, Spelled], names: Mapp
 def _forward(straight: Straight) -> list[str]:
     inputs = ", ".join(f"{name}: Tensor" for name in straight.inputs.values())
     text = [f"    def forward(self, {inputs}) -> {'dict[str, Tensor]' if straight.heads else 'Tensor'}:"]
+    text += [f"        {name} = with_lengths({name})" for name in straight.uneven]
     for line in straight.lines:
-        text.append(f"        {', '.join(line.writes)} = self.{line.name}({', '.join(line.reads)})  # {_sizes(line.shape)}")
+        text.append(f"        {', '.join(line.writes)} = {_call(line, f'self.{line.name}')}  # {_sizes(line.shape)}")
     last = straight.lines[-1].writes[-1]
     if not straight.heads:
-        return [*text, f"        return {last}"]
-    calls = {name: f"self.heads[{literal(name)}]({', '.join(reads)})" for name, reads in straight.heads.items()}
-    table = Spelled("{", tuple((f"{literal(name)}: ", Spelled(call)) for name, call in calls.items()), "}")
+        return [*text, f"        return {f'cleared({last})' if straight.lines[-1].uneven else last}"]
+    calls = {head.name: _call(head, f"self.heads[{literal(head.name)}]") for head in straight.heads}
+    ends = {head.name: f"cleared({calls[head.name]})" if head.uneven else calls[head.name] for head in straight.heads}
+    table = Spelled("{", tuple((f"{literal(name)}: ", Spelled(end)) for name, end in ends.items()), "}")
     return [*text, write(table, {}, "return ")]
+
+
+def _call(line: Line, module: str) -> str:
+    return f"each_step({module}, {line.reads[0]})" if line.stepwise else f"{module}({', '.join(line.reads)})"
 
 
 def _loader(arch: Arch, name: str, weights: Mapping[str, Tensor], heads: bool) -> str:

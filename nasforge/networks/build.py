@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, cast
 
@@ -19,7 +19,8 @@ from torch import nn
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.combine import Chain, Residual
-from nasforge.blocks.core.shapes import Shape, Tokens, example, run
+from nasforge.blocks.core.shapes import Shape, Tokens, alike, example, is_uneven, run, uneven
+from nasforge.blocks.padded import padded, refused
 from nasforge.errors import UserError, is_out_of_memory
 from nasforge.networks.network import Network
 from nasforge.networks.probe import Meter, Probe, StandIn
@@ -35,14 +36,14 @@ Part = Callable[[Node, tuple[Shape, ...], int, str], nn.Module]  # the module of
 def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: Part | None = None) -> nn.Module:
     """Return the module of a block that reads inputs of `shapes` (the first is the main one). Raise UserError with the path.
 
-    `part` makes the blocks inside a combinator, in place of this function.
+    `part` makes the blocks inside a combinator, in place of this function; then the module is one for sequences of full length.
     """
     if node is None or isinstance(node, list | tuple):
-        modules = []
+        modules, joins = [], padded(Chain, shapes)
         for i, one in enumerate(plain.chain(node)):
             modules.append(make(one, shapes, classes, f"{where}.{i}"))
             shapes = (*output(one, shapes, classes, f"{where}.{i}")[-1:], *shapes[1:])
-        return modules[0] if len(modules) == 1 else Chain(modules)
+        return modules[0] if len(modules) == 1 else joins(modules)
     name, args, wires = split(node, where)
     if wires:
         raise UserError(f"{where}: `as` and `from` stand on the lines of stem, body, neck and head, not inside other blocks")
@@ -54,22 +55,31 @@ def make(node: Node, shapes: tuple[Shape, ...], classes: int, where: str, part: 
     try:
         if block.kind == "motif":
             return make(block.make(**args), shapes, classes, path)
-        cls = cast(type[Layer], block.make)
+        given = cast(type[Layer], block.make)
+        cls: type[Layer] = given if part else padded(given, shapes)
         if not issubclass(cls, Combinator):
             module = cls(shapes if cls.reads == "all" else shapes[0], **args)
             module.made_with = (shapes, args)
-            return module
+            return _allowed(module, given, shapes, args)
 
         def child(inner: Node, shape: Shape, name: str) -> tuple[nn.Module, Shape]:
             inside = (shape, *shapes[1:])
             return (part or make)(inner, inside, classes, f"{path}.{name}"), output(inner, inside, classes, f"{path}.{name}")[-1]
 
-        return cls.build(child, shapes, **args)
+        return _allowed(cls.build(child, shapes, **args), given, shapes, args)
     except UserError:
         raise
     except (ValueError, TypeError, RuntimeError, IndexError, AssertionError, ArithmeticError) as error:
         cause = error if is_out_of_memory(error) else None  # a search reacts to it
         raise UserError(f"{path}: {error}; its input is {_show(shapes)}, its arguments {args}") from cause
+
+
+def _allowed(module: nn.Module, cls: type[Layer], shapes: tuple[Shape, ...], args: dict[str, Any]) -> nn.Module:
+    """Return the module. Raise ValueError where it would misread sequences that end early."""
+    why = refused(cls, shapes, args)
+    if why:
+        raise ValueError(f"{why} (padding: true)")
+    return module
 
 
 def _filled(name: str, args: dict[str, Any], classes: int, where: str) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def output(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "bl
 
 def probe(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> Probe:
     """Return what a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
-    return _probe(_Text(node, where), shapes, tuple(isinstance(s, Tokens) for s in shapes), classes)
+    return _probe(_Text(node, where), shapes, tuple(map(type, shapes)), classes)
 
 
 class _Text(str):
@@ -118,7 +128,7 @@ class _Text(str):
 
 
 @lru_cache(maxsize=200_000)
-def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], classes: int) -> Probe:
+def _probe(text: _Text, shapes: tuple[Shape, ...], kinds: tuple[type, ...], classes: int) -> Probe:
     node, where = text.data(), text.where
     if node is None or isinstance(node, list):
         found = Probe.nothing(shapes)
@@ -148,6 +158,7 @@ def _probe(text: _Text, shapes: tuple[Shape, ...], tokens: tuple[bool, ...], cla
     except (ValueError, TypeError, RuntimeError, IndexError, NotImplementedError) as error:
         raise UserError(f"{where}.{name}: {str(error).splitlines()[0]}; its input is {_show(shapes)}, its arguments {args}") from None
     found = meter.read(module, inputs, out)
+    found = replace(found, shapes=tuple(alike(shapes[0], s) for s in found.shapes)) if is_uneven(shapes[0]) else found
     if any(side < 1 for s in found.shapes for side in s):
         given = f"its output would be empty, {_show(found.shapes)}, for the input {_show(shapes)}"
         raise UserError(f"{where}.{name}: {given}; use a smaller stride or kernel")
@@ -170,11 +181,16 @@ class Step:
 
 
 def input_shapes(arch: Arch) -> dict[str, Shape]:
-    """Return the shape of each input by name; a single input is called `input`."""
+    """Return the shape of each input by name; a single input is called `input`. With `padding` sequences may end early."""
     spec = arch.get("input")
-    if isinstance(spec, dict) and spec and "tokens" not in spec:
-        return {str(name): _shape(one, f"input.{name}") for name, one in spec.items()}
-    return {"input": _shape(spec, "input")}
+    named = spec if isinstance(spec, dict) and spec and "tokens" not in spec else None
+    shapes = {str(name): _shape(one, f"input.{name}") for name, one in named.items()} if named else {"input": _shape(spec, "input")}
+    if not arch.get("padding"):
+        return shapes
+    shapes = {name: uneven(shape) for name, shape in shapes.items()}
+    if not any(map(is_uneven, shapes.values())):
+        raise UserError("padding: is for inputs that are sequences, [time, features], or tokens; no input is one; leave it out")
+    return shapes
 
 
 def _shape(spec: Any, where: str) -> Shape:
@@ -241,7 +257,9 @@ def build(arch: Arch, device: str | torch.device = "cpu") -> Network:
                 head_reads |= {name: list(step.reads)} if kind == "heads" else {}
     if not parts["steps"]:
         raise UserError("body: an architecture needs at least one block in stem, body, neck or head")
-    network = Network(list(input_shapes(arch)), parts["steps"], reads, writes, parts["heads"], parts["aux"], head_reads)
+    inputs = input_shapes(arch)
+    ends = frozenset(name for name, shape in inputs.items() if is_uneven(shape))
+    network = Network(list(inputs), parts["steps"], reads, writes, parts["heads"], parts["aux"], head_reads, ends)
     _spread_drop_path(network, float(arch.get("drop_path", 0.0)))
     return network
 

@@ -2,6 +2,7 @@
 
 Multiply-adds are those of convolutions, matrix products and attention (torch's count halved); biases, norms, activations and pooling
 count nothing, as in the papers. Bytes are of 32-bit floats and one sample. Auxiliary heads run in training only and are left out.
+Sequences that may end early (`padding: true`) are counted at their full length, and what keeps them apart is not.
 """
 
 from __future__ import annotations
@@ -52,8 +53,13 @@ class Cost:
     @cached_property
     def activation_bytes(self) -> int:
         """The bytes that each sample of a batch adds to what autograd keeps for the backward pass."""
-        network = build(self.arch, "meta").train()
+        network = build(_full(self.arch), "meta").train()
         return _saved_bytes(network, self.arch, 3) - _saved_bytes(network, self.arch, 2)  # norms keep some bytes for a batch
+
+
+def _full(arch: Arch) -> Arch:
+    """Return the architecture for sequences of full length."""
+    return {**arch, "padding": False}
 
 
 def count(arch: Arch) -> Cost:
@@ -125,7 +131,7 @@ def layer_table(arch: Arch) -> list[Row]:
 
     A combinator has a row only where it holds parameters or multiplies itself.
     """
-    network = build(arch, "meta").eval()
+    network = build(_full(arch), "meta").eval()
     inputs = [example(shape, 1, "meta") for shape in input_shapes(arch).values()]
     for x in inputs:
         if x.is_floating_point() and x.ndim > 2:

@@ -169,9 +169,8 @@ def canonical(arch: Arch, opened: Callable[[Node], list[Node]]) -> dict[str, Any
     """
     heads = {name: head_lines(node) for name, node in (arch.get("heads") or {}).items()}
     extra = arch.get("aux") or {}
-    form = {
-        k: plain_value(v) for k, v in arch.items() if k not in (*NOT_FUNCTION, *SECTIONS, "heads", "aux") and (k, v) != ("drop_path", 0)
-    }
+    other = (*NOT_FUNCTION, *SECTIONS, "heads", "aux")
+    form = {k: plain_value(v) for k, v in arch.items() if k not in other and (k, v) not in (("drop_path", 0), ("padding", False))}
     steps, known = _numbered(live_lines(arch), opened)
     aux = sorted(([known.get(name, name), opened(node)] for name, node in extra.items()), key=repr)
     ends = [[str(name), opened(nodes), [known.get(r, r) for r in reads]] for name, (nodes, reads) in heads.items()]

@@ -20,6 +20,7 @@ TOP = (
     "heads",
     "aux",
     "drop_path",
+    "padding",
     "recipe",
     "let",
     "constraints",
@@ -43,6 +44,8 @@ def check_arch(data: Mapping[str, Any], blocks: Blocks) -> None:
     rate = data.get("drop_path", 0.0)
     if not _open(rate) and (isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1):
         raise UserError(f"drop_path: must be a number from 0 to below 1, got {rate!r}")
+    if not isinstance(data.get("padding", False), bool):
+        raise UserError(f"padding: must be true (sequences may end early) or false, got {data['padding']!r}")
     for section in SECTIONS:
         if section in data:
             check_node(data[section], blocks, section, deep=True)

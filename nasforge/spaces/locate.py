@@ -58,6 +58,7 @@ def locate(arch: Arch, space: Space, blocks: Blocks) -> Choices:
     """Return the choices that draw `arch` from `space`. Raises Misfit naming the first path that does not fit."""
     search, arch = _Search(blocks, space.lets), written_plainly(arch)
     wanted = {**arch, **{k: space.data[k] for k in DATA if k in space.data and isinstance(tree(space.data[k], k), Const)}}
+    wanted["padding"] = space.data.get("padding", False)  # of the data as well
     target = key(wanted, search.opened)
     for form in (arch, stages_opened(arch, blocks)):
         for choices, _ in _match_arch(space, form, search):

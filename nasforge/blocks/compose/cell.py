@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.compose.cell_graph import Output, alive, canonical_order, edges_of, is_identity, merged
-from nasforge.blocks.core.shapes import Make, Shape, run
+from nasforge.blocks.core.shapes import Make, Shape, alike, run
 
 Edges = Annotated[list[Any], "edges"]  # a list of nodes, each a list of {from: node, op: block}
 Join = Literal["add", "mean", "max", "concat", "weighted"]
@@ -29,6 +29,7 @@ class Zero(Layer):
     """Zeros of the input's shape: an edge that is not there."""
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class Cell(Combinator):
         built: list[list[nn.Module]] = []
         for node, edges in live.items():
             made = [make(op, sizes[s], f"nodes.{node - inputs}.{j}.op") for j, (s, op) in enumerate(edges)]
-            sizes[node] = _joined_shape([tuple(shape) for _, shape in made], join, node)
+            sizes[node] = alike(shapes[0], _joined_shape([tuple(shape) for _, shape in made], join, node))
             number[node] = inputs + len(built)
             built.append([m for m, _ in made])
         if not outputs:
@@ -95,7 +96,8 @@ class Cell(Combinator):
         sources = [[number[s] for s, _ in edges] for edges in live.values()]
         dropped = [[not is_identity(op) for _, op in edges] for edges in live.values()]
         ends = [number[o] for o in outputs]
-        return cls(built, sources, ends, inputs, join, _axis(shapes[0], 1), output == "mean", dropped, drop_path), shape
+        axis = _axis(shapes[0], 1)
+        return cls(built, sources, ends, inputs, join, axis, output == "mean", dropped, drop_path), alike(shapes[0], shape)
 
     @classmethod
     def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:
@@ -118,7 +120,10 @@ class Cell(Combinator):
         for i, sources in enumerate(self.sources):
             edges: Any = self.nodes[i]
             values.append(self._joined(i, [self._kept(i, j, run(edges[j], values[s], ())) for j, s in enumerate(sources)]))
-        outs = [values[i] for i in self.outputs]
+        return self.ended([values[i] for i in self.outputs])
+
+    def ended(self, outs: list[Tensor]) -> Tensor:
+        """Return the output nodes averaged or concatenated."""
         if self.averages:
             return torch.stack(outs).mean(0)
         return outs[0] if len(outs) == 1 else torch.cat(outs, self.axis)

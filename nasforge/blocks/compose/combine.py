@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nasforge.blocks.base import Combinator, Layer
 from nasforge.blocks.core.activation import Act, activation
-from nasforge.blocks.core.shapes import Make, Node, Nodes, Shape, channels, run
+from nasforge.blocks.core.shapes import Make, Node, Nodes, Shape, alike, channels, run
 
 
 class Chain(Layer):
@@ -57,12 +57,12 @@ class Parallel(Combinator):
         if not branches:
             raise ValueError("parallel needs at least one branch")
         axis = -1 if len(shape) <= 2 else 1
-        inner = shape
+        inner: Shape = shape
         if split:
             if channels(shape) % len(branches):
                 raise ValueError(f"split needs channels divisible by the {len(branches)} branches, got {tuple(shape)}")
             share = channels(shape) // len(branches)
-            inner = (*shape[:-1], share) if len(shape) <= 2 else (share, *shape[1:])
+            inner = alike(shape, (*shape[:-1], share) if len(shape) <= 2 else (share, *shape[1:]))
         made = [make(branch, inner, f"branches.{i}") for i, branch in enumerate(branches)]
         sizes = {tuple(s[1:] if axis == 1 else s[:-1]) for _, s in made}
         if len(sizes) > 1 or (join != "concat" and len({tuple(s) for _, s in made}) > 1):
@@ -81,7 +81,10 @@ class Parallel(Combinator):
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         inputs = x.chunk(len(self.branches), self.axis) if self.split else [x] * len(self.branches)
-        outs = [run(branch, part, context) for branch, part in zip(self.branches, inputs, strict=True)]
+        return self.joined([run(branch, part, context) for branch, part in zip(self.branches, inputs, strict=True)])
+
+    def joined(self, outs: list[Tensor]) -> Tensor:
+        """Return the outputs of the branches as one."""
         if self.join == "concat":
             return torch.cat(outs, self.axis)
         if self.gates is not None:
@@ -158,15 +161,17 @@ class Residual(Combinator):
         return [{"residual": {"body": canon(args.get("body")), **kept}}]
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        y = run(self.body, x, context)
+        y = self.weighed(run(self.body, x, context))
+        return self.nonlinear(y if self.shortcut is None else run(self.shortcut, x, context) + y)
+
+    def weighed(self, y: Tensor) -> Tensor:
+        """Return the output of the body times `scale`; in training, where there is a shortcut, zeros for some samples."""
         if self.scale != 1:
             y = y * self.scale
-        if self.shortcut is None:
-            return self.nonlinear(y)
-        if self.training and self.drop_path > 0:
-            keep = torch.rand([x.shape[0]] + [1] * (y.ndim - 1), device=y.device) >= self.drop_path
+        if self.shortcut is not None and self.training and self.drop_path > 0:
+            keep = torch.rand([y.shape[0]] + [1] * (y.ndim - 1), device=y.device) >= self.drop_path
             y = y * keep.to(y.dtype) / (1 - self.drop_path)
-        return self.nonlinear(run(self.shortcut, x, context) + y)
+        return y
 
 
 SHORTCUTS = ("auto", "match", "identity", "projection", "pool", "pad", "none")
@@ -213,13 +218,13 @@ class Dense(Combinator):
     @classmethod
     def build(cls, make: Make, shapes: tuple[Shape, ...], layers: Nodes) -> Dense:
         shape = shapes[0]
-        made, now, last = [], tuple(shape), len(shape) <= 2
+        made, now, last = [], shape, len(shape) <= 2
         for i, node in enumerate(layers):
             module, out = make(node, now, f"layers.{i}")
             if (out[:-1] if last else out[1:]) != (now[:-1] if last else now[1:]):
-                raise ValueError(f"layer {i} of dense must keep the size, got {now} -> {tuple(out)}")
+                raise ValueError(f"layer {i} of dense must keep the size, got {tuple(now)} -> {tuple(out)}")
             made.append(module)
-            now = (*now[:-1], now[-1] + out[-1]) if last else (now[0] + out[0], *now[1:])
+            now = alike(shape, (*now[:-1], now[-1] + out[-1]) if last else (now[0] + out[0], *now[1:]))
         return cls(made, -1 if last else 1)
 
     @classmethod

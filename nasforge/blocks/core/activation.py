@@ -15,6 +15,7 @@ class Maxout(Layer):
     """The maximum over groups of `pieces` channels; the channels shrink by that factor. Source: Goodfellow et al. 2013, section 3."""
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape, pieces: int = 2) -> None:
         super().__init__()
@@ -76,6 +77,7 @@ class Activation(Layer):
     """An activation as a layer of its own. Shapes: any -> the same (softmax runs over channels or features)."""
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape, kind: Act = "relu") -> None:
         super().__init__()

@@ -25,6 +25,7 @@ class Dropout(Layer):
     """
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape, p: float = 0.5, channels: bool = False) -> None:
         super().__init__()

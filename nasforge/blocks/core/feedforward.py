@@ -17,6 +17,8 @@ class FeedForward(Layer):
     Parameters 2*F*hidden + hidden + F; hidden = expand * F by default. Source: Vaswani et al. 2017, equation 2.
     """
 
+    stepwise = True
+
     def __init__(self, shape: Shape, hidden: int | None = None, expand: float = 4.0, act: Act = "relu", dropout: float = 0.0) -> None:
         super().__init__()
         need_rank(shape, (1, 2), "ffn")
@@ -37,6 +39,8 @@ class Experts(Layer):
     All experts are computed, and counted, so that the graph is fixed; the gates of the others are 0.
     Shapes: (T, F) or (F) -> the same. Source: Shazeer et al. 2017, equations 1 to 5, without noise.
     """
+
+    stepwise = True
 
     def __init__(
         self,

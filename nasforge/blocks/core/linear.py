@@ -32,6 +32,8 @@ class Linear(Layer):
     `drop_connect`: share of the weights that are zero at a training step. Source: Wan et al. 2013.
     """
 
+    stepwise = True
+
     def __init__(
         self,
         shape: Shape,

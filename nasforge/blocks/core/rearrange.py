@@ -113,7 +113,7 @@ class Upsample(Layer):
     ) -> None:
         super().__init__()
         need_rank(shape, (2, 3, 4), "upsample")
-        self.swap = len(shape) == 2
+        self.swap, self.scale = len(shape) == 2, scale if size is None else None
         now = shape[:1] if self.swap else shape[1:]
         self.size = [n * scale for n in now] if size is None else [size] * len(now) if isinstance(size, int) else list(size)
         if len(self.size) != len(now) or min(self.size) < 1:

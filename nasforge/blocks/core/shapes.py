@@ -3,6 +3,8 @@
 (F,)          vector            (T, F)        sequence, features last
 (C, H, W)     image             (C, T, H, W)  video or volume, channels first
 Tokens(T, V)  whole numbers below V
+
+Uneven and UnevenTokens are (T, F) and Tokens(T, V) of which a sample may end before T; they equal the plain ones.
 """
 
 from __future__ import annotations
@@ -21,6 +23,14 @@ class Tokens(NamedTuple):
     vocab: int
 
 
+class Uneven(tuple[int, ...]):
+    """The shape (T, F) of sequences that may end early."""
+
+
+class UnevenTokens(Tokens):
+    """The shape of texts that may end early."""
+
+
 Shape = tuple[int, ...]
 Node = Annotated[Any, "block"]  # an argument that is a block
 Nodes = Annotated[list[Any], "blocks"]  # an argument that is a list of blocks
@@ -32,6 +42,23 @@ def channels(shape: Shape) -> int:
     if isinstance(shape, Tokens):
         raise ValueError(f"needs numbers, got tokens (length {shape.length}, vocabulary {shape.vocab}); put `embedding` before it")
     return shape[-1] if len(shape) <= 2 else shape[0]
+
+
+def is_uneven(shape: Shape) -> bool:
+    """Return whether sequences of this shape may end early."""
+    return isinstance(shape, Uneven | UnevenTokens)
+
+
+def uneven(shape: Shape) -> Shape:
+    """Return the shape of sequences that may end early; what is no sequence stays as it is."""
+    if isinstance(shape, Tokens):
+        return UnevenTokens(*shape)
+    return Uneven(shape) if len(shape) == 2 else shape
+
+
+def alike(shape: Shape, new: Shape) -> Shape:
+    """Return `new`, of sequences that may end early where those of `shape` may."""
+    return uneven(new) if is_uneven(shape) else new
 
 
 def example(shape: Shape, batch: int = 1, device: str | torch.device = "cpu") -> Tensor:

@@ -1,8 +1,6 @@
 """Attention: within a sequence, between two, over an image; transformer layers made of it.
 
-    weights = softmax(Q K^T / sqrt(P)), output = weights V       Source: Vaswani et al. 2017, equation 1
-
-Sequences are full: padding is not masked.
+weights = softmax(Q K^T / sqrt(P)), output = weights V       Source: Vaswani et al. 2017, equation 1
 """
 
 from __future__ import annotations
@@ -71,10 +69,13 @@ class Attention(Layer):
         self.register_buffer("mask", None if window is None else near(length, window, causal), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.attended(x, self.mask)
+
+    def attended(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what each step finds in those that the mask lets it see."""
         query, key, value = (heads_of(part, self.heads) for part in self.read(x).split(self.widths, 2))  # (B, heads, T, P)
         rate = self.dropout if self.training else 0.0
-        causal = self.causal and self.mask is None
-        y = F.scaled_dot_product_attention(query, key, value, self.mask, rate, causal)
+        y = F.scaled_dot_product_attention(query, key, value, mask, rate, self.causal and mask is None)
         return self.project(y.transpose(1, 2).flatten(2))  # (B, heads, T, L) -> (B, T, out)
 
 
@@ -116,9 +117,13 @@ class CrossAttention(Layer):
         self.project = nn.Linear(heads * value, width if out is None else out, bias=bias)
 
     def forward(self, x: Tensor, memory: Tensor, *rest: Tensor) -> Tensor:
+        return self.attended(x, memory, None)
+
+    def attended(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what each step finds in the steps of the memory that the mask lets it see."""
         query = heads_of(self.ask(x), self.heads)  # (B, heads, T, P)
         key, value = (heads_of(part, self.heads) for part in self.read(memory).split(self.widths, 2))  # (B, heads, S, P)
-        y = F.scaled_dot_product_attention(query, key, value, None, self.dropout if self.training else 0.0)
+        y = F.scaled_dot_product_attention(query, key, value, mask, self.dropout if self.training else 0.0)
         return self.project(y.transpose(1, 2).flatten(2))
 
 
@@ -180,9 +185,12 @@ class Attend(Layer):
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
         memory = context[0] if context else x
         query = x.unsqueeze(1) if x.ndim == 2 else x  # (B, T, F)
-        found = self.scores(query, memory).softmax(2) @ memory  # (B, T, G)
-        found = torch.cat([query, found], 2) if self.join == "concat" else found
-        return found.squeeze(1) if x.ndim == 2 else found
+        return self.answer(x, self.scores(query, memory).softmax(2) @ memory)
+
+    def answer(self, x: Tensor, found: Tensor) -> Tensor:
+        """Return the contexts (B, T, G) as the queries have it, beside them where they are joined."""
+        found = found.squeeze(1) if x.ndim == 2 else found
+        return torch.cat([x, found], -1) if self.join == "concat" else found
 
 
 class AttentionPool(Layer):
@@ -201,7 +209,14 @@ class AttentionPool(Layer):
         self.value = nn.Linear(inner, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.value(torch.tanh(self.read(x))).softmax(1)  # (B, T, 1)
+        return self.weighted(x, self.scores(x).softmax(1))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the scores of the steps: (B, T, F) -> (B, T, 1)."""
+        return self.value(torch.tanh(self.read(x)))
+
+    def weighted(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return the sum of the steps, each times its weight."""
         return (weights.transpose(1, 2) @ x).squeeze(1)
 
 

@@ -1,7 +1,6 @@
 """Recurrent layers: simple, gated and long short-term memory; their stacks; layers applied to each step.
 
-The usual cells run in torch's fused kernels; those of `steps.py` run step by step. Sequences are full: padding is read
-like the rest.
+The usual cells run in torch's fused kernels; those of `recurrent_steps.py` run step by step.
 """
 
 from __future__ import annotations

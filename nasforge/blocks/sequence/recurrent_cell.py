@@ -80,6 +80,11 @@ class RecurrentCell(Combinator):
         return [{"recurrent_cell": {**args, "nodes": canonical_nodes(args["nodes"])}}]
 
     def forward(self, x: Tensor) -> Tensor:
+        outs = self.steps(x)
+        return outs[-1] if self.output == "last" else torch.stack(outs, 1)
+
+    def steps(self, x: Tensor) -> list[Tensor]:
+        """Return the output of each step."""
         sums = self.sums(x)
         state = dict.fromkeys(states_of(self.gates), x.new_zeros(x.shape[0], self.hidden))
         outs = []
@@ -94,7 +99,7 @@ class RecurrentCell(Combinator):
                     values[name] = FUNCTIONS[op](*(values[s] for s in sources))
             state = {name: values[name] for name in state}
             outs.append(values["h_new_0"])
-        return outs[-1] if self.output == "last" else torch.stack(outs, 1)
+        return outs
 
     def sums(self, x: Tensor) -> dict[str, tuple[Any, Any]]:
         """Return for each linear node W x + b of each step, all in one product, and its other weights."""

@@ -33,13 +33,19 @@ class Fused(nn.Module):
         self.register_buffer("second", torch.zeros(gates * hidden), persistent=False)  # stands in for torch's second bias
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.swept(x, self.flat(), self.layers, self.both)
+
+    def flat(self) -> list[Tensor]:
+        """Return the four parameters of each level and direction, as torch's kernels take them."""
         flat = list(self.weights)
-        if self.single:
-            flat = [w for i in range(0, len(flat), 3) for w in (*flat[i : i + 3], self.second)]
-        start = x.new_zeros(self.layers * (1 + self.both), x.shape[0], self.hidden)
+        return [w for i in range(0, len(flat), 3) for w in (*flat[i : i + 3], self.second)] if self.single else flat
+
+    def swept(self, x: Tensor, flat: list[Tensor], layers: int, both: bool) -> Tensor:
+        """Return the output of so many levels with these parameters."""
+        start = x.new_zeros(layers * (1 + both), x.shape[0], self.hidden)
         state = (start, start) if self.kind == "lstm" else start
         kernel = getattr(torch, self.kind)
-        return kernel(x, state, flat, True, self.layers, self.dropout, self.training, self.both, True)[0]
+        return kernel(x, state, flat, True, layers, self.dropout, self.training, both, True)[0]
 
 
 class Levels(nn.Module):
@@ -56,18 +62,18 @@ class Levels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for i, level in enumerate(self.levels):
-            if i and self.merge == "add" and self.both:
-                x = self.added(x)
-            if i:
-                x = F.dropout(x, self.dropout, self.training)
-            x = level(x)
+            x = level(self.between(i, x))
         if self.output == "last":  # the backward direction ends at step 0
             x = torch.cat([x[:, -1, : self.hidden], x[:, 0, self.hidden :]], 1) if self.both else x[:, -1]
-        return self.added(x) if self.both and self.merge == "add" else x
+        return self.merged(x)
 
-    def added(self, x: Tensor) -> Tensor:
-        """Return the sum of the two directions."""
-        return x[..., : self.hidden] + x[..., self.hidden :]
+    def between(self, i: int, x: Tensor) -> Tensor:
+        """Return what level `i` reads of what the one below gave."""
+        return F.dropout(self.merged(x), self.dropout, self.training) if i else x
+
+    def merged(self, x: Tensor) -> Tensor:
+        """Return the two directions beside each other or added."""
+        return x[..., : self.hidden] + x[..., self.hidden :] if self.both and self.merge == "add" else x
 
 
 def fused_levels(kind: str, before: int, hidden: int, layers: int, both: bool, merge: str, dropout: float, bias: str) -> list[nn.Module]:

@@ -35,6 +35,7 @@ class Embedding(Layer):
     """
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape, out: int, scale: bool = False) -> None:
         super().__init__()
@@ -71,6 +72,7 @@ class Positions(Layer):
     """
 
     free = True
+    stepwise = True
 
     def __init__(self, shape: Shape, kind: Literal["sinusoidal", "sinusoidal_split", "learned"] = "sinusoidal") -> None:
         super().__init__()

@@ -55,7 +55,11 @@ class SqueezeExcite(Layer):
         self.act, self.gate = activation(act), activation(gate)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * _over(self.gate(self.expand(self.act(self.reduce(_mean(x))))), x)
+        return x * _over(self.factors(_mean(x)), x)
+
+    def factors(self, mean: Tensor) -> Tensor:
+        """Return the factor of each map from its mean, (B, C)."""
+        return self.gate(self.expand(self.act(self.reduce(mean))))
 
 
 class EfficientChannel(Layer):
@@ -77,7 +81,11 @@ class EfficientChannel(Layer):
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * _over(self.conv(_mean(x).unsqueeze(1)).squeeze(1).sigmoid(), x)  # (B, C) -> (B, 1, C) -> (B, C)
+        return x * _over(self.factors(_mean(x)), x)
+
+    def factors(self, mean: Tensor) -> Tensor:
+        """Return the factor of each map from its mean, (B, C)."""
+        return self.conv(mean.unsqueeze(1)).squeeze(1).sigmoid()  # (B, C) -> (B, 1, C) -> (B, C)
 
 
 class ConvBlockAttention(Layer):
@@ -135,6 +143,8 @@ class Highway(Layer):
     mostly passes x on.
     Source: Srivastava et al. 2015, equation 3 and section 2.2.
     """
+
+    stepwise = True
 
     def __init__(self, shape: Shape, kernel: int = 3, act: Act = "relu", carry: float = 1.0) -> None:
         super().__init__()

@@ -24,6 +24,8 @@ class ResidualUnit(Combinator):
     Source: He et al. 2016b, section 4 and its reference code.
     """
 
+    residual, chain = Residual, Chain  # what it is made of
+
     @classmethod
     def build(
         cls,
@@ -39,10 +41,10 @@ class ResidualUnit(Combinator):
         first, middle = make(before, shape, "before")
         inner, after = make(body, middle, "body")
         if shortcut == "projection" or (shortcut == "auto" and tuple(after) != tuple(shape)):
-            residual = Residual.build(_built(inner, after, make), (middle,), body, _projection(middle, after, norm), act)
-            return Chain([first, residual]) if before else residual
-        whole = Chain([first, inner]) if before else inner
-        return Residual.build(_built(whole, after, make), (shape,), body, shortcut, act)
+            residual = cls.residual.build(_built(inner, after, make), (middle,), body, _projection(middle, after, norm), act)
+            return cls.chain([first, residual]) if before else residual
+        whole = cls.chain([first, inner]) if before else inner
+        return cls.residual.build(_built(whole, after, make), (shape,), body, shortcut, act)
 
     @classmethod
     def canonical(cls, args: dict[str, Any], canon: Any) -> list[Any] | None:

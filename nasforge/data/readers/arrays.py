@@ -31,7 +31,7 @@ def read_npz(source: Source, kind: str | None) -> Raw:
             except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise UserError(
                     f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to a numeric type "
-                    "before saving (objects would be pickles, which can run code)"
+                    "before saving (objects would be pickles, which can run code); samples of unequal length: padded with NaN, or with `lengths` beside"
                 ) from error
     if set(arrays) >= PACKED:
         return read_packed(arrays, source, kind, path.stem)
