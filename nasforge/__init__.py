@@ -15,6 +15,7 @@ The same verbs are commands, and functions on the same data, each in its room:
     nasforge.latency           measure, calibrate      nasforge.zoo              load, entries
     nasforge.tasks             load_data, task_of      nasforge.train            fit, score
     nasforge.search            plan, session.search    nasforge.export           export
+    nasforge.plugins           load_plugins
 
 Nothing is imported before it is used.
 """
@@ -38,6 +39,7 @@ API = {  # name: where it is
     "export": "nasforge.api.networks",
     "load_data": "nasforge.tasks",
     "data_of": "nasforge.tasks",
+    "load_plugins": "nasforge.plugins",
     "UserError": "nasforge.errors",
 }
 
