@@ -147,9 +147,10 @@ def _installed(name: str, module: str, package: str) -> Plugin:
         spec = find_spec(module)
         text = spec.loader.get_source(module) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
     except Exception as error:  # it runs the package around the module
-        raise _failed(f"the plugin {name}", error, package) from error
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"the plugin {name}: {module} must be a module here, got {said}; install its package, or mend it") from error
     if text is None:
-        raise UserError(f"the plugin {name}: must be the Python module {module}, which is not here; install the package that has it")
+        raise UserError(f"the plugin {name}: {module} must be a module of Python source, got none here; install its package, or mend it")
     return Plugin(name, module, text, package)
 
 
