@@ -159,7 +159,7 @@ def _follow(found: Reached, file: File, name: str, place: ast.expr) -> None:
     while meaning not in home.definitions:
         if meaning not in home.imports:
             if meaning in vars(sys.modules[home.name]):
-                raise _refused(home, f"define {meaning} by def, class or = , or import it by its name, where no `if` or `try` is around it")
+                raise _refused(home, f"define {meaning} by def, class or assignment, or import it by its name, outside `if` and `try`")
             return
         module, original = home.imports[meaning]
         if not found.lifts(module):

@@ -63,9 +63,9 @@ BAD: dict[str, tuple[str, str]] = {  # what stands in the file (after GOOD where
     "an unknown type": ("+def odd(a: 'Lost') -> list:\n    return []\nBLOCKS['odd'] = odd", "BLOCKS.odd: its signature must have types"),
     "a metric on paper": ("+METRICS = [Metric('f2', 'F2', True, 'share', Known.PAPER)]", "METRICS.f2: must be Known.TRAINED, got paper"),
     "a word as metric": ("+METRICS = ['f2']", "plug.py: METRICS.0: must be a Metric (nasforge.objectives.metrics)"),
-    "an unfinished task": ("+class T(Task):\n    name, kind = 't', 'label'\nTASKS = [T]", "T must have the methods of a Task, it lacks obj"),
+    "an unfinished task": ("+class T(Task):\n    name, kind = 't', 'label'\nTASKS = [T]", "must have the methods of a Task, it lacks obj"),
     "a task as an object": ("TASKS = [3]", "plug.py: TASKS.0: must be a subclass of Task"),
-    "a task of a new kind": ("+class T(Classification):\n    name, kind = 't', 'box'\nTASKS = [T]", "got 't' and 'box'; a task of another"),
+    "a task of a new kind": ("+class T(Classification):\n    name, kind = 't', 'box'\nTASKS = [T]", "got 't' and 'box'; a task"),
     "a task with a hidden metric": (
         "+class T(Classification):\n    name = 't'\n    metrics = (Metric('f2', 'F2', True, 'share', Known.TRAINED),)\nTASKS = [T]",
         "plug.py: TASKS.t: its metrics must be in METRICS, ours or the plugin's, got Metric(name='f2'",
