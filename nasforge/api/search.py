@@ -13,7 +13,7 @@ from nasforge.data import Dataset, Source, StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
 from nasforge.evaluation.train import reads
-from nasforge.plugins import LOADED, load_plugins
+from nasforge.plugins import LOADED
 from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
@@ -46,7 +46,6 @@ def search(
         KeyboardInterrupt: after writing down what was interrupted; the same call continues.
     """
     quiet()
-    load_plugins()  # those that are installed; files were given to it by the caller
     given = _known(options)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
     reading = {name: given[name] for name in ("task", "target", "data_limit") if given.get(name) is not None}

@@ -210,6 +210,9 @@ def test_an_installed_plugin_needs_no_option(
     unplug()
     load_carried([loaded.carried])
     assert "same" in BLOCKS
+    unplug()
+    nf._load_installed.cache_clear()
+    assert nf.show({"input": [4], "classes": 2, "body": ["same"], "head": ["linear"]}) is not None  # from Python too
 
 
 @pytest.mark.parametrize("text", ["import nowhere_at_all", "BLOCKS = 3"])
