@@ -15,6 +15,7 @@ The same verbs are commands, and functions on the same data, each in its room:
     nasforge.latency           measure, calibrate      nasforge.zoo              load, entries
     nasforge.tasks             load_data, task_of      nasforge.train            fit, score
     nasforge.search            plan, session.search    nasforge.export           export
+    nasforge.plugins           load_plugins
 
 Nothing is imported before it is used.
 """
@@ -24,6 +25,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +39,7 @@ API = {  # name: where it is
     "latency": "nasforge.api.networks",
     "export": "nasforge.api.networks",
     "load_data": "nasforge.api.data",
+    "load_plugins": "nasforge.plugins",
     "UserError": "nasforge.errors",
 }
 
@@ -45,8 +48,7 @@ class _Verb(ModuleType):
     """A room that is also called: `nasforge.search` is a package, and `nasforge.search(...)` its function for users."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module(API[name]), name)(*args, **options)
+        return _offered(self.__name__.rpartition(".")[2])(*args, **options)
 
 
 class _Package(ModuleType):
@@ -63,7 +65,22 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nasforge' has no attribute {name!r}")
     if importlib.util.find_spec(f"nasforge.{name}") is not None:
         return importlib.import_module(f"nasforge.{name}")
+    return _offered(name)
+
+
+def _offered(name: str) -> Any:
+    """What API names, with the plugins of installed packages loaded where it may ask for their parts."""
+    if API[name] not in ("nasforge.plugins", "nasforge.errors"):
+        _load_installed()
     return getattr(importlib.import_module(API[name]), name)
+
+
+@cache
+def _load_installed() -> None:
+    from importlib.metadata import entry_points
+
+    if entry_points(group="nasforge.plugins"):
+        importlib.import_module("nasforge.plugins").load_plugins()
 
 
 def __dir__() -> list[str]:

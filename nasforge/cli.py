@@ -33,6 +33,8 @@ def _version() -> str:
 
 def _command(commands: argparse._SubParsersAction, name: str, text: str, json: bool = True) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a file with parts of your own; may be repeated")
+    command.add_argument("--allow-code", action="store_true", help="let --plugin, or --data module:function, run code")
     if json:
         command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
     return command
@@ -41,7 +43,6 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str, json: b
 def _data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", help="digits, digit_scenes, diabetes, a folder, a file, or module:function (default: digits)")
     command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
-    command.add_argument("--allow-code", action="store_true", help="let --data module:function run code")
     command.add_argument("--image-size", metavar="N|HxW", help="bring image files to this size (default: theirs, or one that suits them)")
     command.add_argument("--skip-broken", action="store_true", help="leave out image files that cannot be decoded")
     command.add_argument("--data-memory", type=float, metavar="GIB", help="memory for the data; more is read as needed (default: 2)")
@@ -238,11 +239,22 @@ def _bench(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--samples", default="10,25,50", help="with --latency: how many networks are measured (default: 10,25,50)")
 
 
+def _load_plugins(args: argparse.Namespace) -> None:
+    """The plugins of installed packages, and those given; where there are none, nothing is imported."""
+    from importlib.metadata import entry_points
+
+    if args.plugin and not args.allow_code:
+        raise UserError(f"--plugin {args.plugin[0]}: would run code of its own; if you trust it, add --allow-code")
+    if args.plugin or entry_points(group="nasforge.plugins"):
+        importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by the user."""
     args = parser().parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
     try:
+        _load_plugins(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
     except UserError as error:
         print(f"nasforge {args.command}: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -271,6 +272,27 @@ def records(folder: Path, name: str = "search") -> list[dict[str, Any]]:
     """Return the records of the trials of a run, by number."""
     study = optuna.load_study(study_name=name, storage=open_storage(folder, None, write=False))
     return [t.user_attrs.get("record", {}) for t in study.trials]
+
+
+# ---------------------------------------------------------------- plugins
+
+RANKS_SPACE = """
+input: [3, 1]
+classes: 4
+body: [flatten, {wavy: {out: {choose: [4, 8, 16]}}}, {wave: {pace: {choose: [1.0, 2.0]}}}]
+head: [linear]
+"""
+
+
+def ranks_example(folder: Path) -> Path:
+    """Write the example of docs/plugins.md into a folder, with a space and data for it; return the plugin."""
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    parts = {kind: body for kind, body in reversed(re.findall(r"^```(python|yaml)\n(.*?)^```", text, re.DOTALL | re.MULTILINE))}
+    lines = [f"{i % 7} {i % 11} {i % 13} | {(i % 7 + i % 11) // 5}" for i in range(300)]
+    files = {"ranks.py": parts["python"], "ranks.yaml": parts["yaml"], "space.yaml": RANKS_SPACE, "set.ranks": "\n".join(lines)}
+    for name, body in files.items():
+        (folder / name).write_text(body, encoding="utf-8")
+    return folder / "ranks.py"
 
 
 # ---------------------------------------------------------------- reading the page

@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "nasforge"
 
 # what each room may import of nasforge; a package stands for all its modules. In words:
-# commands > api > report > search > runners > evaluation > strategies, latency > train > tasks > networks, zoo, scaling, export > blocks
-# > data > objectives, spaces > errors
+# commands > api > report > search > runners > plugins > evaluation > strategies, latency > train > tasks > networks, zoo, scaling,
+# export > blocks > data > objectives, spaces > errors
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "spaces": {"errors"},
@@ -32,18 +32,19 @@ BELOW: dict[str, set[str]] = {
     "evaluation": {
         "strategies", "latency", "train", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "errors"
     },
-    "runners": {"evaluation", "train", "tasks", "networks", "data", "objectives", "errors"},
+    "plugins": {"evaluation", "strategies", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "errors"},
+    "runners": {"plugins", "evaluation", "train", "tasks", "networks", "data", "objectives", "errors"},
     "search": {
-        "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
+        "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
         "storage", "errors",
     },
-    "report": {"search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
     "api": {
-        "report", "search", "runners", "evaluation", "latency", "tasks", "zoo", "scaling", "export", "networks", "data", "spaces",
-        "storage", "errors",
+        "report", "search", "plugins", "runners", "evaluation", "latency", "tasks", "zoo", "scaling", "export", "networks", "data",
+        "spaces", "storage", "errors",
     },
     "commands": {
-        "api", "report", "search", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
+        "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
         "blocks", "data", "objectives", "spaces", "errors",
     },
     "cli": {"errors"},  # and the command that is asked for, by its name

@@ -53,6 +53,9 @@ def _closed(name: str, arch: Mapping[str, Any]) -> Arch:
 
 def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
     """A finalist or trial of a run; the winner where nothing is named."""
+    from nasforge.search.plan import read_manifest
+
+    read_manifest(run)  # says which plugins are missing
     folder = run / "finalists"
     have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
     if which.isdigit():

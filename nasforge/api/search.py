@@ -13,6 +13,7 @@ from nasforge.api.run import Run
 from nasforge.data import StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
+from nasforge.plugins import LOADED
 from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
@@ -48,6 +49,8 @@ def search(
     dataset, source = data_given(data, {name: given[name] for name in OPTIONS if name in given}, raw)
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
+    for plugin in LOADED.values():
+        say(str(plugin))
     plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
@@ -70,9 +73,10 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
         "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
         "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0,
     }  # fmt: skip
+    plugins = tuple(plugin.carried for plugin in plan.plugins)
     data = plan.load()
     carried = data if plan.dataset is not None or isinstance(data, StoredDataset) else None  # others are read again, faster than sent
-    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried)
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins)
     return lambda: make(context, **{option: found[option] for option in takes})
 
 

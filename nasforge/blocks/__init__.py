@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any, get_type_hints
 
@@ -47,9 +47,8 @@ def _params(function: Callable[..., Any], skip: int) -> dict[str, Param]:
 MOST = 100_000  # of any number that a motif is given
 
 
-def entries(family: ModuleType) -> Iterator[Block]:
-    """Yield what a family module adds to the table."""
-    table: dict[str, type[Layer] | FunctionType] = family.BLOCKS
+def entries(table: Mapping[str, type[Layer] | FunctionType]) -> Iterator[Block]:
+    """Yield what the BLOCKS of a family module add to the table."""
     for name, make in table.items():
         if isinstance(make, FunctionType):
             yield Block(name, "motif", _bounded(make), _params(make, 0))
@@ -72,4 +71,4 @@ def _bounded(motif: Callable[..., Any]) -> Callable[..., Any]:
     return opened
 
 
-BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in entries(family)}
+BLOCKS: dict[str, Block] = {block.name: block for family in FAMILIES for block in entries(family.BLOCKS)}

@@ -26,6 +26,7 @@ from nasforge.commands.bench_plot import curve, plot
 from nasforge.commands.common import print_json, table
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.tables import OURS, Table, read_table
+from nasforge.plugins import LOADED, load_carried
 from nasforge.search.simulate import Trace, simulate
 from nasforge.search.study import quiet
 from nasforge.strategies.registry import STRATEGIES
@@ -117,7 +118,8 @@ def compare(
             began = time.monotonic()
             yield name, [_one(benchmark, setting, name, seed) for seed in seeds], time.monotonic() - began
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:  # a copy of torch's threads could hang
+    plugins = [plugin.carried for plugin in LOADED.values()]
+    with ProcessPoolExecutor(jobs, get_context("spawn"), load_carried, (plugins,)) as pool:  # a copy of torch's threads could hang
         for name in names:
             began = time.monotonic()
             yield name, list(pool.map(_there, [(setting, name, seed) for seed in seeds])), time.monotonic() - began

@@ -32,6 +32,7 @@ class Context:
         device: where to train.
         table: file, column selected and column reported, where the evaluator is a table.
         dataset: the data themselves, where they came with the worker; else the worker loads its own.
+        plugins: that a worker loads first: (name, file, its text), or (name, module, None) of an installed one.
     """
 
     evaluator: str = "train"
@@ -39,6 +40,7 @@ class Context:
     device: str = "cpu"
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
+    plugins: tuple[tuple[str, str, str | None], ...] = ()
 
     def load(self) -> Dataset:
         """Return the data set, loaded once a process."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from nasforge.export.reach import BASES, PACKAGE, Definition, File, Name, Reached, assigned, parse, reach
+from nasforge.export.reach import BASES, Definition, File, Name, Reached, assigned, parse, reach
 from nasforge.export.references import is_docstring
 
 Edit = tuple[int, int, bytes]  # bytes from, to, and what is to stand there
@@ -58,7 +60,7 @@ def _names(order: list[tuple[File, Definition]], first: list[Name], taken: set[s
     for key in [*first, *(r for r in rest if r not in first)]:
         module, name = key
         if name in taken:
-            name = f"{name}_{module.removeprefix(PACKAGE).rpartition('.')[2]}"
+            name = re.sub(r"\W", "_", f"{name}_{Path(str(sys.modules[module].__file__)).stem}")
         while name in taken:
             name += "_"
         names[key] = name

@@ -4,22 +4,26 @@ From the given classes, a definition is reached when reached code reads its name
 attribute (or a word) of its name, an entry of a table `{"relu": ..., ...}[kind]` when its word stands anywhere else in reached code.
 So build-only parts (`build`, `canonical`, `free`) and unused activations fall away without being named here. The bases of blocks, which
 only declare such parts, are written as `nn.Module`.
+
+What is followed lies in `nasforge.blocks`, or in the plugin that a class comes from; torch and Python's own modules are imported.
 """
 
 from __future__ import annotations
 
 import ast
-import inspect
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import resolve_name
 from itertools import accumulate
 
 from nasforge.blocks.base import Combinator, Layer
+from nasforge.errors import UserError
 from nasforge.export.references import Entry, references
 
-PACKAGE = "nasforge."
+PACKAGE = "nasforge"
+OURS = f"{PACKAGE}.blocks."
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 Name = tuple[str, str]  # module, name in it
 BASES: dict[Name, str] = {(base.__module__, base.__name__): "nn.Module" for base in (Layer, Combinator)}
@@ -56,11 +60,13 @@ class File:
 class Reached:
     """What is reached so far, and what waits for a word or an attribute to be read.
 
+    homes: the packages of plugins whose source is lifted too.
     reads: every name that reached code reads: the file it stands in, the expression, the name as it stands there, what it means.
     imports: (module, name in it or None for the module itself, name here) from outside the package.
     """
 
     words: set[str]
+    homes: frozenset[str]
     attributes: set[str] = field(default_factory=set)
     definitions: dict[tuple[str, int], tuple[File, Definition]] = field(default_factory=dict)
     reads: list[tuple[str, ast.expr, str, Name]] = field(default_factory=list)
@@ -68,10 +74,18 @@ class Reached:
     members: list[tuple[File, ast.stmt, str]] = field(default_factory=list)
     entries: list[tuple[File, Entry]] = field(default_factory=list)
 
+    def lifts(self, module: str) -> bool:
+        """Whether the source of a module is lifted, not imported."""
+        return module.startswith(OURS) or _top(module) in self.homes
+
 
 def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
-    """Return what `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed."""
-    found = Reached(set(words))
+    """Return what `classes` need when they are called with the strings `words`; what stays in `members` and `entries` is not needed.
+
+    Raise UserError where they need what a file for torch alone cannot hold.
+    """
+    classes = list(classes)
+    found = Reached(set(words), frozenset({_top(cls.__module__) for cls in classes} - {PACKAGE}))
     for cls in classes:
         _define(found, parse(cls.__module__), cls.__name__)
     while _wake(found):
@@ -82,7 +96,8 @@ def reach(classes: Iterable[type], words: Iterable[str]) -> Reached:
 @lru_cache(maxsize=200)
 def parse(name: str) -> File:
     """Return the parsed source of an imported module."""
-    source = inspect.getsource(sys.modules[name]).encode()
+    module = sys.modules[name]
+    source = module.__loader__.get_source(name).encode()  # type: ignore[union-attr]
     definitions: dict[str, Definition] = {}
     imports: dict[str, tuple[str, str | None]] = {}
     for node in ast.parse(source).body:
@@ -93,7 +108,8 @@ def parse(name: str) -> File:
         elif isinstance(node, ast.Import):
             imports.update({a.asname or a.name.partition(".")[0]: (a.name, None) for a in node.names})
         elif isinstance(node, ast.ImportFrom):
-            imports.update({a.asname or a.name: (str(node.module), a.name) for a in node.names})
+            source_of = resolve_name("." * node.level + (node.module or ""), module.__package__) if node.level else str(node.module)
+            imports.update({a.asname or a.name: (source_of, a.name) for a in node.names})
     starts = [0, *accumulate(len(line) for line in source.splitlines(keepends=True))]
     return File(name, source, starts, definitions, imports)
 
@@ -116,15 +132,15 @@ def _define(found: Reached, file: File, name: str) -> None:
     _scan(found, file, [*node.decorator_list, *node.bases, *node.keywords])
     for member in node.body:
         names = [member.name] if isinstance(member, ast.FunctionDef) else assigned(member) if isinstance(member, ast.Assign) else []
-        if len(names) == 1 and not _called_from_outside(getattr(sys.modules[file.name], name), names[0]):
+        if len(names) == 1 and not _called_from_outside(found, getattr(sys.modules[file.name], name), names[0]):
             found.members.append((file, member, names[0]))
         else:
             _scan(found, file, [member])
 
 
-def _called_from_outside(cls: type, name: str) -> bool:
+def _called_from_outside(found: Reached, cls: type, name: str) -> bool:
     """Return whether Python or a library's base class may use a member: `__init__`, `forward`, `extra_repr` ..."""
-    outside = [base for base in cls.__mro__[1:] if not base.__module__.startswith(PACKAGE)]
+    outside = [base for base in cls.__mro__[1:] if not found.lifts(base.__module__)]
     return name.startswith("__") or any(hasattr(base, name) for base in outside)
 
 
@@ -142,18 +158,32 @@ def _follow(found: Reached, file: File, name: str, place: ast.expr) -> None:
     home, meaning = file, name
     while meaning not in home.definitions:
         if meaning not in home.imports:
+            if meaning in vars(sys.modules[home.name]):
+                raise _refused(home, f"define {meaning} by def, class or assignment, or import it by its name, outside `if` and `try`")
             return
         module, original = home.imports[meaning]
-        if not module.startswith(PACKAGE):
+        if not found.lifts(module):
+            if _top(module) != "torch" and _top(module) not in sys.stdlib_module_names:
+                raise _refused(home, f"import torch, Python's own modules and names of nasforge.blocks only, got {module}")
             found.imports.add((module, original, name))
             return
-        assert original is not None and f"{module}.{original}" not in sys.modules, f"{file.name}: import names, not the module {original}"
+        if original is None or f"{module}.{original}" in sys.modules:
+            raise _refused(home, f"import names, not a module such as {original or module}")
         home, meaning = parse(module), original
     found.reads.append((file.name, place, name, (home.name, meaning)))
     if (home.name, meaning) in BASES:
         found.imports.add(("torch", "nn", "nn"))
     else:
         _define(found, home, meaning)
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _refused(file: File, rule: str) -> UserError:
+    where = sys.modules[file.name].__file__
+    return UserError(f"{where}: to be written as Python, must {rule}; change it, or export to onnx or torch")
 
 
 def _wake(found: Reached) -> bool:

@@ -39,10 +39,10 @@ def spell(module: nn.Module, where: str) -> Spelled:
         return Spelled("nn.Identity()")
     names = list(inspect.signature(cls).parameters)
     missing = [name for name in names if not hasattr(module, name)]
-    if missing or not cls.__module__.startswith("nasforge.blocks."):
+    if missing or not (cls.__module__.startswith("nasforge.blocks.") or issubclass(cls, Layer)):
         raise UserError(
             f"{where}: to be written as Python, {cls.__name__} must keep its constructor arguments as attributes, "
-            f"it has no {', '.join(missing) or 'class in nasforge.blocks'}; export it to onnx or torch, or keep them"
+            f"it has no {', '.join(missing) or 'class in nasforge.blocks, and is no Layer'}; export it to onnx or torch, or keep them"
         )
     return _call(cls, {name: getattr(module, name) for name in names}, where)
 

@@ -285,6 +285,12 @@ def _named(text: _Text) -> list[str]:
     return [plain.digest(block) for block in _opened(text)]
 
 
+def forget() -> None:
+    """Forget what is known of blocks: one of a name that stood for nothing may be in the table now."""
+    for memory in (_probe, _opened, _named):
+        memory.cache_clear()
+
+
 def opened(node: Node) -> list[Node]:
     """Return the canonical chain of one block, remembered."""
     return _opened(_Text(node, "block"))

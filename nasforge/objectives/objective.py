@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, Metric, is_metric, metric, metric_or_value, nearest_metric
@@ -154,7 +153,6 @@ def validation(row: Mapping[str, float]) -> dict[str, float]:
     return {**found, "loss": row["val_loss"]} if "val_loss" in row else found
 
 
-@lru_cache(maxsize=1000)
 def _is_trained(name: str) -> bool:
     return is_metric(name) and metric(name).known is Known.TRAINED
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from nasforge.plugins import copies
 from nasforge.report.run import Run
+from nasforge.search.plan import PLUGINS
 
 OPTIONS = {  # by their names in a manifest: the option and its default
     "strategy": ("--strategy", "predictor"), "evaluator": ("--evaluator", "train"), "pruner": ("--scheduler", "asha"),
@@ -21,7 +23,7 @@ def go_on(run: Run) -> list[tuple[str, str]]:
         out += [
             (
                 "Take the winner away as one readable Python file (or onnx, torch)",
-                ["export", folder, "--to", "python", "--out", "exported"],
+                ["export", folder, "--to", "python", "--out", "exported", *_plugins(run)],
             ),
             (
                 f"Train {best['name']} once more, with another seed",
@@ -30,7 +32,7 @@ def go_on(run: Run) -> list[tuple[str, str]]:
         ]
     leader = run.leader()
     if leader is not None:
-        out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}"]))
+        out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}", *_plugins(run)]))
     more = run.asked if run.summary is None else 2 * run.asked
     why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
     out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
@@ -73,4 +75,11 @@ def _data(run: Run) -> list[str]:
     data = run.manifest["data"]
     given = [("--data-limit", data.get("limit")), ("--task", data.get("task")), ("--target", data.get("target"))]
     options = [word for option, value in given if value is not None for word in (option, str(value))]
-    return ["--data", data["spec"], *options, *(["--allow-code"] if data.get("allow_code") else [])]
+    plugins = _plugins(run)
+    return ["--data", data["spec"], *options, *(plugins or (["--allow-code"] if data.get("allow_code") else []))]
+
+
+def _plugins(run: Run) -> list[str]:
+    """The options that load the plugins of a run again."""
+    files = copies(run.manifest.get("plugins", ()), run.folder / PLUGINS)
+    return [word for file in files for word in ("--plugin", file)] + ["--allow-code"] * bool(files)

@@ -119,6 +119,7 @@ def made_with(run: Run) -> str:
         "versions": _listed(told.get("versions")),
         "machine": _listed(told.get("machine")),
         "commit": told.get("commit") or "not known",
+        **({"plugins": _listed(told["plugins"])} if told.get("plugins") else {}),
     }
     return section("Made with", tag("dl", *(tag("dt", escape(k)) + tag("dd", escape(str(v))) for k, v in facts.items())))
 

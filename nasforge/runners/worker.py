@@ -34,6 +34,10 @@ class Unprepared:
 def started(context: Context) -> Evaluator:
     """Return the evaluator of a run, ready for jobs; where that fails, one whose results say why."""
     try:
+        if context.plugins:
+            from nasforge.plugins import load_carried  # brings all rooms that have tables, of which a worker needs few
+
+            load_carried(context.plugins)
         return prepared(context)
     except Exception as error:
         return Unprepared(error)

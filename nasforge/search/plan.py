@@ -18,6 +18,7 @@ from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
+from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.files import write
 from nasforge.tasks import load_data
@@ -25,6 +26,7 @@ from nasforge.tasks import load_data
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
+PLUGINS = "plugins"  # a folder with copies of them
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
@@ -43,6 +45,7 @@ class Plan:
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
     dataset: the data themselves, where they were given instead of a source.
+    plugins: that were loaded when it was made.
     """
 
     space: Mapping[str, Any]
@@ -69,6 +72,7 @@ class Plan:
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
+    plugins: tuple[Plugin, ...] = ()
 
     def load(self) -> Dataset:
         """Return the data set of the search."""
@@ -98,6 +102,7 @@ class Plan:
             "table": None if self.table is None else list(self.table[1:]),
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
+            **({"plugins": {plugin.name: plugin.identity for plugin in self.plugins}} if self.plugins else {}),
         }
 
 
@@ -129,6 +134,8 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     if path.exists():
         return _compare(plan, path, data_key)
     write(dict(plan.space), run / SPACE)
+    for plugin in plan.plugins:
+        plugin.copy_to(run / PLUGINS)
     versions = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -161,20 +168,28 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """Return the manifest of a run. Raises UserError where there is none."""
+    """Return the manifest of a run. Raises UserError where there is none, or where plugins of the run are not loaded."""
     try:
-        return json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
+    if isinstance(manifest, dict) and isinstance(plugins := manifest.get("plugins"), dict):
+        check_loaded(plugins, run / PLUGINS)
+    return manifest
 
 
 def _compare(plan: Plan, path: Path, data_key: str) -> str:
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
-    changed = [k for k in new if old.get(k, LATER.get(k)) != new[k]]
+    changed = [k for k in new if k != "plugins" and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]  # of plugins, `old` knows
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
     return str(old["id"])
+
+
+def _fixed(name: str, value: Any) -> Any:
+    """What of an entry of a manifest must stay: whether code may run is asked each time."""
+    return {k: v for k, v in value.items() if k != "allow_code"} if name == "data" and isinstance(value, dict) else value
 
 
 def _commit() -> str | None:

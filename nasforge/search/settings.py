@@ -18,6 +18,7 @@ from nasforge.latency import read_profile
 from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, metric, names
 from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.plugins import LOADED
 from nasforge.search.plan import Plan
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
@@ -121,6 +122,7 @@ def plan_of(
         profiles=profiles,
         table=looked_up,
         dataset=dataset,
+        plugins=tuple(LOADED.values()),
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written

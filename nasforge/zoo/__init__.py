@@ -8,6 +8,8 @@ A family file holds
                                and, where they differ from the template, input, classes, source, note, family;
                                `like: member` and `scale: {depth, width}` make one by compound scaling of another
 
+A plugin adds files of this kind, in which counts may be left out: they are then worked out when they are asked for.
+
 Beside them: missing.yaml (named in the lecture notes but not built), aka.yaml (other spellings), recipes.yaml (published training recipes).
 `small_NAME` is the network NAME for small images or videos, see small.py. Listing and loading answer without torch; scaling and
 `small_` need it.
@@ -30,15 +32,20 @@ HERE = Path(__file__).resolve().parent
 LISTS = ("missing", "aka", "recipes")  # files beside the families
 NOT_PUBLISHED = {"warmup_epochs": 0, "early_stopping": None, "ema": None, "grad_clip": None}  # what our recipes have and papers do not
 OVERRIDES = ("input", "classes", "source", "note")
+ADDED: dict[str, dict[str, Any]] = {}  # the families of plugins, by the names of their members
 
 
 # ---------------------------------------------------------------- the table
 
 
+def _families() -> list[dict[str, Any]]:
+    """The family data, those of plugins last."""
+    return [*_own(), *{id(family): family for family in ADDED.values()}.values()]
+
+
 @lru_cache(maxsize=1)
-def _families() -> dict[str, dict[str, Any]]:
-    """The family data by file name."""
-    return {path.stem: files.read(path) for path in sorted(HERE.glob("*.yaml")) if path.stem not in LISTS}
+def _own() -> list[dict[str, Any]]:
+    return [files.read(path) for path in sorted(HERE.glob("*.yaml")) if path.stem not in LISTS]
 
 
 @lru_cache(maxsize=len(LISTS))
@@ -48,7 +55,7 @@ def _list(name: str) -> Any:
 
 def names() -> list[str]:
     """Return the names of the documented networks, sorted."""
-    return sorted(name for family in _families().values() for name in family["members"])
+    return sorted(name for family in _families() for name in family["members"])
 
 
 def aka() -> dict[str, str]:
@@ -72,16 +79,26 @@ def entries() -> list[dict[str, Any]]:
     those of the published definition, variant where the note says what differs.
     """
     rows = []
-    for family in _families().values():
+    for family in _families():
         for name, member in family["members"].items():
+            counts = member.get("counts") or _counts(name)
             shown = {key: member.get(key, family["template"].get(key, family.get(key))) for key in OVERRIDES}
             rows.append({
                 "name": name, "family": member.get("family", family["family"]), "task": family["task"],
                 "input": shown["input"], "classes": shown["classes"],
-                "params": member["counts"]["params"], "macs": member["counts"]["macs"], "published": member.get("published"),
+                "params": counts["params"], "macs": counts["macs"], "published": member.get("published"),
                 "source": shown["source"], "note": shown["note"], "status": member.get("status", "exact"),
             })  # fmt: skip
     return sorted(rows, key=lambda row: row["name"])
+
+
+@lru_cache(maxsize=1000)
+def _counts(name: str) -> dict[str, int]:
+    """The counts of a network whose file, of a plugin, leaves them out."""
+    from nasforge.networks.cost import count  # needs torch
+
+    found = count(load(name))
+    return {"params": found.params, "macs": found.macs}
 
 
 def missing() -> list[dict[str, Any]]:
@@ -113,9 +130,9 @@ def load(name: str) -> Arch:
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
     """
     known = aka().get(name, name)
-    for family in _families().values():
+    for family in _families():
         if known in family["members"]:
-            return _member(known, family)
+            return member(known, family)
     if name.startswith("small_"):
         from nasforge.zoo.small import small  # needs torch
 
@@ -127,18 +144,19 @@ def load(name: str) -> Arch:
     raise UserError(f"{name}: {why}; {nearest(name, names())}")
 
 
-def _member(name: str, family: Mapping[str, Any]) -> Arch:
-    member, template = family["members"][name], family["template"]
-    base = family["members"][member["like"]] if "like" in member else {}
-    lets = {**template.get("let", {}), **base.get("let", {}), **member.get("let", {})}
+def member(name: str, family: Mapping[str, Any]) -> Arch:
+    """Return the architecture of a member of a family. Raises UserError where it leaves a value open."""
+    own, template = family["members"][name], family["template"]
+    base = family["members"][own["like"]] if "like" in own else {}
+    lets = {**template.get("let", {}), **base.get("let", {}), **own.get("let", {})}
 
     def refuse(domain: Any) -> Any:
         raise UserError(f"{domain.name}: a member of the zoo must give every value, this one is open ({domain})")
 
     arch = Space({**template, "let": lets}).draw(refuse)[0]
-    if "scale" in member:
+    if "scale" in own:
         from nasforge.scaling import scale  # needs torch
 
-        arch = scale(arch, 1.0, **{"depth": 1.0, "width": 1.0, "resolution": 1.0, **member["scale"]})
-    about = {"name": name, "source": family["source"], **{key: member[key] for key in (*OVERRIDES, "published") if key in member}}
+        arch = scale(arch, 1.0, **{"depth": 1.0, "width": 1.0, "resolution": 1.0, **own["scale"]})
+    about = {"name": name, "source": family["source"], **{key: own[key] for key in (*OVERRIDES, "published") if key in own}}
     return {**about, **{key: value for key, value in arch.items() if key not in about}}

@@ -30,8 +30,9 @@ def read_npz(source: Source, kind: str | None) -> Raw:
                 arrays[name] = file[name]
             except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise UserError(
-                    f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to a numeric type "
-                    "before saving (objects would be pickles, which can run code); samples of unequal length: padded with NaN, or with `lengths` beside"
+                    f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to numbers "
+                    "before saving (objects would be pickles, which can run code); pad samples of unequal length with NaN, or add their "
+                    "lengths as an array `lengths`"
                 ) from error
     if set(arrays) >= PACKED:
         return read_packed(arrays, source, kind, path.stem)
