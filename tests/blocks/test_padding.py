@@ -388,7 +388,7 @@ SIGNAL: dict[str, Any] = {
     "body": [
         {"parallel": {"branches": ["conv", {"pool": {"kernel": 3, "stride": 1, "kind": "avg"}}], "join": "add"}},
         {"residual": {"body": [{"conv": {"norm": "group", "preact": True}}, {"se": {"ratio": 0.5}}]}},
-        {"dense": {"layers": [{"lstm": {"hidden": 4, "bidirectional": True, "merge": "add"}}]}},
+        {"dense": {"layers": [{"lstm": {"hidden": 4, "bidirectional": True, "merge": "add"}}]}, "as": "middle"},
         {"cell": {"nodes": [[{"from": 0, "op": "act_conv"}, {"from": 0, "op": {"pool": {"kernel": 3, "stride": 1}}}]]}},
         {"recurrent_cell": {"hidden": 8, "nodes": NODES}},
         {"time_distributed": {"block": [{"linear": {"out": 8}}, "norm"]}},
@@ -399,6 +399,7 @@ SIGNAL: dict[str, Any] = {
         "eca",
     ],
     "head": [{"parallel": {"branches": [{"take": {"index": "last"}}, "gap_head", ["attention_pool"], "flatten"]}}, "linear"],
+    "aux": {"middle": ["gap_head"]},
 }
 
 
@@ -427,6 +428,15 @@ def test_padding_is_part_of_the_key_and_costs_are_those_of_full_length(arch: dic
     full, cost = count(plain), count(arch)
     assert (cost.params, cost.macs, cost.peak_bytes) == (full.params, full.macs, full.peak_bytes)
     assert cost.activation_bytes == full.activation_bytes and layer_table(arch) == layer_table(plain)
+
+
+def test_auxiliary_heads_read_lengths() -> None:
+    network = build(SIGNAL).train()
+    x = torch.randn(3, 12, 6).masked_fill(torch.arange(12)[:, None] >= torch.tensor([12, 5, 2])[:, None, None], torch.nan)
+    main, (middle,) = network(x)
+    assert main.shape == middle.shape == (3, 3)
+    (main.square().sum() + middle.square().sum()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
 
 
 def test_zero_cost_scores_of_padded_batches_are_finite() -> None:

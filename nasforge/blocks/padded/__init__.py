@@ -66,7 +66,8 @@ def refused(cls: Any, shapes: tuple[Shape, ...], args: dict[str, Any]) -> str | 
     other = padded(cls, shapes)
     if other is cls:
         return REFUSED.get(cls, "does not know where a sequence ends")
-    kinds = {is_uneven(shape) for shape in shapes if isinstance(shape, Tokens) or len(shape) == 2}
+    joins = shapes[: args.get("inputs", 1)] if other is PaddedCell else shapes
+    kinds = {is_uneven(shape) for shape in joins if isinstance(shape, Tokens) or len(shape) == 2}
     if other in JOIN_INPUTS and len(kinds) > 1:
         return "joins sequences that may end early with one that does not, whose steps do not belong together"
     return other.refuses(args) if hasattr(other, "refuses") else None

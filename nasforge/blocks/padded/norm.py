@@ -24,11 +24,12 @@ def normalized(norm: nn.Module, x: Padded) -> Tensor:
 
 def grouped(norm: nn.GroupNorm, x: Padded) -> Tensor:
     """Return values whose mean and variance are 0 and 1 over the steps and channels of a group. Source: Wu & He 2018, equation 2."""
-    values, there = x.values.unflatten(2, (norm.num_groups, -1)), within(x)[:, :, None, None]  # (B, T, G, C/G)
+    values = x.values.to(torch.promote_types(x.values.dtype, torch.float32)).unflatten(2, (norm.num_groups, -1))  # (B, T, G, C/G)
+    there = within(x)[:, :, None, None]
     count = x.lengths[:, None, None, None] * values.shape[3]
     centered = values - (values * there).sum((1, 3), keepdim=True) / count
     variance = (centered * there).square().sum((1, 3), keepdim=True) / count
-    y = (centered / (variance + norm.eps).sqrt()).flatten(2)
+    y = (centered / (variance + norm.eps).sqrt()).flatten(2).to(x.values.dtype)
     return y if norm.weight is None else y * norm.weight + norm.bias
 
 
