@@ -189,14 +189,13 @@ def _imported(plugin: Plugin) -> ModuleType:
 
 
 def _failed(where: str, error: BaseException, package: str) -> UserError:
-    """What is said of a plugin that cannot be imported, with the line in it."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == where]
-    if isinstance(error, SyntaxError) and error.filename == where:
-        lines.append(error.lineno)
-    line = f":{lines[-1]}" if lines else ""
-    said = error.msg if isinstance(error, SyntaxError) else error
+    """What is said of a plugin that cannot be imported, with the last line that ran in it."""
+    frames = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__) if package or f.filename == where]
+    place, said = frames[-1] if frames else where, str(error)
+    if isinstance(error, SyntaxError):
+        place, said = f"{error.filename}:{error.lineno}", error.msg
     remedy = f"mend or uninstall the package {package}" if package else "mend it"
-    return UserError(f"{where}{line}: a plugin must run when it is imported, got {type(error).__name__}: {said}; {remedy}")
+    return UserError(f"{place}: a plugin must run when it is imported, got {type(error).__name__}: {said}; {remedy}")
 
 
 # ---------------------------------------------------------------- from a module to the tables

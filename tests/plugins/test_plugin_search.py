@@ -105,6 +105,37 @@ def test_a_run_goes_on_with_the_plugins_it_began_with(place: Path, capsys: pytes
     assert json.loads((place / "run" / "summary.json").read_text())["asked"] == 4
 
 
+FORMULA = """
+from nasforge.evaluation.base import Report, Result
+from nasforge.evaluation.train import STOPS
+from nasforge.objectives.metrics import Known, Metric
+
+GUESS = Metric("guess", "guess", True, "number", Known.TRAINED)
+METRICS = [GUESS]
+
+class Formula:
+    def metrics(self, task):
+        return GUESS, task.main
+    def prepare(self, context):
+        self.data = context.load()
+    def evaluate(self, job, on_report):
+        guess = float(job.arch["body"][1]["wavy"]["out"])
+        found = {"guess": guess, "rank_error": 1 / guess}
+        stopped = STOPS[on_report(Report(1, {"epoch": 1, **found}))]
+        return Result(found, test=dict(found), curve=[{"epoch": 1, **found}], stopped=stopped)
+
+EVALUATORS = {"formula": Formula}
+"""
+
+
+def test_an_evaluator_and_its_metric_come_from_a_second_plugin(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("formula.py").write_text(FORMULA)
+    words = ["--plugin", "formula.py", "--evaluator", "formula", "--objective", "guess,-params", "--runner", "inline"]
+    found = asked([*SEARCH, *PLUGIN, *words], capsys)
+    assert found["finished"] + found["pruned"] == 3 and found["best"]["metric"] == "rank_error"
+    assert list(json.loads((place / "run" / "manifest.json").read_text())["plugins"]) == ["ranks.py", "formula.py"]
+
+
 def test_a_search_from_python_uses_plugins_and_goes_on_by_the_command_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nf.load_plugins("ranks.py")
     options = {"task": "ranking", "trials": 2, "epochs": 1, "final_epochs": 1, "finalists": 1, "final_seeds": 1, "runner": "inline"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -215,14 +216,24 @@ def test_an_installed_plugin_needs_no_option(
     assert nf.show({"input": [4], "classes": 2, "body": ["same"], "head": ["linear"]}) is not None  # from Python too
 
 
-@pytest.mark.parametrize("text", ["import nowhere_at_all", "BLOCKS = 3"])
+@pytest.mark.parametrize(
+    ("text", "said"), [
+        ("\nimport nowhere_at_all", "acme_parts/plugin.py:2: a plugin must run when it is imported, got ModuleNotFoundError"),
+        ("BLOCKS = 3", "acme_parts.plugin: BLOCKS: must be a dict"),
+    ],
+)  # fmt: skip
 def test_an_installed_plugin_that_is_broken_is_named(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(tmp_path, text, monkeypatch)
     assert main(["zoo", "lenet5"]) == 2
     err = capsys.readouterr().err
-    assert "acme_parts.plugin" in err and ("uninstall the package acme-parts 1.2" in err or "must be a dict" in err)
+    assert said in err and ("uninstall the package acme-parts 1.2" in err or text == "BLOCKS = 3")
+
+
+def test_without_plugins_their_room_is_not_even_imported() -> None:
+    code = "import sys; from nasforge.cli import main; main(['zoo', 'lenet5']); sys.exit('nasforge.plugins' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_worker_without_the_package_says_so() -> None:
