@@ -37,6 +37,8 @@ API = {  # name: where it is
     "latency": "nasforge.api.networks",
     "export": "nasforge.api.networks",
     "load_data": "nasforge.api.data",
+    "NASClassifier": "nasforge.api.estimators",
+    "NASRegressor": "nasforge.api.estimators",
     "UserError": "nasforge.errors",
 }
 
