@@ -40,6 +40,8 @@ API = {  # name: where it is
     "export": "nasforge.api.networks",
     "load_data": "nasforge.api.data",
     "load_plugins": "nasforge.plugins",
+    "NASClassifier": "nasforge.api.estimators",
+    "NASRegressor": "nasforge.api.estimators",
     "UserError": "nasforge.errors",
 }
 

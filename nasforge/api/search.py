@@ -26,7 +26,8 @@ RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silen
 
 
 def search(
-    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool = True, **options: Any
+    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool = True, page: bool = True,
+    **options: Any,
 ) -> Run:
     """Search a space for the best networks, and return the run; a run that exists in the folder is continued.
 
@@ -36,6 +37,7 @@ def search(
             `digits`.
         run: folder of the run, `runs/SPACE` by default.
         show: whether to show how the search proceeds, and notes.
+        page: whether to write the page of the run.
         options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
             `workers` ... `constraints` may also be a mapping of upper limits such as `{"params": 2e4}`.
 
@@ -56,7 +58,7 @@ def search(
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     with progress(quiet=not show) as shown:
         summary = carry_out(plan, folder, start_runner, shown)
-    if "joined" not in summary:  # else this driver is not the owner of its study
+    if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)
 

@@ -2,6 +2,7 @@
 
 from nasforge.data.batch import Batch, Mix
 from nasforge.data.dataset import IGNORE, PARTS, Dataset, DataSpec, Part, Source, Target, size_of
+from nasforge.data.normal import Normalization
 from nasforge.data.stored import StoredDataset
 from nasforge.data.tensors import TensorDataset, load, prepared
 
@@ -12,6 +13,7 @@ __all__ = [
     "DataSpec",
     "Dataset",
     "Mix",
+    "Normalization",
     "Part",
     "Source",
     "StoredDataset",

@@ -104,6 +104,18 @@ def raw_of(
     return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens) and not padded, padded=padded, notes=notes)
 
 
+def input_of(x: np.ndarray, where: str, sample: str | None = None, reads: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return samples without a target as `raw_of` lays them out: (N, C, H, W), (N, T, F) or (N, F); `sample` is its `kind`.
+
+    Raises:
+        UserError: a number is infinite, or missing where none may be; the shape is of no sample.
+    """
+    found, _ = _channels_first({"x": x}, where, sample, reads)
+    made = _samples(_numbers(found["x"], where), where, sample)
+    _is_padded(made, where)  # raises where a step before the end is missing
+    return np.asarray(made)
+
+
 def _is_array(key: str, word: str) -> bool:
     """Whether an array is called `x`, `x_train`, `x:NAME` and so on, for the word x."""
     return key.partition(":")[0].partition("_")[0] == word

@@ -140,20 +140,22 @@ def load(source: Source | str = "digits", kind: str | None = None, **options: An
 
 
 def prepared(
-    raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | None = None, memory_bytes: float = MEMORY_BYTES
+    raw: Raw, *, seed: int = 0, limit: int | None = None, task: str | None = None, memory_bytes: float = MEMORY_BYTES, test: bool = True
 ) -> TensorDataset | StoredDataset:
     """Return what a reader found as a data set, split and normalized as `load` says.
 
-    Inputs that take no more than `memory_bytes` as numbers of the network are kept as such; larger ones stay where they are.
+    Inputs that take no more than `memory_bytes` as numbers of the network are kept as such; larger ones stay where they are. Without
+    `test`, no test part is cut: where there is none it stays empty, and no network is scored on it.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit: must be at least 1 training sample, got {limit}")
-    sizes = {name: _size(raw, name) for name in raw.kinds}
+    needed = {0: 1, 1: 2}.get(len({"val", *["test"] * test} - set(raw.parts)), 5)  # samples of a class: one for each part to be cut
+    sizes = {name: _size(raw, name, needed) for name in raw.kinds}
     stratified = raw.kinds[next(iter(raw.kinds))] == "label"
     numbers = sum(math.prod(x.shape) for part in raw.parts.values() for x in part.inputs.values())
     stored = 4 * numbers > memory_bytes or any(not isinstance(x, np.ndarray) for x in raw.parts["train"].inputs.values())
     given = {k: Arrays(_rows(part.inputs), part.targets) for k, part in raw.parts.items()} if stored else raw.parts
-    parts = divide(given, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name)
+    parts = divide(given, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name, test=test)
     targets = {name: _target(parts["train"].targets[name], raw, name, sizes[name]) for name in raw.kinds}
     tensors = {part: {n: torch.from_numpy(y) for n, y in arrays.targets.items()} for part, arrays in parts.items()}
     vocab = {k: {"tokens": n} for k, n in (raw.vocab or {}).items()}
@@ -182,7 +184,7 @@ def _shape(x: Any, before: Any) -> Any:
     return list(x.shape[1:])
 
 
-def _size(raw: Raw, name: str) -> int:
+def _size(raw: Raw, name: str, needed: int) -> int:
     """The number of values, labels or classes of a target: of classes the largest + 1, none of which may be empty."""
     kind, found = raw.kinds[name], [part.targets[name] for part in raw.parts.values()]
     if kind in ("value", "labels"):
@@ -193,12 +195,11 @@ def _size(raw: Raw, name: str) -> int:
     if classes < 2:
         raise UserError(f"{raw.name}: at least 2 classes are needed, got labels that are all {classes - 1}")
     if kind == "label":
-        _check_counts(raw, name, classes)
+        _check_counts(raw, name, classes, needed)
     return classes
 
 
-def _check_counts(raw: Raw, name: str, classes: int) -> None:
-    needed = {3: 1, 2: 2}.get(len(raw.parts), 5)  # the parts still to be cut out of `train` each need one
+def _check_counts(raw: Raw, name: str, classes: int, needed: int) -> None:
     counts = np.bincount(raw.parts["train"].targets[name], minlength=classes)
     if counts.min() >= needed:
         return

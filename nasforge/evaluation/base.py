@@ -58,7 +58,7 @@ class Job:
     Attributes:
         seed: of the training.
         full: the long recipe of finalists instead of the short one of the search.
-        test: whether to score on the test part at the end.
+        test: whether to score on the test part at the end, where the data have one.
         recipe: what differs from the default recipe.
         latency: whether to measure it, before training.
         latency_limit_ms: a network measured slower is not trained.

@@ -53,7 +53,7 @@ class Train:
             result.metrics |= fitted.metrics
             result.curve, result.stopped = fitted.curve, fitted.stopped
             result.seconds["training"] = fitted.seconds
-            if job.test:
+            if job.test and data.size("test"):
                 result.test = score(model, data.to(self.device), "test", self.task)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from nasforge.objectives.metrics import metric_or_value
 
@@ -48,6 +50,13 @@ def spread(metric: str, mean: float | None, std: float | None, seeds: int = 2) -
         return f"{mean:.3g} ± {std:.1g}"
     decimals = max(_decimals(max(abs(mean), std), 3), _decimals(std, 1))
     return f"{_rounded(mean, decimals)} ± {_rounded(std, decimals)}"
+
+
+def on_test(row: Mapping[str, Any]) -> str:
+    """Return the test score of a network of the finals; a dash where the data have no test part."""
+    if row["test_mean"] is None and row["val"] is not None:
+        return "–"
+    return spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
 
 
 def score(metric: str, mean: float | None, std: float | None = None, seeds: int = 1) -> str:

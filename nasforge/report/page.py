@@ -54,7 +54,7 @@ def _top(run: Run) -> str:
 
 def _footnote(run: Run) -> str:
     best, notes = run.best(), []
-    if best is not None:
+    if best is not None and best["test_seeds"]:
         notes.append(f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds.")
         notes.append("Networks were chosen on validation data; test data were read once, at the end.")
     if lower(run.score):

@@ -109,7 +109,7 @@ def going_on(run: Run) -> str:
 def made_with(run: Run) -> str:
     """Return the manifest in a list."""
     told, best = run.manifest, run.best()
-    finals = f"; final trainings with the seeds 0 to {len(best['test_seeds']) - 1}" if best else ""
+    finals = f"; final trainings with the seeds 0 to {len(best['test_seeds']) - 1}" if best and best["test_seeds"] else ""
     facts = {
         "data": f"{told['data']['spec']}, key {told.get('data_key')}",
         "seed": f"{told['seed']}{finals}",

@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 
 from nasforge.objectives.metrics import metric_or_value
-from nasforge.report.format import lower, spread, value, word
+from nasforge.report.format import lower, on_test, value, word
 from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
 from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
 from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
@@ -85,7 +85,7 @@ def _name(row: Row) -> Cell:
 def _row(row: Row, low: float, high: float) -> list[Cell | str]:
     return [
         _name(row),
-        Cell.number(spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))),
+        Cell.number(on_test(row)),
         Cell(seed_strip(row, low, high), html=True),
         Cell.number(value(row["metric"], row["val"])),
         Cell.number(value(row["metric"], row["search_val"])),

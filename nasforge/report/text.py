@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasforge.report.budget import counts, failures, savings, spent
-from nasforge.report.format import clock, percent, score, spread, tied, value, word
+from nasforge.report.format import clock, on_test, percent, score, tied, value, word
 from nasforge.report.insights import good, importances, operator_shares
 from nasforge.report.next_steps import go_on
 from nasforge.report.run import Run, collect
@@ -36,7 +36,7 @@ def _networks(run: Run) -> str:
     cells = []
     for r in rows:
         mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
-        scores = [value(r["metric"], r["val"]), spread(r["metric"], r["test_mean"], r["test_std"], len(r["test_seeds"]))]
+        scores = [value(r["metric"], r["val"]), on_test(r)]
         cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
     parts = [_table(["network", *map(word, costs), "val", "test", ""], cells)]
     tests = (best or {}).get("tests") or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from nasforge.objectives.metrics import metric_or_value
-from nasforge.report.format import difference, lower, many, percent, score, spread, times, value, word
+from nasforge.report.format import difference, lower, many, on_test, percent, score, times, value, word
 from nasforge.report.run import Row, Run
 
 
@@ -16,11 +16,14 @@ def title(run: Run) -> str:
         return _title_so_far(run)
     if best is None:
         return "No network of this search could be trained to the end and keep all limits"
+    name = f"{best['name']}, {many(best['params'], 'parameter')}, reaches"
+    if best["test_mean"] is None:
+        return f"{name} {score(best['metric'], best['val'])} on validation{lower(best['metric'])}; there are no test data"
     reached = score(best["metric"], best["test_mean"], best["test_std"], len(best["test_seeds"]))
-    parts = [f"{best['name']}, {many(best['params'], 'parameter')}, reaches {reached} on test{lower(best['metric'])}"]
+    parts = [f"{name} {reached} on test{lower(best['metric'])}"]
     if control is not None:
-        parts.append(f"random search with the same budget {_test(control)}")
-    parts += [f"{row['name']} {_test(row)}" for row in run.rows("baseline") if row["test_mean"] is not None]
+        parts.append(f"random search with the same budget {on_test(control)}")
+    parts += [f"{row['name']} {on_test(row)}" for row in run.rows("baseline") if row["test_mean"] is not None]
     return "; ".join(parts)
 
 
@@ -34,10 +37,6 @@ def _title_so_far(run: Run) -> str:
         note = "" if o.maximize or o.described.is_cost else " (lower is better)"
         scores.append(f"{word(o.metric)} {value(o.metric, leader.metrics[o.metric])}{note}")
     return f"{state}; best so far is trial {leader.number}: {', '.join(scores)} (validation)"
-
-
-def _test(row: Row) -> str:
-    return spread(row["metric"], row["test_mean"], row["test_std"], len(row["test_seeds"]))
 
 
 # ---------------------------------------------------------------- how sure that is
@@ -66,6 +65,8 @@ def verdict(run: Run) -> list[str]:
     best = run.best()
     if run.summary is None or best is None:
         return _open_ends(run)
+    if best["test_mean"] is None:
+        return ["There are no test data: networks were chosen by these scores, so expect a little less of new data.", *_refused(run)]
     return [*_against_control(run, best), *_against_baselines(run, best), *_warnings(run, best)]
 
 
@@ -128,7 +129,7 @@ def _against_baselines(run: Run, best: Row) -> list[str]:
         if row["test_mean"] is None:
             out.append(f"The baseline {row['name']} could not be trained.")
         else:
-            against = f"{hows[compare(best, row)]} {row['name']} ({_test(best)} against {_test(row)})"
+            against = f"{hows[compare(best, row)]} {row['name']} ({on_test(best)} against {on_test(row)})"
             out.append(f"{best['name']} {against}{_sizes(best, row)}.")
     return out
 
@@ -137,11 +138,14 @@ def _warnings(run: Run, best: Row) -> list[str]:
     out = []
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
-    for row in run.rows():
-        out += [f"{row['name']} does not keep {limit} on this machine." for limit in row["refused"]]
+    out += _refused(run)
     if run.trained(run.search) > run.summary["asked"]:  # type: ignore[index]
         out.append("More trials were run since this summary was written; run the search to its end for a new one.")
     return out
+
+
+def _refused(run: Run) -> list[str]:
+    return [f"{row['name']} does not keep {limit} on this machine." for row in run.rows() for limit in row["refused"]]
 
 
 def _open_ends(run: Run) -> list[str]:

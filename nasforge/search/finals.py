@@ -152,7 +152,7 @@ class Finals:
         main = self.run.metric.name
         results = [r for r in entrant.results.values() if not r["error"]]
         errors = sorted({r["error"] for r in entrant.results.values() if r["error"]})
-        tests, vals = [r["test"][main] for r in results], [r["metrics"][main] for r in results]
+        tests, vals = [r["test"][main] for r in results if r["test"]], [r["metrics"][main] for r in results]
         names = [m.name for m in self.run.task.metrics if all(m.name in r["test"] for r in results)]
         latency = [r["metrics"]["latency_ms"] for r in results if "latency_ms" in r["metrics"]]
         broken = [
@@ -193,9 +193,10 @@ class Finals:
         for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors")):
             old.unlink()
         for entrant, row in zip(entrants, rows, strict=True):
+            tested = f", test {row['test_mean']}" if self.run.data.size("test") else ""
             note = {
                 "name": entrant.name,
-                "note": f"{row['metric']} val {row['val']}, test {row['test_mean']} over {self.plan.final_seeds} seeds",
+                "note": f"{row['metric']} val {row['val']}{tested} over {self.plan.final_seeds} seeds",
             }
             write({**note, **{k: v for k, v in entrant.arch.items() if k not in note}}, folder / f"{entrant.name}.yaml")
             good = {seed: r["metrics"][row["metric"]] for seed, r in entrant.results.items() if not r["error"]}

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import shared_data
 
-from nasforge.data import load
-from nasforge.data.arrays import Arrays
-from nasforge.data.splits import divide, stratified_order
+from nasforge.data import load, prepared
+from nasforge.data.arrays import Arrays, raw_of
+from nasforge.data.dataset import PARTS
+from nasforge.data.splits import divide, held_out, stratified_order
 from nasforge.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -275,6 +276,30 @@ def test_every_slice_of_the_order_is_stratified(seed: int, start: int, length: i
     part = y[stratified_order(y, np.random.default_rng(seed))][start : start + length]
     expected = len(part) * np.array([1, 2, 3]) / 6
     assert np.abs(np.bincount(part, minlength=3) - expected).max() <= 2
+
+
+@pytest.mark.parametrize(("counts", "share", "held"), [
+    ([1, 2, 3, 10], 0.2, [0, 0, 1, 2]),  # a class with few samples keeps them for training
+    ([1, 2, 2], 0.2, [0, 1, 0]),
+    ([1, 1], 0.2, [0, 0]),
+    ([4, 6], 0.9, [3, 5]),
+    ([50], 0.1, [5]),
+])  # fmt: skip
+def test_a_share_of_each_class_is_held_out(counts: list[int], share: float, held: list[int]) -> None:
+    y = np.random.default_rng(3).permutation(np.repeat(np.arange(len(counts)), counts))
+    chosen = held_out(y, share, np.random.default_rng(0))
+    assert np.bincount(y[chosen], minlength=len(counts)).tolist() == held
+
+
+@pytest.mark.parametrize("memory_bytes", [1e9, 0.0])
+def test_without_a_test_part_two_samples_of_a_class_are_enough(memory_bytes: float) -> None:
+    raw = raw_of({"x": RNG.random((12, 3)), "y": [0, 1] * 5 + [2, 2]}, "set")
+    with pytest.raises(UserError, match="at least 5 training samples, got 2"):
+        prepared(raw)
+    data = prepared(raw, test=False, memory_bytes=memory_bytes)
+    assert [data.size(part) for part in PARTS] == [10, 2, 0] and data.key != prepared(raw, test=False, seed=1).key
+    parts = {"x_train": RNG.random((3, 3)), "y_train": [0, 1, 2], "x_val": RNG.random((2, 3)), "y_val": [0, 1]}
+    assert [prepared(raw_of(parts, "set"), test=False).size(part) for part in PARTS] == [3, 2, 0]
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from support import changed, made_up_run, text_of
 
 from nasforge.report import Run, collect, words
+from nasforge.report.format import score
 from nasforge.report.verdict import compare, verdict
 
 
@@ -49,6 +50,16 @@ def test_verdict_against_the_control(ended: Run, best: Any, control: Any, said: 
     assert said in told[0]
     assert ("is not shown by this run" in told[0]) == (said != "The search is ahead of random search")
     assert told[0] in text_of(run) and told[0] in " ".join(words(run).replace("\n  ", " ").split("\n"))
+
+
+def test_a_run_without_test_data_says_so_and_is_judged_on_validation(ended: Run) -> None:
+    best = ended.best()
+    assert best is not None
+    none = {"test_mean": None, "test_std": None, "test_seeds": [], "tests": {}}
+    run = changed(ended, **{row["name"]: none for row in ended.rows()})
+    assert verdict(run)[0].startswith("There are no test data") and len(verdict(run)) == 1
+    assert f"reaches {score(best['metric'], best['val'])} on validation; there are no test data" in words(run).replace("\n", " ")
+    assert "test data were read once" not in text_of(run) and "no result" not in text_of(run)
 
 
 def test_verdict_without_a_control_or_with_the_same_network(ended: Run) -> None:
