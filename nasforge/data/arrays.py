@@ -136,15 +136,16 @@ def _equally_long(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
                 f"{lengths.dtype} {lengths.shape}" + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else "")
             )
         found[x_key] = [sample[:length] for sample, length in zip(x, lengths, strict=True)]
-    for word in "xy":
-        ragged = {key: list(map(np.asarray, array)) for key, array in found.items() if _is_array(key, word) and _is_ragged(array)}
+    for word, name in dict.fromkeys((word, key.partition(":")[2]) for word in "xy" for key in found if _is_array(key, word)):
+        same = [key for key in found if _is_array(key, word) and key.partition(":")[2] == name]  # one input in all parts
+        ragged = {key: list(map(np.asarray, found[key])) for key in same if _is_ragged(found[key])}
         if not ragged:
             continue
         shapes = {sample.shape[1:] for samples in ragged.values() for sample in samples}
         kinds = {sample.dtype.kind for samples in ragged.values() for sample in samples}
         if len(shapes) != 1 or not kinds <= set("buif") or any(s.ndim < 1 or not len(s) for samples in ragged.values() for s in samples):
             raise UserError(f"{where}: samples of unequal length must be (T,) or (T, F) numbers with the same F, got {sorted(shapes)[:3]}")
-        longest = max(len(sample) for key in found if _is_array(key, word) for sample in found[key])
+        longest = max(len(sample) for key in same for sample in found[key])
         whole = kinds <= set("ui") and shapes == {()}
         for key, samples in ragged.items():
             made = np.full((len(samples), longest, *next(iter(shapes))), -1 if whole else np.nan, np.int64 if whole else np.float32)

@@ -189,6 +189,8 @@ def _size(raw: Raw, name: str, needed: int) -> int:
     kind, found = raw.kinds[name], [part.targets[name] for part in raw.parts.values()]
     if kind in ("value", "labels"):
         return int(found[0].shape[1])
+    if kind == "steps" and raw.labels:
+        return len(raw.labels)
     if kind == "steps" and raw.vocab is not None:
         return raw.vocab.get("target", next(iter(raw.vocab.values())))
     classes = 1 + max(int(y.max()) for y in found)

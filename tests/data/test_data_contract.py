@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import datasets
+import made
 import numpy as np
 import pytest
 import torch
@@ -121,6 +121,16 @@ def _labelled(root: Path) -> str:
     return str(root)
 
 
+def _saved(root: Path) -> str:
+    hf = pytest.importorskip("datasets")
+    arrays = _arrays()
+    features = hf.Features({"image": hf.Image(), "label": hf.ClassLabel(names=["cat", "dog"])})
+    hf.disable_progress_bars()
+    rows = hf.Dataset.from_dict({"image": [Image.fromarray(x) for x in arrays["x"]], "label": arrays["y"]}, features=features)
+    rows.save_to_disk(root / "saved")
+    return str(root / "saved")
+
+
 WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "digits": lambda root: "digits",
     "digit_scenes": lambda root: "digit_scenes",
@@ -136,9 +146,10 @@ WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "npy folder": _npy_folder,
     "npz folder": _npz_folder,
     "parallel": _parallel,
+    "saved": _saved,
     "labelled images": _labelled,
     "images": _images,
-    "function": lambda root: f"{datasets.__file__}:label",
+    "function": lambda root: f"{made.__file__}:label",
 }
 EVERY = [*WRITTEN, "mask", "steps", "value", "labels", "seq2seq", "several"]
 OWN = {"value": "regression", "labels": "multilabel", "seq2seq": "seq2seq"}
@@ -146,7 +157,7 @@ OWN = {"value": "regression", "labels": "multilabel", "seq2seq": "seq2seq"}
 
 def data_of(name: str, root: Path, **values: Any) -> Dataset:
     if name not in WRITTEN:
-        return load_data(Source(f"{datasets.__file__}:{name}", allow_code=True, task=OWN.get(name), **values))
+        return load_data(Source(f"{made.__file__}:{name}", allow_code=True, task=OWN.get(name), **values))
     task = "regression" if name == "diabetes" else None
     return load_data(Source(WRITTEN[name](root), allow_code=True, task=task, **values))
 

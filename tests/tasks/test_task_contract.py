@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
+import made
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,13 +26,13 @@ PLAIN = Recipe(label_smoothing=0.0)
 def data_of(name: str) -> Dataset:
     """Small data for a task."""
     if name == "heads":
-        return datasets.small("several")
-    return datasets.small("seq2seq" if name == "seq2seq" else TASKS[name].kind, name)
+        return made.small("several")
+    return made.small("seq2seq" if name == "seq2seq" else TASKS[name].kind, name)
 
 
 def network(name: str) -> nn.Module:
     torch.manual_seed(0)
-    found = datasets.NETWORKS["several" if name == "heads" else "seq2seq" if name == "seq2seq" else TASKS[name].kind]
+    found = made.NETWORKS["several" if name == "heads" else "seq2seq" if name == "seq2seq" else TASKS[name].kind]
     return build(fit_to_data(found, data_of(name)))
 
 
@@ -215,7 +215,7 @@ def test_heads_must_be_those_of_the_targets() -> None:
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_a_task_for_other_targets_says_which_tasks_are_for_them(name: str) -> None:
     kind = "value" if TASKS[name].kind == "label" else "label"
-    source = datasets.small("value", "regression").spec if kind == "value" else datasets.small("label").spec
+    source = made.small("value", "regression").spec if kind == "value" else made.small("label").spec
     other = type(source)(source.inputs, source.targets, name)
     able = "regression" if kind == "value" else "classification"
     with pytest.raises(UserError, match=f"--task {name}: learns a target of kind .* such data are for {able}"):
@@ -223,11 +223,11 @@ def test_a_task_for_other_targets_says_which_tasks_are_for_them(name: str) -> No
 
 
 def test_the_task_of_data_is_the_first_of_their_kind_or_the_one_that_is_asked_for() -> None:
-    assert task_of(datasets.small("steps").spec).name == "tagging"
-    assert task_of(datasets.small("steps", "seq2seq").spec).name == "seq2seq"
+    assert task_of(made.small("steps").spec).name == "tagging"
+    assert task_of(made.small("steps", "seq2seq").spec).name == "seq2seq"
     with pytest.raises(UserError, match="--task clasification: no such task; did you mean 'classification'"):
-        datasets.small("label", "clasification")
+        made.small("label", "clasification")
     with pytest.raises(UserError, match="has the targets ink, bright, each with a task of its own; leave it out"):
-        datasets.small("several", "segmentation")
+        made.small("several", "segmentation")
     with pytest.raises(UserError, match="--task regression"):
-        datasets.small("value")  # numbers look like wrong classes
+        made.small("value")  # numbers look like wrong classes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import datasets
+import made
 import pytest
 import torch
 from torch import nn
@@ -161,11 +161,11 @@ def short(**values: Any) -> Recipe:
 
 def network(name: str, data: Any) -> nn.Module:
     torch.manual_seed(3)
-    return build(fit_to_data(datasets.NETWORKS[name], data))
+    return build(fit_to_data(made.NETWORKS[name], data))
 
 
 def test_weights_change_a_training_towards_the_rare_class() -> None:
-    data = datasets.small("label")
+    data = made.small("label")
     recalls = []
     for weights in (None, "balanced", {"2": 30.0}):
         fit(model := network("label", data), data, short(epochs=12, lr=0.02, class_weights=weights))
@@ -176,13 +176,13 @@ def test_weights_change_a_training_towards_the_rare_class() -> None:
 
 
 def test_weights_and_balanced_samples_need_classes() -> None:
-    values = datasets.small("value", "regression")
+    values = made.small("value", "regression")
     with pytest.raises(UserError, match=r"recipe\.class_weights: the task regression has no classes; leave them out"):
         fit(network("value", values), values, short(class_weights="balanced"))
     with pytest.raises(UserError, match=r"recipe\.sampling: balanced needs one class a sample, the task regression has none"):
         fit(network("value", values), values, short(sampling="balanced"))
     with pytest.raises(UserError, match="no class is called 'x'"):
-        fit(network("label", datasets.small("label")), datasets.small("label"), short(class_weights={"x": 2.0}))
+        fit(network("label", made.small("label")), made.small("label"), short(class_weights={"x": 2.0}))
 
 
 # --- what weighs samples ----------------------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_balanced_batches_draw_the_classes_equally() -> None:
 
 
 def test_balanced_sampling_trains_with_balanced_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = datasets.small("label")
+    data = made.small("label")
     asked: list[Any] = []
     real = type(data).batches
 
@@ -224,7 +224,7 @@ def test_balanced_sampling_trains_with_balanced_batches(monkeypatch: pytest.Monk
 
 
 def test_head_weights_multiply_the_losses_of_heads() -> None:
-    data = datasets.small("several")
+    data = made.small("several")
     task, batch = task_of(data.spec), next(data.batches("train", 20))
     output = {"ink": torch.randn(20, 3, 8, 8), "bright": torch.randn(20, 2)}
     ink, bright = (one.loss(output[head], batch, Recipe()) for head, one in task.tasks.items())  # type: ignore[attr-defined]
@@ -234,7 +234,7 @@ def test_head_weights_multiply_the_losses_of_heads() -> None:
 
 
 def test_a_head_without_weight_does_not_learn_and_a_wrong_name_is_refused() -> None:
-    data = datasets.small("several")
+    data = made.small("several")
     model = network("several", data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fit(model, data, short(head_weights={"bright": 0.0}, weight_decay=0.0, ema=None))
@@ -249,7 +249,7 @@ def test_a_head_without_weight_does_not_learn_and_a_wrong_name_is_refused() -> N
 
 @pytest.mark.parametrize(("monitor", "column"), [(None, "accuracy"), ("loss", "val_loss"), ("balanced_accuracy", "balanced_accuracy")])
 def test_early_stopping_watches_what_it_is_told_to(monitor: str | None, column: str) -> None:
-    data = datasets.small("label")
+    data = made.small("label")
     recipe = short(epochs=60, lr=0.1, schedule="constant", early_stopping=4, monitor=monitor)
     fitted = fit(model := network("label", data), data, recipe)
     assert fitted.stopped is Stop.EARLY and fitted.epochs < 60
@@ -261,10 +261,10 @@ def test_early_stopping_watches_what_it_is_told_to(monitor: str | None, column: 
 
 
 def test_what_is_watched_must_be_a_metric_of_the_task() -> None:
-    data = datasets.small("label")
+    data = made.small("label")
     with pytest.raises(UserError, match=r"recipe\.monitor: must be a metric of the task classification, got 'miou'; valid: accuracy, loss"):
         fit(network("label", data), data, short(monitor="miou"))
-    several = datasets.small("several")
+    several = made.small("several")
     with pytest.raises(UserError, match=r"task heads, got 'miou'; valid: miou@ink"):
         fit(network("several", several), several, short(monitor="miou"))
     assert fit(network("several", several), several, short(monitor="accuracy@bright", early_stopping=1)).epochs <= 3

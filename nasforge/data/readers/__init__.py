@@ -10,6 +10,7 @@ from nasforge.data.arrays import Raw
 from nasforge.data.dataset import Source
 from nasforge.data.readers.arrays import names_function, npy_files, read_function, read_npy, read_npz
 from nasforge.data.readers.images import LABELS, find_idx, read_digit_scenes, read_digits, read_folder, read_idx, read_labelled
+from nasforge.data.readers.saved import is_saved, read_saved
 from nasforge.data.readers.tables import (
     COLUMNAR,
     LINES,
@@ -67,6 +68,7 @@ READERS: dict[str, Reader] = {
     "npy folder": Reader("", _folder(lambda path: bool(npy_files(path))), read_npy),
     "npz folder": Reader("", _folder(lambda path: len(list(path.glob("*.npz"))) == 1), read_npz),
     "parallel": Reader("a folder of sentences in two languages (train.en, train.de, ...)", _folder(is_parallel), read_parallel),
+    "saved": Reader("a folder of datasets.save_to_disk", _folder(is_saved), read_saved),
     "labelled images": Reader("a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled),
     "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder),
     "function": Reader("module:function", names_function, read_function),
