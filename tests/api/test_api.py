@@ -118,3 +118,22 @@ def test_networks_by_one_call_each(tmp_path: Path) -> None:
     assert 5e4 < nf.show(small).attrs["params"] <= 1e5 and nf.show(nf.scale(small, 1.0)).attrs["macs"] > nf.show(small).attrs["macs"]
     assert nf.latency(MLP, repeats=3).median_ms > 0
     assert nf.export(MLP, "python", tmp_path).largest_difference < 1e-5
+
+
+def test_a_table_in_five_forms_is_searched_alike(tmp_path: Path) -> None:
+    """Equal data keys, equal asks, equal results: arrays, FILE.npz, FILE.csv, a data frame, a data set."""
+    pandas = pytest.importorskip("pandas")
+    from sklearn.datasets import load_iris
+
+    bunch = load_iris()
+    x, y = bunch.data, bunch.target_names[bunch.target]
+    frame = pandas.DataFrame(x, columns=list("abcd")).assign(label=y)
+    np.savez(tmp_path / "t.npz", x=x, y=y.astype(str))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    forms = {"pair": (x, y), "npz": tmp_path / "t.npz", "csv": tmp_path / "t.csv", "frame": frame, "set": nf.load_data((x, y))}
+    runs = {
+        name: nf.search("tabular", data, run=tmp_path / name, control=False, runner="inline", objective="accuracy,-params", **SMALL)
+        for name, data in forms.items()
+    }
+    keys = {json.loads((run.folder / "manifest.json").read_text())["data_key"] for run in runs.values()}
+    assert len(keys) == 1 and all(figures(run) == figures(runs["pair"]) for run in runs.values())
