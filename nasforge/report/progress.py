@@ -26,10 +26,19 @@ def progress(quiet: bool = False) -> Iterator[Callable[[Status], None]]:
     elif sys.stderr.isatty():
         with Live(console=Console(stderr=True), refresh_per_second=4) as live:
             yield lambda status: live.update(_panel(status))
-    elif "ipykernel" in sys.modules:
+    elif _in_notebook():
         yield _notebook()
     else:
         yield _plain()
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")
 
 
 def _notebook() -> Callable[[Status], None]:

@@ -277,7 +277,7 @@ def test_a_new_block_is_one_class_and_one_entry(tmp_path: Path, monkeypatch: pyt
     family = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, family)
     spec.loader.exec_module(family)
-    for block in entries(family):
+    for block in entries(family.BLOCKS):
         monkeypatch.setitem(BLOCKS, block.name, block)
 
     body = [{"conv": {"out": 6}}, {"residual": {"body": [{"gain": {"count": {"choose": [2, 3]}}}]}}]
