@@ -32,7 +32,7 @@ from nasforge.report.budget import failures
 
 NAME = "X"  # of the data in messages
 MOST_AT_ONCE = 2**22  # numbers that a network reads at once
-OPTIONS = ("trials", "epochs", "final_epochs", "strategy", "finalists", "final_seeds", "device", "workers")  # as a search calls them
+OPTIONS = ("trials", "epochs", "final_epochs", "strategy", "finalists", "final_seeds", "workers")  # as a search calls them
 
 
 class _Estimator(BaseEstimator):
@@ -92,9 +92,8 @@ class _Estimator(BaseEstimator):
         space = dict(self.space) if isinstance(self.space, Mapping) else space_named(str(self.space))
         if not 0 < self.validation_fraction < 1:
             raise UserError(f"validation_fraction: must be between 0 and 1, got {self.validation_fraction!r}")
-        check_random_state(self.random_state)
-        fixed = isinstance(self.random_state, Integral)
-        seed = int(self.random_state if fixed else check_random_state(self.random_state).randint(2**31 - 1))
+        generator = check_random_state(self.random_state)
+        seed = int(self.random_state) if isinstance(self.random_state, Integral) else int(generator.randint(2**31 - 1))
         val = held_out(strata, self.validation_fraction, np.random.default_rng(seed))
         if not val.any():
             raise UserError(f"y: a class must have 2 samples at least, one to train and one to choose by, got {len(y)} classes of one")
@@ -102,18 +101,20 @@ class _Estimator(BaseEstimator):
             names = ", ".join(told["labels"][i] for i in rare)
             warnings.warn(f"too few samples to hold any out of the training: class {names}", stacklevel=3)
         self._reads, self._shape = reads(space), x.shape[1:]
+        bytes_ = x.dtype == np.uint8 and x.ndim + (self._sample == "image") == 4  # of images; elsewhere they are numbers like any other
+        x = x if bytes_ else x.astype(np.float32)
         arrays = {"x_train": x[~val], "y_train": y[~val], "x_val": x[val], "y_val": y[val]}
         raw = raw_of({**arrays, **({"kind": self._sample} if self._sample else {})}, NAME, reads=self._reads, **told)
         data = prepared(raw, seed=seed, test=False)
         folder = nullcontext(self.run) if self.run is not None else tempfile.TemporaryDirectory(prefix="nasforge-")
-        with folder as name, _torch_state(self.device):
+        with folder as name, _torch_state(str(self.device)):
             found = search(self.space, data, run=name, show=bool(self.verbose), page=self.run is not None, **self._options(seed))
             if not found.summary.get("best"):
                 raise UserError(f"fit: no network could be trained to the end and keep all limits{_reasons(found)}")
             best = found.best
             self.model_ = best.model
         self.best_arch_, self.run_ = best.arch, found.summary
-        self.normalization_ = Normalization.of(data, 1 / 255 if x.dtype == np.uint8 else 1.0)
+        self.normalization_ = Normalization.of(data, 1 / 255 if bytes_ else 1.0)
         return data.spec.target
 
     @property
@@ -128,7 +129,7 @@ class _Estimator(BaseEstimator):
         limits = {} if self.constraints is None else {"constraints": self.constraints}
         runner = "inline" if self.workers == 1 else "local"
         return {**plain, **limits, "runner": runner, "objective": self.objective or "", "evaluator": "train", "control": False,
-                "seed_arch": [], "seed": seed}  # fmt: skip
+                "seed_arch": [], "seed": seed, "device": str(self.device)}  # fmt: skip
 
     def _output(self, X: Any) -> np.ndarray:
         """Return what the network gives for samples, as (N, outputs) float64.
@@ -136,18 +137,20 @@ class _Estimator(BaseEstimator):
         For vectors it works in double precision, so that a prediction does not hang on which others are made beside it.
         """
         check_is_fitted(self)
-        x = _samples(self, X, reset=False)
+        x = _samples(self, X, reset=False).astype(np.float32, copy=False)
         if x.shape[1:] != self._shape:
             raise UserError(f"X: samples must be of the shape {self._shape} as in fit, got {x.shape[1:]}")
-        inputs = self.normalization_(input_of(x, NAME, self._sample, self._reads))
-        if inputs.ndim == 2 and len(self.best_arch_["input"]) == 2:  # a network for sequences [time, 1]
-            inputs = inputs[:, :, None]
+        laid_out = input_of(x, NAME, self._sample, self._reads)
+        as_steps = x.ndim == 2 and len(self.best_arch_["input"]) == 2  # a network for sequences [time, 1]
         device = torch.device(self.device)
         kind = torch.float64 if x.ndim == 2 and device.type == "cpu" else torch.float32
         model = copy.deepcopy(self.model_).to(device, kind)
-        size = max(1, min(512, MOST_AT_ONCE // math.prod(inputs.shape[1:])))
-        with torch.no_grad():
-            found = [model(some.to(device, kind)).cpu().double() for some in inputs.split(size)]
+        size = max(1, min(512, MOST_AT_ONCE // math.prod(self._shape)))
+        found = []
+        for start in range(0, len(x), size):
+            inputs = self.normalization_(laid_out[start : start + size]).to(device, kind)
+            with torch.no_grad():
+                found.append(model(inputs[:, :, None] if as_steps else inputs).cpu().double())
         return torch.cat(found).numpy()
 
 
@@ -240,17 +243,12 @@ class NASRegressor(RegressorMixin, _Estimator):
 
 def _samples(estimator: _Estimator, X: Any, y: Any = "no_validation", **options: Any) -> Any:
     """X, and y where it is given, checked as scikit-learn does: X as float32, or the bytes of images; NaN may be a missing number."""
-    checked = validate_data(
-        estimator, X, y, dtype=[np.float32, np.uint8], ensure_all_finite="allow-nan", allow_nd=True, **options
-    )  # fmt: skip
-    x = checked[0] if isinstance(checked, tuple) else checked
-    x = x.astype(np.float32) if x.ndim == 2 else x  # bytes are numbers like any other there
-    return (x, checked[1]) if isinstance(checked, tuple) else x
+    return validate_data(estimator, X, y, dtype=[np.float32, np.uint8], ensure_all_finite="allow-nan", allow_nd=True, **options)
 
 
 def _torch_state(device: str) -> Any:
     """A context that leaves torch's random state as it was."""
-    return torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else [])
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()) if device.startswith("cuda") else [])
 
 
 def _reasons(found: Run) -> str:

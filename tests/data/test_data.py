@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import shared_data
 
-from nasforge.data import load, prepared
-from nasforge.data.arrays import Arrays, raw_of
+from nasforge.data import Normalization, load, prepared
+from nasforge.data.arrays import Arrays, input_of, raw_of
 from nasforge.data.dataset import PARTS
 from nasforge.data.splits import divide, held_out, stratified_order
 from nasforge.errors import UserError
@@ -300,6 +300,20 @@ def test_without_a_test_part_two_samples_of_a_class_are_enough(memory_bytes: flo
     assert [data.size(part) for part in PARTS] == [10, 2, 0] and data.key != prepared(raw, test=False, seed=1).key
     parts = {"x_train": RNG.random((3, 3)), "y_train": [0, 1, 2], "x_val": RNG.random((2, 3)), "y_val": [0, 1]}
     assert [prepared(raw_of(parts, "set"), test=False).size(part) for part in PARTS] == [3, 2, 0]
+
+
+@pytest.mark.parametrize("memory_bytes", [1e9, 0.0])
+@pytest.mark.parametrize("x", [
+    np.where(RNG.random((20, 3)) < 0.2, np.nan, RNG.random((20, 3))), RNG.random((20, 5, 3)), RNG.random((20, 2, 4, 4)),
+    RNG.integers(0, 256, (20, 4, 4, 3), dtype=np.uint8), RNG.integers(0, 256, (20, 6, 5), dtype=np.uint8),
+])  # fmt: skip
+def test_new_samples_are_normalized_as_those_of_the_data_set(x: np.ndarray, memory_bytes: float) -> None:
+    parts = {"x_train": x[:12], "y_train": [0, 1] * 6, "x_val": x[12:], "y_val": [0, 1] * 4}
+    data = prepared(raw_of(parts, "set"), test=False, memory_bytes=memory_bytes)
+    made = Normalization.of(data, 1 / 255 if x.dtype == np.uint8 else 1.0)(input_of(x[12:], "set"))
+    have = next(data.batches("val", 8)).x
+    assert made.dtype == torch.float32 and made.shape == have.shape
+    assert all(((made - row).flatten(1).abs().amax(1) < 1e-5).any() for row in have), "in the order of the split"
 
 
 # --- mistakes -------------------------------------------------------------------------------------------------------
