@@ -60,6 +60,11 @@ class Rows:
             return Rows, (self.array[self.index], np.arange(len(self)))
         return _opened, (self.file, self.index, self.layout)
 
+    def alone(self) -> Rows:
+        """Return the rows without the others of their array, where these would keep more memory than they take themselves."""
+        few = self.file is None and 2 * len(self) < len(self.array)
+        return replace(self, array=self.array[self.index], index=np.arange(len(self))) if few else self
+
     def laid_out(self, layout: str) -> Rows:
         """Return the rows as (N, C, H, W) images."""
         return replace(self, array=_arranged(self.array, layout), layout=layout)
