@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nasforge.data.dataset import Source
+from nasforge.data.rows import LEVELS
 from nasforge.errors import UserError
 
 LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
@@ -89,8 +90,8 @@ def decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -
         with Image.open(io.BytesIO(content)) as image:
             if size is not None and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) not in TURNED:
                 image.draft(None, (size[1], size[0]))  # a reduced decoding, still at least as large
-            turned = ImageOps.exif_transpose(image)
-            made = _eight_bits(turned)
+            ImageOps.exif_transpose(image, in_place=True)
+            made = _eight_bits(image)
             if size is not None and made.size != (size[1], size[0]):
                 made = _cover(made, size)
             wanted = channels or (1 if made.mode == "L" else 3)
@@ -171,19 +172,17 @@ class Images:
     def __getitem__(self, which: Any) -> Images:
         return replace(self, index=self.index[which], digests=self.digests[which], sums=self.sums[which])
 
-    def take(self, places: np.ndarray, pool: ThreadPoolExecutor | None = None) -> np.ndarray:
-        """Return the images at these places as bytes. Raise UserError where one cannot be decoded any more."""
-        out = np.empty((len(places), *self.sample), np.uint8)
+    def one(self, place: int) -> np.ndarray:
+        """Return the image at a place as bytes. Raise UserError where it cannot be decoded any more."""
+        which = int(self.index[place])
+        try:
+            return decode(self.encoded.read(which), self.sample[1:], self.sample[0])
+        except (Broken, OSError) as error:
+            raise UserError(f"{self.encoded.where(which)}: could be read before, and cannot now ({error}); restore it") from error
 
-        def fill(i: int) -> None:
-            which = int(self.index[places[i]])
-            try:
-                out[i] = decode(self.encoded.read(which), self.sample[1:], self.sample[0])
-            except (Broken, OSError) as error:
-                raise UserError(f"{self.encoded.where(which)}: could be read before, and cannot now ({error}); restore it") from error
-
-        list((map if pool is None else pool.map)(fill, range(len(places))))
-        return out
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """Return the images at these places as bytes."""
+        return np.stack([self.one(int(place)) for place in places])
 
     def content(self) -> Iterator[bytes]:
         """Yield what a key of the content is made of."""
@@ -235,8 +234,9 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
             kept[place] = pixels
             return
         digests[place] = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint8)
-        scaled = pixels.reshape(channels, -1) / np.float32(255)
-        sums[place] = scaled.sum(1, dtype=np.float64), np.square(scaled).sum(1, dtype=np.float64)
+        shown = Image.fromarray(pixels.transpose(1, 2, 0) if channels > 1 else pixels[0])
+        counts = np.reshape(shown.histogram(), (channels, 256))
+        sums[place] = counts @ LEVELS, counts @ LEVELS**2
 
     for _ in each(look, range(len(whole))):
         pass

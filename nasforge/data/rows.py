@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROWS_AT_ONCE = 1024  # of an array that is looked over
+NUMBERS_AT_ONCE = 2**22  # of an array that is looked over
+LEVELS = np.arange(256) / 255  # of bytes in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,25 @@ class Rows:
     def __getitem__(self, which: Any) -> Rows:
         return replace(self, index=self.index[which])
 
-    def __reduce__(self) -> Any:  # a mapped array travels as the name of its file
+    def __reduce__(self) -> Any:  # a mapped array travels as the name of its file, of another one the rows that are used
         if self.file is None:
-            return Rows, (self.array, self.index)
+            return Rows, (self.array[self.index], np.arange(len(self)))
         return _opened, (self.file, self.index, self.layout)
+
+    def alone(self) -> Rows:
+        """Return the rows without the others of their array, where these would keep more memory than they take themselves."""
+        few = self.file is None and 2 * len(self) < len(self.array)
+        return replace(self, array=self.array[self.index], index=np.arange(len(self))) if few else self
 
     def laid_out(self, layout: str) -> Rows:
         """Return the rows as (N, C, H, W) images."""
         return replace(self, array=_arranged(self.array, layout), layout=layout)
 
-    def take(self, places: np.ndarray, pool: ThreadPoolExecutor | None = None) -> np.ndarray:
+    def one(self, place: int) -> np.ndarray:
+        """Return the row at a place."""
+        return self.array[self.index[place]]
+
+    def take(self, places: np.ndarray) -> np.ndarray:
         """Return the rows at these places."""
         chosen = self.index[places]
         order = np.argsort(chosen, kind="stable")  # a file is read forward
@@ -73,8 +83,9 @@ class Rows:
 
     def chunks(self) -> Iterator[np.ndarray]:
         """Yield all rows in order, some at a time."""
-        for start in range(0, len(self), ROWS_AT_ONCE):
-            yield self.take(np.arange(start, min(len(self), start + ROWS_AT_ONCE)))
+        size = max(1, NUMBERS_AT_ONCE // max(1, math.prod(self.shape[1:])))
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(len(self), start + size)))
 
     def content(self) -> Iterator[Any]:
         """Yield what a key of the content is made of: that of the rows as an array."""
@@ -82,6 +93,13 @@ class Rows:
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation of each channel (of a vector: feature), of bytes in [0, 1]; NaN does not count."""
+        if self.ndim == 4 and self.dtype == np.uint8:
+            counts = np.zeros((self.shape[1], 256))
+            for chunk in self.chunks():
+                counts += [np.bincount(chunk[:, c].ravel(), minlength=256) for c in range(self.shape[1])]
+            shares = counts / counts.sum(1, keepdims=True)
+            mean = shares @ LEVELS
+            return mean, np.sqrt(np.maximum(shares @ LEVELS**2 - mean**2, 0.0))
         axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[self.ndim]
         total: Any = 0.0
         squares: Any = 0.0

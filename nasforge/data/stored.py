@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,8 @@ from nasforge.data.rows import Rows
 from nasforge.data.splits import stratified_order
 
 AHEAD = 2  # batches that are made while one is used
+TASKS = 4  # for each core, of a batch
+UNUSED = 2  # references to an array that only the list of old ones knows, and `getrefcount`
 
 Stored = Rows | Images
 
@@ -52,12 +55,12 @@ class StoredDataset:
         else:
             order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         chosen = list(order.split(size))
-        pool, maker = ThreadPoolExecutor(cores()), ThreadPoolExecutor(1)
+        pool, maker, old = ThreadPoolExecutor(cores()), ThreadPoolExecutor(1), list[np.ndarray]()
         waiting: deque[Future[Batch]] = deque()
         try:
             for i in range(len(chosen) + AHEAD):
                 if i < len(chosen):
-                    waiting.append(maker.submit(self._batch, part, chosen[i], pool))
+                    waiting.append(maker.submit(self._batch, part, chosen[i].numpy(), pool, old))
                 if i >= AHEAD:
                     batch = waiting.popleft().result()
                     for change in self.changes:
@@ -67,15 +70,16 @@ class StoredDataset:
             maker.shutdown(wait=True, cancel_futures=True)
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _batch(self, part: Part, chosen: Tensor, pool: ThreadPoolExecutor) -> Batch:
+    def _batch(self, part: Part, chosen: np.ndarray, pool: ThreadPoolExecutor, old: list[np.ndarray]) -> Batch:
         """The samples at these places, normalized."""
         inputs = {}
         for name, stored in self.inputs[part].items():
-            x = torch.from_numpy(stored.take(chosen.numpy(), pool))
+            if stored.ndim == 4:
+                inputs[name] = torch.from_numpy(_images(stored, chosen, self.mean[name], self.std[name], pool, old))
+                continue
+            x = torch.from_numpy(stored.take(chosen))
             if x.dtype != torch.int64:
-                scale = 1 / 255 if x.dtype == torch.uint8 else 1
-                axes = [1, -1] + [1] * (x.ndim - 2) if x.ndim == 4 else [1] * (x.ndim - 1) + [-1]
-                x = x.float().mul_(scale).sub_(self.mean[name].view(axes)).div_(self.std[name].view(axes))
+                x = x.float().mul_(1 / 255 if x.dtype == torch.uint8 else 1).sub_(self.mean[name]).div_(self.std[name])
                 if x.ndim == 2:
                     x.nan_to_num_(0.0)
             inputs[name] = x
@@ -103,3 +107,34 @@ class StoredDataset:
             before = self.spec.inputs[key]
             shapes[key] = {"tokens": before["tokens"], "length": x.shape[1]} if isinstance(before, Mapping) else list(x.shape[1:])
         return replace(self, key=f"{self.key}-{name}", spec=replace(self.spec, inputs=shapes), changes=(*self.changes, change))
+
+
+def _images(
+    stored: Stored, chosen: np.ndarray, mean: Tensor, std: Tensor, pool: ThreadPoolExecutor, old: list[np.ndarray]
+) -> np.ndarray:
+    """The images at these places as float32, normalized one by one while they are in the cache."""
+    scale = 255 if stored.dtype == np.uint8 else 1
+    shift, factor = (x.numpy()[:, None, None].astype(np.float32) for x in (mean * scale, 1 / (std * scale)))
+    out = _empty((len(chosen), *stored.shape[1:]), old)
+
+    def fill(some: np.ndarray) -> None:
+        for i in some.tolist():
+            one = out[i]
+            one[...] = np.ascontiguousarray(stored.one(int(chosen[i])))
+            one -= shift
+            one *= factor
+
+    forward = np.argsort(stored.index[chosen], kind="stable")  # as a file is read best
+    list(pool.map(fill, np.array_split(forward, min(len(chosen), TASKS * cores()))))
+    return out
+
+
+def _empty(shape: tuple[int, ...], old: list[np.ndarray]) -> np.ndarray:
+    """An array of this shape, an old one where nobody uses it any more: new memory costs as much as filling it does."""
+    free = next((i for i in range(len(old)) if old[i].shape == shape and sys.getrefcount(old[i]) <= UNUSED), None)
+    if free is not None:
+        return old[free]
+    made = np.empty(shape, np.float32)
+    if len(old) <= AHEAD + 1:
+        old.append(made)
+    return made

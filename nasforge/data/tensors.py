@@ -156,6 +156,8 @@ def prepared(
     stored = 4 * numbers > memory_bytes or any(not isinstance(x, np.ndarray) for x in raw.parts["train"].inputs.values())
     given = {k: Arrays(_rows(part.inputs), part.targets) for k, part in raw.parts.items()} if stored else raw.parts
     parts = divide(given, seed=seed, limit=limit, ordered=raw.ordered, stratified=stratified, where=raw.name, test=test)
+    if limit is not None:
+        parts = {k: Arrays({n: x.alone() if isinstance(x, Rows) else x for n, x in p.inputs.items()}, p.targets) for k, p in parts.items()}
     targets = {name: _target(parts["train"].targets[name], raw, name, sizes[name]) for name in raw.kinds}
     tensors = {part: {n: torch.from_numpy(y) for n, y in arrays.targets.items()} for part, arrays in parts.items()}
     vocab = {k: {"tokens": n} for k, n in (raw.vocab or {}).items()}

@@ -208,3 +208,25 @@ def test_a_part_beside_classes_is_no_class(name: str, tmp_path: Path) -> None:
         load(str(folder))
     (folder / name).rename(folder / f"{name}_images")
     assert f"class {name}_images has no image: left out" in load(str(folder)).spec.notes
+
+
+def test_of_a_large_array_only_the_rows_that_are_used_are_kept_and_sent(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).integers(0, 256, (2000, 3, 8, 8)).astype(np.uint8), np.arange(2000) % 2
+    np.savez(tmp_path / "set.npz", x_train=x, y_train=y, x_test=x[:50], y_test=y[:50])
+    memory = 4 * x.nbytes / 2**30
+    whole, few = (load(Source.of({"data": str(tmp_path / "set.npz"), "data_memory": memory, "data_limit": n})) for n in (None, 100))
+    assert isinstance(whole, StoredDataset) and isinstance(few, StoredDataset)
+    assert [few.size(part) for part in PARTS] == [100, 400, 50] and few.inputs["train"]["input"].array.nbytes == 100 * 192
+    assert len(pickle.dumps(few)) < 150_000 < x.nbytes < len(pickle.dumps(whole)) < 1.2 * x.nbytes
+    for part in PARTS:
+        assert torch.equal(together(few, part)[0], together(pickle.loads(pickle.dumps(few)), part)[0])
+
+
+def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path) -> None:
+    folder = photos(tmp_path / "photos", broken=False)
+    data = load(Source.of({"data": str(folder), "data_memory": 0}))
+    kept = list(data.batches("train", 3))
+    copies = [batch.x.clone() for batch in data.batches("train", 3)]
+    assert len(kept) > 6 and all(torch.equal(batch.x, copy) for batch, copy in zip(kept, copies, strict=True))
+    views = [batch.x[1:] for batch in data.batches("train", 3)]
+    assert all(torch.equal(view, copy[1:]) for view, copy in zip(views, copies, strict=True))

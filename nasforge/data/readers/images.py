@@ -134,7 +134,9 @@ def of_encoded(
     y, of = y[whole], np.array(parts)[whole]
     arrays: dict[str, Any] = {}
     for part in dict.fromkeys(parts):
-        chosen = np.flatnonzero(of == part)
+        chosen: Any = np.flatnonzero(of == part)
+        if len(chosen) and chosen[-1] - chosen[0] == len(chosen) - 1:
+            chosen = slice(chosen[0], chosen[-1] + 1)  # images that lie together need not be copied
         arrays |= {f"x_{part}": images[chosen], f"y_{part}": y[chosen]}
     raw = raw_of(arrays, name, kind, labels)
     return replace(raw, notes=(*said, *notes, *raw.notes))
