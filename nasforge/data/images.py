@@ -29,6 +29,7 @@ GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 ORIENTATION = 0x0112
 AT_ONCE = 512  # images between two looks at what has been found
+A_SHARE = 32  # images that a thread takes at once
 
 
 class Broken(Exception):
@@ -135,7 +136,9 @@ def each(function: Callable[[int], Any], places: Sequence[int]) -> Iterator[Any]
     """Yield what a function gives for each place, in order, worked out on every core; a few hundred at once."""
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(0, len(places), AT_ONCE):
-            yield from pool.map(function, places[start : start + AT_ONCE])
+            shares = [places[at : at + A_SHARE] for at in range(start, min(start + AT_ONCE, len(places)), A_SHARE)]
+            for found in pool.map(lambda share: [function(i) for i in share], shares):
+                yield from found
 
 
 def cores() -> int:
