@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one torch thread a process: searches and tests run several processes side by side
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test test-all test-faults check clean
+.PHONY: search test test-slow test-faults test-all check clean
 
 search: .venv/ready
 	$(BIN)/nasforge search digits --run runs/digits --workers 2 --export python
@@ -14,12 +14,17 @@ test: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
 
-test-all: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
+# what takes some seconds or several processes: real searches, the pages of docs, Ray, the faults
+test-slow: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # the faults: killed workers, drivers and nodes, a lost database, a full disk, ... (PostgreSQL's tests are skipped where it is not installed)
 test-faults: .venv/ready
 	$(BIN)/python -m pytest -n 2 -m slow tests/slow/test_faults.py tests/slow/test_postgres.py tests/slow/test_ray.py tests/slow/test_ray_nodes.py
+
+# every network of the zoo at its full size besides: hours
+test-all: .venv/ready
+	$(BIN)/python -m pytest -n 2 -m "slow or thorough or not slow"
 
 check: .venv/ready
 	$(BIN)/ruff check nasforge tests benchmarks

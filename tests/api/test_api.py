@@ -29,6 +29,7 @@ def figures(run: nf.Run) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if "seconds" not in k} for row in run.rows()]
 
 
+@pytest.mark.slow
 def test_arrays_a_file_and_a_name_give_the_same_run(tmp_path: Path) -> None:
     """`(x, y)` in worker processes, FILE.npz by the command line, and the data set that both are."""
     x, y = digits()

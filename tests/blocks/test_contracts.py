@@ -38,7 +38,7 @@ EXAMPLES = {**SEQUENCE, **CONV}
 CASES = [(name, i) for name, cases in EXAMPLES.items() for i in range(len(cases))]
 FORM_ONLY = ("cell", "cell_stack", "randwire")  # their canonical form is a name of the function, not data for the builder
 NEED_TWO = ("pooled_map", "aspp", "pyramid_pooling")  # batch norm of 1x1 maps has no variance in a training batch of one sample
-EXPORTS = [pytest.param(name, i, marks=[pytest.mark.slow] if i else [], id=f"{name}-{i}") for name, i in CASES]  # seconds each
+EXPORTS = [pytest.param(name, i, marks=[pytest.mark.thorough] if i else [], id=f"{name}-{i}") for name, i in CASES]  # seconds each
 every_case = pytest.mark.parametrize(("name", "number"), CASES, ids=[f"{name}-{i}" for name, i in CASES])
 
 
@@ -199,7 +199,7 @@ def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 @every_case
 def test_onnx_gives_the_same(name: str, number: int) -> None:

@@ -414,6 +414,7 @@ def test_exports_take_padded_batches(arch: dict[str, Any], to: str, tmp_path: Pa
         assert "from where a sequence ends" in text and "nasforge." not in text.replace("those of nasforge without", "")
 
 
+@pytest.mark.slow
 def test_an_export_without_padding_says_nothing_of_lengths(tmp_path: Path) -> None:
     for arch in (TRANSLATION, SIGNAL):
         text = export({**arch, "padding": False}, None, "python", tmp_path).path.read_text()

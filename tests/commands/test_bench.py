@@ -201,7 +201,7 @@ def test_less_is_better_in_a_race_on_losses(nlp: Table) -> None:
     assert out["regret"]["1"] > out["regret"]["40"] >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_predictor_sees_into_recurrent_cells(nlp: Table) -> None:
     """All cells are options of one choice, so that whatever it knows of those not yet asked for, it knows of their graphs.
 
@@ -347,7 +347,7 @@ def test_ours_beat_random_on_nas_bench_201(nb201: Table, name: str, most: float)
 # ---------------------------------------------------------------- the command
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_jobs_share_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
     outs = []
     for jobs in ("1", "2"):

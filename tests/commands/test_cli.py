@@ -157,6 +157,7 @@ def test_a_mistake_in_a_space_file_names_its_path(capsys: pytest.CaptureFixture[
     assert "body.0.conv.kernal: conv has no argument 'kernal'; did you mean 'kernel'" in mistake(capsys, "search", str(path))
 
 
+@pytest.mark.slow
 def test_a_search_with_json_prints_one_object(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("search", "digits", "--trials", "3", "--epochs", "1", "--final-epochs", "1", "--final-seeds", "1", "--finalists", "1",

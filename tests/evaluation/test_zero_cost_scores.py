@@ -80,6 +80,7 @@ def test_every_score_is_finite_and_the_network_is_left_as_it_was(name: str, batc
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in before.items())
 
 
+@pytest.mark.slow
 def test_a_search_by_proxies_trains_its_finalists_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["search", "digits", "--evaluator", "proxy", "--objective", "naswot,-params", "--trials", "6", "--finalists", "1", "--json"]
     assert main([*command, "--final-seeds", "1", "--final-epochs", "1", "--no-control", "--run", str(tmp_path / "run"),

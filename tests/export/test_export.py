@@ -93,6 +93,7 @@ def test_a_python_file_of_a_network_for_text_and_a_signal_with_two_heads(tmp_pat
     assert "example = [torch.randint(30, (1, 9)), torch.rand(1, 9, 5)]" in text
 
 
+@pytest.mark.slow
 def test_an_onnx_file_runs_without_torch_under_the_names_of_inputs_and_heads(tmp_path: Path) -> None:
     import onnx
 
@@ -106,6 +107,7 @@ def test_an_onnx_file_runs_without_torch_under_the_names_of_inputs_and_heads(tmp
     assert [o.version for o in model.opset_import if o.domain == ""] == [18]
 
 
+@pytest.mark.slow
 def test_a_torch_program_takes_any_batch(tmp_path: Path) -> None:
     done = export(IMAGES, scattered(IMAGES), "torch", tmp_path)
     assert done.files == (tmp_path / "model.pt2",) and done.largest_difference <= 1e-4
@@ -169,6 +171,7 @@ def in_float64(extra: str = "") -> Exporter:
     return replace(honest, program=program)
 
 
+@pytest.mark.slow
 def test_where_rounding_moves_the_network_itself_the_file_is_judged_by_float64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXPORTERS, "python", in_float64())
     done = export(SMALL, cancelling(), "python", tmp_path)

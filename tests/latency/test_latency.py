@@ -132,7 +132,7 @@ def test_error_of_the_median() -> None:
     assert found.wall_ms == 4.0 and found.waiting == pytest.approx(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("runtime", ["compile", "openvino"])
 def test_other_runtimes(runtime: str) -> None:
     if runtime == "openvino":
@@ -141,7 +141,7 @@ def test_other_runtimes(runtime: str) -> None:
     assert heavy.median_ms > 2 * light.median_ms > 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cuda_events() -> None:
     if not torch.cuda.is_available():
         pytest.skip("this machine has no CUDA device")

@@ -45,7 +45,7 @@ def space(tmp_path: Path) -> str:
 # ---------------------------------------------------------------- another machine
 
 
-@pytest.mark.parametrize("runtime", ["eager", pytest.param("onnxruntime", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("runtime", ["eager", pytest.param("onnxruntime", marks=pytest.mark.thorough)])
 def test_a_folder_is_measured_without_nasforge_and_read_back(runtime: str, space: str, tmp_path: Path) -> None:
     folder = tmp_path / "away"
     assert main(["calibrate", space, "--networks", "5", "--runtime", runtime, "--script", str(folder)]) == 0

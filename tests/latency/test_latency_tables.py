@@ -254,7 +254,7 @@ def test_networks_of_another_kind_do_not_transfer(tmp_path: Path, capsys: pytest
     assert "must be of the kind of" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_real_devices(capsys: pytest.CaptureFixture[str]) -> None:
     """Rank correlations that the issue asks for, over the devices of HELP, each predicted from other hardware."""
     path = shared_data("nas/nb201_latency.npz")

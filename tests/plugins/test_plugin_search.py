@@ -54,6 +54,7 @@ def outputs_alone(file: Path, x: torch.Tensor) -> torch.Tensor:
     return torch.load("y.pt")
 
 
+@pytest.mark.slow
 def test_the_example_is_searched_by_two_workers_and_taken_away(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*SEARCH, *PLUGIN, "--workers", "2", "--scheduler", "last_of_all", "--seed-arch", "wave_8", "--export", "python"]
     assert main(words) == 0

@@ -120,7 +120,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Script, Path]:
     return script, folder
 
 
-@pytest.fixture(scope="module", params=RUNNERS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "ray")) for name in RUNNERS])
 def carried(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Script, Path, set[int]]]:
     """What comes of the script by each runner, which is started once, and the processes that were left when it was closed."""
     if request.param == "ray" and importlib.util.find_spec("ray") is None:

@@ -94,6 +94,7 @@ def test_a_job_that_fits_nowhere_still_runs_alone() -> None:
     assert len(carry(LocalRunner(CONTEXT, 2, serve=echo, memory_bytes=1.0), [wide(64)] * 2)) == 2
 
 
+@pytest.mark.slow
 def test_silent_and_dead_workers_end_their_jobs_and_others_go_on() -> None:
     results = carry(LocalRunner(CONTEXT, 2, serve=echo, silence_s=3.0), [wide(1), wide(2), wide(8), wide(8)])
     assert "silent for 3 s" in (results[0].error or "") and results[0].stopped is Stop.LOST

@@ -76,9 +76,9 @@ EFFICIENTNETS = [  # depth, width and side of the reference code of Tan & Le 201
     pytest.param(1.2, 1.1, 260, 9_109_994, 993_561_872, id="b2"),
     pytest.param(1.4, 1.2, 300, 12_233_232, 1_827_141_392, id="b3"),
     pytest.param(1.8, 1.4, 380, 19_341_616, 4_393_771_024, id="b4"),
-    pytest.param(2.2, 1.6, 456, 30_389_784, 10_266_384_752, id="b5", marks=pytest.mark.slow),
-    pytest.param(2.6, 1.8, 528, 43_040_704, 19_067_593_536, id="b6", marks=pytest.mark.slow),
-    pytest.param(3.1, 2.0, 600, 66_347_960, 37_745_884_192, id="b7", marks=pytest.mark.slow),
+    pytest.param(2.2, 1.6, 456, 30_389_784, 10_266_384_752, id="b5", marks=pytest.mark.thorough),
+    pytest.param(2.6, 1.8, 528, 43_040_704, 19_067_593_536, id="b6", marks=pytest.mark.thorough),
+    pytest.param(3.1, 2.0, 600, 66_347_960, 37_745_884_192, id="b7", marks=pytest.mark.thorough),
 ]
 
 

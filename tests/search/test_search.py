@@ -185,6 +185,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD.format(tests=str(ROOT / "tests"), run=str(tmp_path / "run")), encoding="utf-8")

@@ -26,7 +26,7 @@ from nasforge.networks.build import build
 from nasforge.networks.network import Network
 from nasforge.spaces import files
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 RUN_ALL = """
 import pathlib, runpy
 for one in sorted(pathlib.Path(file).glob("*.py")):

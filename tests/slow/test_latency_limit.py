@@ -18,7 +18,7 @@ from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
 from nasforge.tasks import load_data
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def test_no_finalist_is_over_the_limit_when_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

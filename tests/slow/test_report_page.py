@@ -14,7 +14,7 @@ from support import Killed, MadeUpRunner, made_up_run
 
 from nasforge.report import report
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless",

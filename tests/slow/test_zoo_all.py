@@ -14,7 +14,7 @@ from nasforge.blocks.core.shapes import example
 from nasforge.networks.build import _probe, build, input_shapes
 from nasforge.networks.cost import count
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 every_entry = pytest.mark.parametrize("name", zoo.names())
 
 

@@ -19,7 +19,7 @@ from nasforge import zoo
 from nasforge.networks.build import build
 from nasforge.zoo.weights import map_weights
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 TORCHVISION = {
     "resnet18": "resnet18", "resnet50": "resnet50", "resnext50_32x4d": "resnext50_32x4d", "wide_resnet50_2": "wide_resnet50_2",
     "vgg11": "vgg11", "squeezenet1_0": "squeezenet1_0", "squeezenet1_1": "squeezenet1_1", "densenet121": "densenet121",

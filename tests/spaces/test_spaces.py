@@ -84,7 +84,7 @@ def test_draws_compute_learn_and_are_found_again(name: str) -> None:
         assert key(again) == key(arch)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", space_names())
 def test_whatever_is_drawn_can_be_built(name: str) -> None:
     space, rng = Space(read(find_space(name))), random.Random(1)
@@ -92,7 +92,7 @@ def test_whatever_is_drawn_can_be_built(name: str) -> None:
         assert count(space.draw(random_chooser(rng))[0]).params > 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", IMAGES)
 def test_a_draw_learns_the_digits_for_an_epoch(name: str) -> None:
     context = Context(source=Source("digits", 400))

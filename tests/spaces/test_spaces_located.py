@@ -44,7 +44,7 @@ def test_a_named_network_is_a_point_of_its_space(name: str, network: str) -> Non
     check_point(name, network)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "network"), [pair for pair in NAMED if pair not in QUICK])
 def test_a_small_form_is_a_point_of_its_space(name: str, network: str) -> None:
     check_point(name, network)

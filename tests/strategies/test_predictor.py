@@ -393,7 +393,7 @@ def test_more_volume_than_random_with_two_objectives(table: Table) -> None:
     assert volume([dict(t.metrics) for t in trials]) > statistics.quantiles(randomly, n=4)[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("column", "at_50", "at_100"), [("c10_valid_e12", 0.15, 0.07), ("c100_valid_e12", 0.35, 0.10)])
 def test_regret_on_nas_bench_201(column: str, at_50: float, at_100: float) -> None:
     of = read_table(shared_data("nas/nb201.csv.gz"))
