@@ -16,7 +16,7 @@ test: .venv/ready
 
 # what takes some seconds or several processes: real searches, the pages of docs, Ray, the faults
 test-slow: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m "slow and not thorough"
 
 # the faults: killed workers, drivers and nodes, a lost database, a full disk, ... (PostgreSQL's tests are skipped where it is not installed)
 test-faults: .venv/ready

@@ -184,6 +184,7 @@ def test_canonical_form_is_stable_and_builds_the_same(name: str, number: int) ->
     assert (first.params, first.macs, first.shapes[-1]) == (second.params, second.macs, second.shapes[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "number"), EXPORTS)
 def test_exports_with_a_dynamic_batch(name: str, number: int) -> None:
     module, shapes = built(name, number)

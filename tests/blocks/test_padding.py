@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,20 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (STEPS, shape[-1] if len(shape) == 2 else shape[0])
 
 
-def archs() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every example whose block reads sequences, as an architecture of one block."""
-    for name in BLOCKS:
-        for i, (given, args) in enumerate([*{**SEQUENCE, **CONV}[name], *MORE.get(name, [])]):
-            shapes = as_sequences(given)
-            arch = spelled(name, args, shapes)
-            if any(isinstance(shape, Tokens) or len(shape) == 2 for shape in shapes) and builds(arch):
-                yield f"{name}-{i}", arch
+@cache
+def cases(block: str) -> list[tuple[str, dict[str, Any]]]:
+    """The examples of a block that read sequences, as architectures of one block; none of one that reads images alone."""
+    out = []
+    for i, (given, args) in enumerate([*{**SEQUENCE, **CONV}[block], *MORE.get(block, [])]):
+        shapes = as_sequences(given)
+        arch = spelled(block, args, shapes)
+        if any(isinstance(shape, Tokens) or len(shape) == 2 for shape in shapes) and builds(arch):
+            out.append((f"{block}-{i}", arch))
+    return out
+
+
+def refused(block: str, arch: dict[str, Any]) -> bool:
+    return block in GRIDS or shifts(arch)
 
 
 def spelled(name: str, args: dict[str, Any], shapes: tuple[Any, ...]) -> dict[str, Any]:
@@ -134,10 +140,6 @@ def shifts(arch: Any) -> bool:
         strided = max([arch.get("stride", arch.get("kernel", 1))], default=1) != 1
         return (arch.get("pad") == "tf" and strided) or any(map(shifts, arch.values()))
     return isinstance(arch, list) and any(map(shifts, arch))
-
-
-ALL = dict(archs())
-READ = {name: arch for name, arch in ALL.items() if name.rpartition("-")[0] not in GRIDS and not shifts(arch)}
 
 
 # ---------------------------------------------------------------- batches and single sequences
@@ -207,9 +209,21 @@ def alone(arch: dict[str, Any], network: nn.Module, xs: list[Tensor], i: int) ->
     return single, single(*full)
 
 
-@pytest.mark.parametrize("name", READ)
-def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients(name: str) -> None:
-    arch = {**READ[name], "padding": True}
+@pytest.mark.slow
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients(block: str) -> None:
+    for name, arch in cases(block):
+        if not refused(block, arch):
+            check_alike(name, arch)
+
+
+def test_blocks_that_read_sequences_are_compared() -> None:
+    compared = {block for block in BLOCKS if any(not refused(block, arch) for _, arch in cases(block))}
+    assert len(compared) >= 70 and {"conv", "lstm", "attention", "encoder_layer", "attention_pool", "pool", "embedding"} <= compared
+
+
+def check_alike(name: str, given: dict[str, Any]) -> None:
+    arch = {**given, "padding": True}
     network, xs = scattered(build(arch)), batch(arch)
     y = network(*xs)
     assert torch.isfinite(y).all()
@@ -217,7 +231,7 @@ def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients
     counted = torch.zeros_like(y, dtype=torch.bool)
     compared = []
     for i in range(len(y)):
-        found = alone(READ[name], network, xs, i)
+        found = alone(given, network, xs, i)
         if found is None:
             continue
         single, expected = found
@@ -228,7 +242,7 @@ def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients
             expected.square().sum().backward()
             for key, p in single.named_parameters():
                 cut(summed[key], p.shape).add_(0 if p.grad is None else p.grad)
-    assert len(compared) >= 2
+    assert len(compared) >= 2, name
     assert not y[compared][~counted[compared]].any()  # zero beyond the end
     if y.requires_grad:
         y[compared].square().sum().backward()
@@ -237,9 +251,11 @@ def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients
             torch.testing.assert_close(grad, summed[key], rtol=1e-4, atol=1e-4 * max(1.0, float(summed[key].abs().max())))
 
 
-@pytest.mark.parametrize("name", sorted({name.rpartition("-")[0] for name in READ}))
-def test_training_gives_finite_gradients_to_the_parameters_that_there_are_without_padding(name: str) -> None:
-    arch = next(arch for label, arch in READ.items() if label.rpartition("-")[0] == name)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_training_gives_finite_gradients_to_the_parameters_that_there_are_without_padding(block: str) -> None:
+    arch = next((arch for _, arch in cases(block) if not refused(block, arch)), None)
+    if arch is None:
+        return
     plain, network = build(arch), build({**arch, "padding": True}).train()
     assert [(k, v.shape) for k, v in plain.state_dict().items()] == [(k, v.shape) for k, v in network.state_dict().items()]
     y = network(*batch({**arch, "padding": True}))
@@ -339,13 +355,15 @@ def test_batch_norm_learns_from_the_steps_that_are_there(name: str) -> None:
 # ---------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - set(READ)))
-def test_what_cannot_know_where_a_sequence_ends_is_refused_with_the_reason(name: str) -> None:
-    arch = {**ALL[name], "padding": True}
-    why = "pad: tf at a stride" if shifts(arch) else "grid of full rows"
-    for what in (build, count):
-        with pytest.raises(UserError, match=rf"^body\.0\.{name.rpartition('-')[0]}.*{why}.*\(padding: true\)"):
-            what(arch)
+@pytest.mark.parametrize("block", [*GRIDS, "conv", "pool", "sep_conv"])
+def test_what_cannot_know_where_a_sequence_ends_is_refused_with_the_reason(block: str) -> None:
+    found = [arch for _, arch in cases(block) if refused(block, arch)]
+    assert found
+    for arch in found:
+        why = "pad: tf at a stride" if shifts(arch) else "grid of full rows"
+        for what in (build, count):
+            with pytest.raises(UserError, match=rf"^body\.0\.{block}.*{why}.*\(padding: true\)"):
+                what({**arch, "padding": True})
 
 
 def test_a_block_that_says_nothing_of_padding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,8 +421,9 @@ SIGNAL: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", [TRANSLATION, SIGNAL], ids=["translation", "signal"])
-@pytest.mark.parametrize("to", ["python", pytest.param("torch", marks=pytest.mark.slow), pytest.param("onnx", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("to", ["python", "torch", "onnx"])
 def test_exports_take_padded_batches(arch: dict[str, Any], to: str, tmp_path: Path) -> None:
     network = scattered(build(arch))
     done = export(arch, network.state_dict(), to, tmp_path)

@@ -334,6 +334,7 @@ def test_with_workers_later_asks_know_less(toy: Path) -> None:
     assert simulate(table, "random", 0, 9, "val", "test", workers=1).best[-1] == 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "most"),
     [("evolution", 0.6), ("local", 0.45), ("nsga2", 0.8), ("nsga3", 0.85), ("reinforce", 0.6)],

@@ -69,6 +69,7 @@ def test_jacob_cov_is_lower_for_samples_alike(batch: Batch) -> None:
     assert proxies.jacob_cov(model, batch, TASK) > proxies.jacob_cov(model, alike, TASK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lenet5", "resnet20", "mobilenet_v3_small", "densenet_bc_100_12", "vgg11"])
 def test_every_score_is_finite_and_the_network_is_left_as_it_was(name: str, batch: Batch) -> None:
     arch = small(zoo.load(name if name in zoo.names() else "squeezenet1_1"), (1, 8, 8), 10)
@@ -94,6 +95,7 @@ def test_what_an_evaluator_cannot_tell_is_refused(capsys: pytest.CaptureFixture[
     assert "does not find out accuracy" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_scores_beside_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A whole search whose predictor reads scores, decided again alike from its journal."""
     space = tmp_path / "space.yaml"

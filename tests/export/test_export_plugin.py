@@ -108,6 +108,7 @@ def test_what_a_block_needs_is_lifted_and_nothing_else(tmp_path: Path) -> None:
     assert source.count("class Linear") == 2 and ("class Linear_my_parts(Base):" in source or "class Linear_linear(" in source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", ["onnx", "torch"])
 def test_other_exports_take_them_too(to: str, tmp_path: Path) -> None:
     plugin(tmp_path, PLUGIN)

@@ -68,6 +68,7 @@ def light(space: Space, rng: random.Random) -> list[Arch]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", space_names())
 def test_draws_compute_learn_and_are_found_again(name: str) -> None:
     data = read(find_space(name))

@@ -66,6 +66,7 @@ def test_small_spaces_enumerate_to_their_size(name: str) -> None:
     assert len(choices) == len(set(choices)) == SIZES[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_twenty_networks_compute_and_learn(name: str) -> None:
     torch.manual_seed(0)

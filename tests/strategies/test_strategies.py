@@ -79,6 +79,7 @@ def test_limits_are_never_broken_by_what_is_trained(plan: Plan, tmp_path: Path) 
     assert all(r["metrics"]["params"] <= 1500 for r in records(tmp_path) if r["kind"] == "finished")
 
 
+@pytest.mark.slow
 def test_a_database_serves_as_well_as_the_journal(plan: Plan, tmp_path: Path) -> None:
     stored = replace(plan, storage=f"sqlite:///{tmp_path / 'studies.db'}", trials=4)
     first, _ = run(stored, tmp_path / "run")
@@ -161,6 +162,7 @@ head: [gap_head]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [{}, {"lr": {"float": [1e-3, 1e-1], "log": True}}, {"epochs": {"int": [1, 100], "log": True}}])
 def test_openings_of_every_kind(plan: Plan, tmp_path: Path, recipe: dict[str, Any]) -> None:
     space = {**fit_to_data(parse(AWKWARD), load_data(DATA)), **({"recipe": recipe} if recipe else {})}

@@ -257,6 +257,7 @@ def test_small_forms_open_motifs_and_keep_wires() -> None:
 SMALL = ["lenet5", "alexnet", "vgg11", "resnet20", "resnet50", "mobilenet_v2", "efficientnet_b0", "googlenet", "squeezenet1_1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)], ids=str)
 @pytest.mark.parametrize("name", SMALL)
 def test_small_forms_end_in_maps_of_three_or_more(name: str, shape: tuple[int, int, int]) -> None:
