@@ -217,6 +217,7 @@ def test_a_padded_batch_gives_what_the_single_sequences_give_and_their_gradients
             check_alike(name, arch)
 
 
+@pytest.mark.slow
 def test_blocks_that_read_sequences_are_compared() -> None:
     compared = {block for block in BLOCKS if any(not refused(block, arch) for _, arch in cases(block))}
     assert len(compared) >= 70 and {"conv", "lstm", "attention", "encoder_layer", "attention_pool", "pool", "embedding"} <= compared

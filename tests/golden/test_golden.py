@@ -27,6 +27,7 @@ def differences(found: Any, golden: Any, where: str = "") -> list[str]:
     return [] if alike else [f"{where}: {str(found)[:200]}, was {str(golden)[:200]}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_nothing_has_changed(part: str) -> None:
     found = differences(shortened(part, recorded(part)), GOLDEN[part])

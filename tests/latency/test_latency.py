@@ -56,6 +56,7 @@ def mobile_archs(number: int) -> list[Arch]:
 # ---------------------------------------------------------------- measuring
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["eager", "onnxruntime"])
 def test_a_network_with_a_thousand_times_the_work_takes_longer(runtime: str) -> None:
     light, heavy = measure_many([net(4, 2), net(64, 4, 32)], runtime=runtime, repeats=9)

@@ -39,6 +39,7 @@ def check_point(name: str, network: str) -> None:
     assert key(again) == key({**arch, "input": again["input"], "classes": again["classes"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "network"), QUICK)
 def test_a_named_network_is_a_point_of_its_space(name: str, network: str) -> None:
     check_point(name, network)

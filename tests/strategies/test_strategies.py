@@ -41,6 +41,7 @@ def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any]
     return search(plan, folder, lambda: runner, lambda status: None), [job for job in runner.jobs if not job.test]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objectives", OBJECTIVES)
 def test_one_objective_or_several(plan: Plan, tmp_path: Path, objectives: str) -> None:
     summary, jobs = run(replace(plan, objectives=tuple(parse_objectives(objectives))), tmp_path)
@@ -95,6 +96,7 @@ def test_openings_of_the_recipe_are_searched_too(plan: Plan, tmp_path: Path) -> 
     assert summary["finished"] == 4 and {job.arch["recipe"]["lr"] for job in jobs} == {0.01, 0.02, 0.03, 0.04}
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_asks_what_an_uninterrupted_one_asks(plan: Plan, tmp_path: Path) -> None:
     _, whole = run(plan, tmp_path / "whole")
     jobs: list[Job] = []
@@ -132,6 +134,7 @@ class Workers:
         pass
 
 
+@pytest.mark.slow
 def test_workers_may_end_in_any_order(plan: Plan, tmp_path: Path) -> None:
     asked = []
     for folder in ("a", "b"):

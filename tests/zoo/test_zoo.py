@@ -110,6 +110,7 @@ CATALOGUE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", zoo.entries(), ids=lambda entry: entry["name"])
 def test_every_entry_is_recounted(entry: dict) -> None:
     arch = zoo.load(entry["name"])

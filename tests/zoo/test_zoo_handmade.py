@@ -32,6 +32,7 @@ PUBLIC = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
 def test_parameters_of_public_definitions(name: str) -> None:
     assert count(zoo.load(name)).params == PUBLIC[name]
