@@ -20,7 +20,6 @@ from nasforge.data.splits import stratified_order
 
 AHEAD = 2  # batches that are made while one is used
 TASKS = 4  # for each core, of a batch
-UNUSED = 2  # references to an array that only the list of old ones knows, and `getrefcount`
 
 Stored = Rows | Images
 
@@ -131,10 +130,17 @@ def _images(
 
 def _empty(shape: tuple[int, ...], old: list[np.ndarray]) -> np.ndarray:
     """An array of this shape, an old one where nobody uses it any more: new memory costs as much as filling it does."""
-    free = next((i for i in range(len(old)) if old[i].shape == shape and sys.getrefcount(old[i]) <= UNUSED), None)
+    free = next((i for i in range(len(old)) if old[i].shape == shape and _references(old, i) <= UNUSED), None)
     if free is not None:
         return old[free]
     made = np.empty(shape, np.float32)
     if len(old) <= AHEAD + 1:
         old.append(made)
     return made
+
+
+def _references(arrays: list[np.ndarray], i: int) -> int:
+    return sys.getrefcount(arrays[i])
+
+
+UNUSED = _references([np.empty(0)], 0)  # of an array that nothing but a list knows
