@@ -81,7 +81,7 @@ def raw_of(
         kind: of the target where it is not what the array suggests: `value` or `labels`.
         reads: [channels, height, width] of a network, whose layout images of unclear layout have.
     """
-    arrays = dict(arrays)
+    arrays = {key: _together(array, f"{name}: {key}", kind is None or key.startswith("x")) for key, array in arrays.items()}
     sample = str(arrays.pop("kind")) if "kind" in arrays else None
     if sample not in (None, *SAMPLES):
         raise UserError(f"{name}: kind must be a kind of sample, got {sample!r}; {nearest(sample, SAMPLES)}")
@@ -102,6 +102,42 @@ def raw_of(
     largest = {key: max(int(chunk.max()) for p in parts.values() for chunk in _chunks(p.inputs[key])) for key in tokens}
     vocab = {key: 1 + max(n, *(int(p.y.max()) if steps else 0 for p in parts.values())) for key, n in largest.items()}
     return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens) and not padded, padded=padded, notes=notes)
+
+
+def plain(array: Any, steps: bool = False) -> Any:
+    """Return an array, or a list of arrays, as NumPy's: tensors of torch without their gradient, what a mask hides as missing.
+
+    Missing is NaN, or of `steps`, which are (N, T) or (T,) whole numbers, -1.
+    """
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+        return (array.float() if "bfloat16" in str(array.dtype) else array).numpy()
+    if isinstance(array, np.ma.MaskedArray):
+        if not np.ma.is_masked(array):
+            return array.data
+        if steps and array.dtype.kind in "ui":
+            return np.ma.filled(array.astype(np.int64), -1)
+        if array.dtype.kind not in "buif":
+            return np.where(np.ma.getmaskarray(array), None, np.ma.getdata(array).astype(object))  # no names
+        return np.ma.filled(array if array.dtype.kind == "f" else array.astype(np.float64), np.nan)
+    return array
+
+
+def _together(array: Any, where: str, steps: bool) -> Any:
+    """An array as NumPy's, or a list of arrays that are not of one length."""
+    if isinstance(array, Rows | Images | str):
+        return array
+    if not isinstance(array, list | tuple):
+        return np.asarray(plain(array, steps and getattr(array, "ndim", 0) == 2))
+    made = [plain(one, steps and getattr(one, "ndim", 0) == 1) if isinstance(one, np.ndarray) or hasattr(one, "detach") else one
+            for one in array]  # fmt: skip
+    gone = next((i for i, one in enumerate(made) if one is None), None)
+    if gone is not None:
+        raise UserError(f"{where} must hold an entry for each sample, got None as sample {gone}; fill or drop such samples")
+    try:
+        return made if _is_ragged(made) else np.asarray(made)
+    except ValueError as error:
+        raise UserError(f"{where} must be numbers of one shape, or arrays of (T,) or (T, F) numbers, got others: {error}") from error
 
 
 def input_of(x: np.ndarray, where: str, sample: str | None = None, reads: tuple[int, ...] | None = None) -> np.ndarray:

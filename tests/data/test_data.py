@@ -454,3 +454,70 @@ def test_mistakes_in_files(tmp_path: Path, make: Callable[[Path], str], message:
 def test_limits_that_leave_too_little(limit: int, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(limit=limit)
+
+
+# --- names and columns that files hold ------------------------------------------------------------------------------
+
+
+def test_classes_of_a_table_keep_what_is_written(tmp_path: Path) -> None:
+    def names(words: list[str]) -> tuple[str, ...]:
+        (tmp_path / "t.csv").write_text("a,label\n" + "".join(f"{i},{word}\n" for i, word in enumerate(words * 10)), encoding="utf-8")
+        return load(str(tmp_path / "t.csv")).spec.target.names
+
+    assert names(["1_1", "11", "2", "2"]) == ("11", "1_1", "2")
+    assert names(["01", "1", "2", "2"]) == ("1", "01", "2")
+    assert names(["9007199254740992", "9007199254740993"]) == ("9007199254740992", "9007199254740993")
+    assert names(["20240101", "2000000"]) == ("2000000", "20240101")
+    with pytest.raises(UserError, match=r"labels must be integers or names, got '1\.5'"):
+        names(["1.5", "2"])
+    with pytest.raises(UserError, match="line 2: the target is empty"):
+        names(["nan", "2"])
+
+
+def test_suffixes_in_capital_letters(tmp_path: Path) -> None:
+    text = "a,label\n" + "".join(f"{i},{i % 2}\n" for i in range(40))
+    (tmp_path / "U.CSV.GZ").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert load(str(tmp_path / "U.CSV.GZ")).key == load(str(tmp_path / "t.csv")).key
+    assert load(str(tmp_path / "U.CSV.GZ")).name == "U"
+    pandas = pytest.importorskip("pandas")
+    pandas.read_csv(tmp_path / "t.csv").to_parquet(tmp_path / "U.PARQUET")
+    assert load(str(tmp_path / "U.PARQUET")).key == load(str(tmp_path / "t.csv")).key
+
+
+def test_columns_of_parquet_with_one_name(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    numbers = arrow.array(range(40))
+    parquet.write_table(arrow.table([numbers, numbers, numbers], names=["a", "a", "label"]), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t.parquet: every column must have a name of its own, got 'a' twice; rename one"):
+        load(str(tmp_path / "t.parquet"))
+    parquet.write_table(arrow.table({"a": [[1, 2]] * 40, "label": range(40)}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="a, row 0: must be a number or a name"):
+        load(str(tmp_path / "t.parquet"))
+
+
+def test_json_lines_with_one_name_twice_or_with_marks_of_lines_in_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    for lines, said in [
+        (['{"a": [1, 2], "a.0": 9, "label": 1}'] * 9, "got 'a.0' twice, once of a list"),
+        (['{"a": [1, 2], "label": 1}', '{"a.0": 9, "label": 1}'] * 9, "line 2: every column must have a name of its own, got 'a.0' twice"),
+        (['{"a": 1, "a": 2, "label": 1}'] * 9, "line 1 must be JSON, got: the key 'a' twice in one object"),
+        (["[" * 100_000], "line 1 must be JSON"),
+    ]:
+        path.write_text("\n".join(lines), encoding="utf-8")
+        with pytest.raises(UserError) as caught:
+            load(str(path))
+        assert said in str(caught.value)
+    path.write_text("".join(f'{{"a": {i}, "label": "u{mark}v{i % 2}"}}\r\n' for i in range(40) for mark in "\u2028"), encoding="utf-8")
+    assert load(str(path)).spec.target.names == ("u\u2028v0", "u\u2028v1")
+
+
+def test_lines_of_two_languages_end_at_line_feeds_alone(tmp_path: Path) -> None:
+    words = [f"one{mark}two" for mark in ("\u2028", "\x85", "\x0b", "\x0c", "\x1c")] * 8
+    (tmp_path / "train.en").write_bytes("".join(f"{word}\r\n" for word in words).encode())
+    (tmp_path / "train.de").write_bytes("".join(f"eins zwei {i % 3}\n" for i in range(40)).encode())
+    data = load(str(tmp_path))
+    assert sum(data.size(part) for part in PARTS) == 40 and data.spec.inputs["source"]["tokens"] == 6  # four special ones
+    (tmp_path / "train.en").write_bytes(b"")
+    with pytest.raises(UserError, match="must have one line of de for each of en, got 40 and 0"):
+        load(str(tmp_path))

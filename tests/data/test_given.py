@@ -125,3 +125,105 @@ def test_multilabel_arff_as_mulan_writes_it() -> None:
     assert data.size("train") + data.size("val") == 1211 and data.size("test") == 1196
     two = load_data(Source(str(path), task="multilabel", target="Beach,Urban"))
     assert two.spec.target.size == 2 and two.spec.input == [298]
+
+
+# --- frames and columns ---------------------------------------------------------------------------------------------
+
+N = 40
+V = RNG.normal(size=(N, 2))
+TWO = np.arange(N) % 2
+
+
+def everything(data: Dataset) -> dict[str, torch.Tensor]:
+    return {part: next(data.batches(part, 1000)).x for part in ("train", "val", "test")}
+
+
+def test_frames_of_parts_are_matched_by_the_names_of_their_columns() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(V, columns=["a", "b"])
+    right = data_of({"x_train": V, "y_train": TWO, "x_test": V, "y_test": TWO})
+    swapped = data_of({"x_train": frame, "y_train": TWO, "x_test": frame[["b", "a"]], "y_test": pandas.Series(TWO, name="other")})
+    assert right.key == swapped.key and torch.equal(everything(right)["test"], everything(swapped)["test"])
+    whole = pandas.DataFrame({"a": range(N), "c": ["red", "blue"] * (N // 2)})
+    found = data_of({"x_train": whole, "y_train": TWO, "x_test": whole[whole.c == "red"], "y_test": TWO[::2]})
+    assert found.spec.input == [3] == data_of((whole, TWO)).spec.input, "numbers and names, in one part as in both"
+    both = pandas.DataFrame({"p": V[:, 0], "q": V[:, 1]})
+    values = data_of({"x_train": V, "y_train": both, "x_test": V, "y_test": both[["q", "p"]]}, task="regression")
+    assert torch.equal(next(values.batches("test", N)).y, torch.tensor(V).float())
+    for x in (V, frame):
+        assert torch.equal(*(next(data_of((x, y), task="regression").batches("train", N)).y for y in (both, V)))
+
+
+def test_frames_that_cannot_be_matched() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(V, columns=["a", "b"])
+    for given, said in [
+        ({"x_train": frame, "y_train": TWO, "x_test": frame[["a"]], "y_test": TWO}, "test must have the columns of train, got 'b'"),
+        ({"x_train": frame, "y_train": TWO, "x_test": V, "y_test": TWO}, "a frame in every part or in none, got ndarray as x_test"),
+        ({"x:a": frame, "x:b": V, "y": TWO}, "frames must be x beside y"),
+        ((frame, TWO[:-1]), "one row for each sample, got [39, 40] rows"),
+        ((frame, V), "are for --task multilabel or regression"),
+        ((pandas.DataFrame(V, columns=["a", "a"]), TWO), "a name of its own, got 'a' twice"),
+        ((pandas.DataFrame(V, columns=[1, "1"]), TWO), "a name of its own, got '1' twice"),
+        (pandas.DataFrame(np.column_stack([V, TWO]), columns=["a", "a", "label"]), "a name of its own, got 'a' twice"),
+        (pandas.DataFrame({"a": [np.ones(2)] * N, "label": TWO}), "a, row 0: must be a number or a name, got a ndarray"),
+        ({0: V, 1: TWO}, "arrays must have names such as x and y, got 0"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            data_of(given)
+        assert said in str(caught.value)
+
+
+def test_classes_that_are_written_differently_are_different() -> None:
+    pandas = pytest.importorskip("pandas")
+    for words, names in [
+        (["1_1", "11", "2", "2"], ("11", "1_1", "2")),
+        (["01", "1", "2", "2"], ("1", "01", "2")),
+        (["1.0", "1", "2", "2e0"], ("1", "2")),
+        ([2**53, 2**53 + 1, 3, 3], ("3", str(2**53), str(2**53 + 1))),
+        ([str(2**70), str(2**70), "3", "3"], ("3", str(2**70))),
+        ([20240101, 20240102, 2000000, 2000000], ("2000000", "20240101", "20240102")),
+        ([20240101.0, 20240102.0, 2e6, 2e6], ("2000000", "20240101", "20240102")),
+    ]:
+        y = words * 10
+        found = data_of(pandas.DataFrame({"a": range(40), "label": y})).spec.target
+        assert found.names == names and found.size == len(names)
+
+
+def test_numbers_as_a_table_holds_them_and_what_is_missing() -> None:
+    pandas = pytest.importorskip("pandas")
+    arrow = pytest.importorskip("pyarrow")
+    plain = pandas.DataFrame({"a": V[:, 0], "label": TWO})
+    assert data_of(arrow.Table.from_pandas(plain)).key == data_of(plain).key
+    for kind, values in (("string", ["u", pandas.NA] * 20), ("boolean", [True, pandas.NA] * 20), ("Int64", [7, pandas.NA] * 20)):
+        found = data_of(plain.assign(b=pandas.Series(values, dtype=kind)))
+        assert found.spec.input == [2]
+    days = pandas.date_range("2024-01-01", periods=N, freq="D")
+    keys = set()
+    for unit in ("s", "ms", "us", "ns"):
+        found = data_of(plain.assign(b=days.as_unit(unit)))
+        keys |= {found.key, data_of(plain.assign(b=[day.to_pydatetime() for day in days.as_unit(unit)])).key}
+        assert found.spec.input == [2]
+    assert keys == {data_of(plain.assign(b=1704067200.0 + 86400 * np.arange(N))).key}, "seconds since 1970, which 2024-01-01 is"
+
+
+def test_what_a_mask_hides_is_missing_and_tensors_come_as_they_are() -> None:
+    hidden = np.ma.masked_array(V, mask=np.zeros_like(V, bool))
+    hidden[::4, 0] = np.ma.masked
+    assert data_of((hidden, TWO)).key == data_of((hidden.filled(np.nan), TWO)).key != data_of((V, TWO)).key
+    tokens = np.ma.masked_array(RNG.integers(0, 5, (N, 3)), mask=np.zeros((N, 3), bool))
+    tokens[::2, 2] = np.ma.masked
+    assert data_of((tokens, TWO)).spec.padded == {"input"}
+    with pytest.raises(UserError, match="must be integers from 0, got nan"):
+        data_of((V, np.ma.masked_equal(TWO, 1)))
+    with pytest.raises(UserError, match="labels y must be integers from 0, got an array of type object"):
+        data_of((V, np.ma.masked_array(np.array(["a", "b"])[TWO], mask=TWO == 1)))
+    x = torch.tensor(V, dtype=torch.float32)
+    assert data_of((x.requires_grad_(), TWO)).key == data_of((V, TWO)).key
+    assert data_of((x.bfloat16(), TWO)).key == data_of((x.detach().bfloat16().float(), TWO)).key
+    ragged = tuple(RNG.random((2 + i % 3, 2)) for i in range(N))
+    assert data_of((ragged, TWO)).key == data_of((list(ragged), TWO)).key
+    with pytest.raises(UserError, match="x must hold an entry for each sample, got None as sample 1"):
+        data_of(([V[0], None] * 20, TWO))
+    with pytest.raises(UserError, match="x must be numbers of one shape"):
+        data_of(([[[1, 2], [3]]] * N, TWO))

@@ -110,10 +110,10 @@ def read_labelled(source: Source, kind: str | None) -> Raw:
         raise UserError(f"{root / LABELS}: must have a column of files and a target, got {', '.join(columns)}")
     wanted = targets_of(tuple(rest), source.target, str(root / LABELS))
     y, labels = target_of({c: rest[c] for c in wanted}, str(root / LABELS), kind, lambda i: f"row {i + 1}")
-    files = [root / (f"{v:g}" if isinstance(v, float) else v) for v in columns[name]]
-    missing = [path for path in files if not path.is_file()]
+    files = [root / str(cell) for cell in columns[name]]
+    missing = [str(cell) for cell, path in zip(columns[name], files, strict=True) if not path.is_file()]
     if missing and not source.skip_broken:
-        lost = f"{missing[0].relative_to(root)}, which is not there ({len(missing)} of {len(files)} are not)"
+        lost = f"{missing[0]}, which is not there ({len(missing)} of {len(files)} are not)"
         raise UserError(f"{root / LABELS}: lists {lost}; add the files, or --skip-broken")
     parts = ["train"] * len(files)
     for i, word in enumerate(columns[split] if split else ()):

@@ -13,7 +13,7 @@ from nasforge.data.arrays import Raw, raw_of
 from nasforge.data.dataset import Source
 from nasforge.data.images import Broken, Encoded
 from nasforge.data.readers.images import PART_FOLDERS, of_encoded
-from nasforge.data.readers.tables import MOST_NAMES, TARGETS, Column, raw_of_columns, target_of, targets_of
+from nasforge.data.readers.tables import MOST_NAMES, TARGETS, Column, place_of, raw_of_columns, target_of, targets_of
 from nasforge.errors import UserError
 
 TOKENS, MASK = "input_ids", "attention_mask"
@@ -103,7 +103,7 @@ class Saved:
         return tuple(getattr(feature, "names", None) or ())
 
     def place(self, i: int) -> str:
-        return _place(self.sizes, i)
+        return place_of(self.sizes, i)
 
     def ignored(self, used: Sequence[str]) -> tuple[str, ...]:
         """Return what is said of columns that are not read."""
@@ -122,7 +122,13 @@ def _splits(root: Path) -> tuple[dict[str, Any], list[str]]:
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{root}: must be a data set as save_to_disk writes it, got: {error}; save it again") from error
     splits = {"train": found} if isinstance(found, Dataset) else dict(found)
-    parts = {PART_FOLDERS[name.lower()]: rows for name, rows in splits.items() if name.lower() in PART_FOLDERS and len(rows)}
+    parts: dict[str, Any] = {}
+    for name, rows in splits.items():
+        if (part := PART_FOLDERS.get(name.lower())) and len(rows):
+            if part in parts:
+                twice = " and ".join(other for other in splits if PART_FOLDERS.get(other.lower()) == part)
+                raise UserError(f"{root}: must have one split for {part}, got {twice}; remove or rename one, and save again")
+            parts[part] = rows
     others = [name for name in splits if name.lower() not in PART_FOLDERS]
     if "train" not in parts:
         raise UserError(f"{root}: must have rows in a split train, got {', '.join(splits)}; save it as DatasetDict(train=...)")
@@ -172,14 +178,6 @@ def _has_target(rows: Any, wanted: Sequence[str], kinds: Mapping[str, str]) -> b
     return column.null_count < len(column) and not (kinds[wanted[0]] == "class" and (column.to_numpy() == -1).all())
 
 
-def _place(sizes: Mapping[str, int], i: int) -> str:
-    for part, n in sizes.items():
-        if i < n:
-            return f"{part}, row {i}"
-        i -= n
-    return f"row {i}"
-
-
 # ---------------------------------------------------------------- columns
 
 
@@ -213,7 +211,8 @@ def _column(saved: Saved, name: str) -> Column:
     if kind != "text":
         raise UserError(f"{saved.root}: {name} must hold numbers, names, lists of numbers or images, got {kind}; remove it "
                         "with remove_columns")  # fmt: skip
-    return ["" if cell is None else str(cell) for cell in saved.column(name).to_numpy()]
+    cells = ["" if cell is None else str(cell) for cell in saved.column(name).to_numpy()]
+    return np.array(cells) if name in saved.wanted else cells
 
 
 def _check_text(saved: Saved, names: Sequence[str]) -> None:
@@ -288,7 +287,7 @@ class SavedImages(Encoded):
         raise Broken("an empty cell")
 
     def where(self, i: int) -> str:
-        return f"{self.name}: {_place(self.sizes, i)}, {self.column}"
+        return f"{self.name}: {place_of(self.sizes, i)}, {self.column}"
 
 
 def _of_images(saved: Saved, source: Source, kind: str | None) -> Raw:
@@ -312,12 +311,12 @@ def _of_sequences(saved: Saved, lists: Mapping[str, list[np.ndarray]], kind: str
         raise UserError(f"{saved.root}: must have lists of numbers beside the classes of their steps, got {', '.join(saved.kinds)}")
     if TOKENS in inputs and MASK in saved.kinds:
         masks = [cell.astype(bool) for cell in _cells(saved, MASK)]
-        inputs[TOKENS] = [cell[mask] for cell, mask in zip(inputs[TOKENS], masks, strict=True)]
+        inputs[TOKENS] = _counted(saved, TOKENS, inputs[TOKENS], masks)
     labels: tuple[str, ...] = ()
     if saved.by_step:
         y: Any = _cells(saved, saved.wanted[0])
         if TOKENS in inputs and MASK in saved.kinds:
-            y = [cell[mask] for cell, mask in zip(y, masks, strict=True)]
+            y = _counted(saved, saved.wanted[0], y, masks)
         labels = saved.classes(saved.wanted[0])
     else:
         y, labels = target_of(_targets(saved, kind), str(saved.root), kind, saved.place)
@@ -325,6 +324,16 @@ def _of_sequences(saved: Saved, lists: Mapping[str, list[np.ndarray]], kind: str
     names = {name: "x" if len(inputs) == 1 else f"x:{name}" for name in inputs}
     raw = raw_of({**{names[name]: _together(cells) for name, cells in inputs.items()}, "y": _together(y)}, str(saved.root), kind, labels)
     return replace(raw, notes=(*saved.ignored([*lists, *BESIDE]), *raw.notes))
+
+
+def _counted(saved: Saved, name: str, cells: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of each list what its mask counts."""
+    for i, (cell, mask) in enumerate(zip(cells, masks, strict=True)):
+        if cell.shape[:1] != mask.shape:
+            raise UserError(f"{saved.root}: {saved.place(i)}: {MASK} must be as long as {name}, {len(cell)}, got {len(mask)}; drop the row")
+        if not mask.any():
+            raise UserError(f"{saved.root}: {saved.place(i)}: {MASK} must count a token, got none; drop the row")
+    return [cell[mask] for cell, mask in zip(cells, masks, strict=True)]
 
 
 def _together(cells: Any) -> Any:
@@ -338,7 +347,11 @@ def _of_table(saved: Saved, lists: Mapping[str, list[np.ndarray]], kind: str | N
     columns: dict[str, Column] = {}
     for name in inputs:
         if name in lists:
-            columns |= _spread(name, lists[name])
+            spread = _spread(name, lists[name])
+            if twice := sorted(set(spread) & set(saved.kinds)):
+                raise UserError(f"{saved.root}: every column must have a name of its own, got {twice[0]!r} twice, once of the list {name}; "
+                                "rename one")  # fmt: skip
+            columns |= spread
         elif saved.kinds[name] == "class":
             names = saved.classes(name)
             columns[name] = ["" if np.isnan(k) else names[int(k)] for k in _numbers(saved, name)]

@@ -10,6 +10,10 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,9 @@ MOST_NAMES = 50  # different names in a column that is read as categories
 TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 COLUMNAR = (".parquet", ".arrow", ".feather")
-Column = np.ndarray | list[str]  # numbers as float64, NaN where one is missing; or names, "" where one is missing
+Column = np.ndarray | list[str]  # numbers, NaN where one is missing, or names; or cells as they are written, "" where one is missing
+NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)", re.IGNORECASE)
+LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
 
 
 def read_diabetes(source: Source, kind: str | None) -> Raw:
@@ -42,13 +48,14 @@ def read_diabetes(source: Source, kind: str | None) -> Raw:
 
 
 def raw_of_columns(
-    columns: Mapping[str, Column], name: str, kind: str | None, target: str | None, place: Callable[[int], str] = "row {}".format
-) -> Raw:
+    columns: Mapping[str, Column], name: str, kind: str | None, target: str | Sequence[str] | None,
+    place: Callable[[int], str] = "row {}".format,
+) -> Raw:  # fmt: skip
     """Return the raw data of a table.
 
-    The target is the column that `target` names (with commas between: several), else the one named label, y, target or class, else the
-    last one. A column of names becomes one column of zeros and ones for each name. A number that is missing counts as the mean of its
-    column over the training part.
+    The target is the column that `target` names (several: a sequence, or with commas between), else the one named label, y, target or
+    class, else the last one. A column of names becomes one column of zeros and ones for each name. A number that is missing counts as the
+    mean of its column over the training part.
 
     Args:
         place: where a row stands, for messages.
@@ -61,6 +68,7 @@ def raw_of_columns(
     for key, column in columns.items():
         if key in wanted:
             continue
+        column = _numbers_or_names(column)
         if isinstance(column, np.ndarray):
             if np.isinf(column).any():
                 raise UserError(f"{name}: numbers must be finite, got infinity in {place(int(np.argmax(np.isinf(column))))}")
@@ -69,9 +77,9 @@ def raw_of_columns(
             x.append(column)
             continue
         kinds = sorted({c for c in column if c})
-        mixed = any(_is_float(c) for c in kinds)
+        mixed = any(is_float(c) for c in kinds)
         if mixed or len(kinds) > MOST_NAMES:
-            row = next(i for i, c in enumerate(column) if c and not _is_float(c))
+            row = next(i for i, c in enumerate(column) if c and not is_float(c))
             got = f"{column[row]!r} beside numbers" if mixed else f"{len(kinds)} different names such as {column[row]!r}"
             raise UserError(f"{name}: {place(row)}: {key} must hold numbers, or at most {MOST_NAMES} names, got {got}; fill or drop it")
         x += [np.array([float(c == one) for c in column]) for one in kinds]
@@ -83,8 +91,48 @@ def raw_of_columns(
     return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes))
 
 
-def targets_of(names: Sequence[str], wanted: str | None, where: str) -> list[str]:
+def raw_of_parts(found: Mapping[str, Mapping[str, Column]], name: str, kind: str | None, target: str | Sequence[str] | None) -> Raw:
+    """Return the raw data of tables by part: their columns are matched by name, and a name in one of them gets its column in all.
+
+    Raises:
+        UserError: as of `raw_of_columns`, and where a part has other columns than train.
+    """
+    first = found["train"]
+    for part, columns in found.items():
+        if other := sorted(set(columns) ^ set(first)):
+            lacks = part if other[0] in first else "train"
+            raise UserError(f"{name}: {part} must have the columns of train, got {other[0]!r}, which {lacks} lacks; add or drop it")
+    sizes = {part: len(next(iter(columns.values()))) for part, columns in found.items()}
+    place = partial(place_of, sizes) if len(sizes) > 1 else "row {}".format
+    whole = raw_of_columns({key: _joined([columns[key] for columns in found.values()]) for key in first}, name, kind, target, place)
+    every, parts, start = whole.parts["train"], {}, 0
+    for part, n in sizes.items():
+        parts[part], start = every[start : start + n], start + n
+    return replace(whole, parts=parts)
+
+
+def place_of(sizes: Mapping[str, int], i: int) -> str:
+    """Where row i of all parts, one after the other, stands in its part."""
+    for part, n in sizes.items():
+        if i < n:
+            return f"{part}, row {i}"
+        i -= n
+    return f"row {i}"
+
+
+def _joined(columns: Sequence[Column]) -> Column:
+    """The columns of several parts as one."""
+    arrays = [column for column in columns if isinstance(column, np.ndarray)]
+    if len(arrays) == len(columns) and len({array.dtype.kind in "uif" for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    return [cell for column in columns for cell in (column.tolist() if isinstance(column, np.ndarray) else column)
+            for cell in ["" if cell != cell else str(cell)]]  # fmt: skip
+
+
+def targets_of(names: Sequence[str], wanted: str | Sequence[str] | None, where: str) -> list[str]:
     """The columns that are the target."""
+    if not isinstance(wanted, str | None):
+        return list(wanted)
     if wanted is None:
         return [next((n for n in names if n.lower() in TARGETS), names[-1])]
     found = [wanted] if wanted in names else [w.strip() for w in wanted.split(",") if w.strip()]
@@ -111,58 +159,120 @@ def target_of(
     if len(columns) > 1:
         raise UserError(f"{where}: the targets {', '.join(columns)} are for --task multilabel or regression; add it, or name one target")
     (column,) = columns.values()
-    empty = np.flatnonzero(np.isnan(column) if isinstance(column, np.ndarray) else np.array(column) == "")
-    if empty.size:
-        raise UserError(f"{where}: {place(int(empty[0]))}: the target is empty; drop the row, or name another --target")
-    found = np.array(column)
-    if found.dtype.kind == "f":
-        wrong = found[found % 1 != 0]
-        if wrong.size:
-            got = f"{wrong[0]:g}"
-            raise UserError(f"{where}: labels must be integers or names, got {got!r}; for numbers to predict, add --task regression")
-    names, classes = np.unique(found, return_inverse=True)
-    return classes, tuple(f"{n:g}" if found.dtype.kind == "f" else str(n) for n in names)
+    numeric = _is_numeric(column)
+    empty = next((i for i, cell in enumerate(column) if cell == "" or cell != cell or (numeric and str(cell).lower() == "nan")), None)
+    if empty is not None:
+        raise UserError(f"{where}: {place(empty)}: the target is empty; drop the row, or name another --target")
+    if not numeric:
+        names, classes = np.unique(np.array(column), return_inverse=True)
+        return classes, tuple(map(str, names))
+    found = [_whole(cell, where) for cell in (column.tolist() if isinstance(column, np.ndarray) else column)]
+    known = {one: i for i, one in enumerate(sorted(set(found)))}
+    return np.array([known[one] for one in found]), tuple(written or str(number) for number, written in known)
+
+
+def _whole(cell: Any, where: str) -> tuple[int, str]:
+    """A class that is a number: exactly, and as it is written where it has zeros before it, so that 01 is not 1."""
+    if isinstance(cell, int):
+        return cell, ""
+    number = float(cell)
+    if not np.isfinite(number) or number % 1:
+        raise UserError(f"{where}: labels must be integers or names, got '{number:.15g}'; for numbers to predict, add --task regression")
+    if isinstance(cell, float):
+        return int(cell), ""
+    cell = cell.strip()
+    return (int(number) if abs(number) > 2**63 else int(Decimal(cell))), cell if LEADING_ZERO.match(cell) else ""
 
 
 def _is_number(cell: Any) -> bool:
-    try:
-        return bool(np.isfinite(float(cell)))
-    except ValueError:
-        return False
+    return bool(np.isfinite(float(cell))) if not isinstance(cell, str) or is_float(cell) else False
 
 
 def columns_of(frame: Any, where: str) -> dict[str, Column]:
-    """Return the columns of a data frame (pandas, polars) or of a mapping of columns: numbers as such, all else as names."""
-    names = list(frame.columns) if hasattr(frame, "columns") else list(frame)
-    found: dict[str, Column] = {}
-    for name in names:
-        values = frame[name]
-        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
-        if array.dtype.kind in "uif":
-            found[str(name)] = array.astype(np.float64)
-            continue
-        cells = ["" if v is None or v != v else str(v) for v in array.tolist()]
-        found[str(name)] = _column(cells)
+    """Return the columns of a data frame (pandas, polars, pyarrow) or of a mapping of columns, two at least; see `columns_of_frame`."""
+    found = columns_of_frame(frame, where)
     sizes = {len(column) for column in found.values()}
     if len(found) < 2 or len(sizes) != 1 or sizes == {0}:
         raise UserError(f"{where}: a table must have rows of a number and a label, got {len(found)} columns, {sorted(sizes)} rows")
     return found
 
 
-def _column(cells: list[str]) -> Column:
-    """Numbers where every cell that is filled is one, else names."""
-    filled = [c for c in cells if c]
-    if filled and all(_is_float(c) for c in filled):
-        return np.array([float(c) if c else np.nan for c in cells])
-    return cells
+def columns_of_frame(frame: Any, where: str) -> dict[str, Column]:
+    """Return the columns of a data frame: numbers as such, moments as seconds since 1970, spans as seconds, all else as it is written.
+
+    Raises:
+        UserError: two columns have one name, a cell is neither number nor name.
+    """
+    names = list(getattr(frame, "column_names", getattr(frame, "columns", frame)))
+    _check_names([str(name) for name in names], where)
+    found: dict[str, Column] = {}
+    for name in names:
+        values = frame[name]
+        found[str(name)] = _cells(np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values), f"{where}: {name}")
+    return found
 
 
-def _is_float(cell: str) -> bool:
+def _check_names(names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise UserError(f"{where}: every column must have a name of its own, got {twice!r} twice; rename one")
+
+
+def _cells(array: np.ndarray, where: str) -> Column:
+    """A column as an array gives it."""
+    if array.ndim != 1:
+        raise UserError(f"{where}: a column must hold one number or name a row, got the shape {array.shape}; give a column for each")
+    if array.dtype.kind in "uif":
+        return array
+    if array.dtype.kind in "Mm":
+        return _seconds(array)
+    values = [None if _is_missing(v) else v for v in array.tolist()]
+    for row, v in enumerate(values):
+        if isinstance(v, list | tuple | dict | set | np.ndarray):
+            raise UserError(f"{where}, row {row}: must be a number or a name, got a {type(v).__name__}; give each of its numbers a column")
+    filled = [v for v in values if v is not None]
+    if filled and all(isinstance(v, date) for v in filled):
+        moments = [v.astimezone(UTC).replace(tzinfo=None) if isinstance(v, datetime) and v.tzinfo else v for v in values]
+        return _seconds(np.array(moments, "datetime64[us]"))
+    return ["" if v is None else str(v) for v in values]
+
+
+def _seconds(array: np.ndarray) -> np.ndarray:
+    """Moments as seconds since 1970, or spans as seconds, whatever their unit; NaN where one is missing."""
+    unit = np.datetime_data(array.dtype)[0]
+    if unit in ("Y", "M", "W", "D", "h", "m"):
+        array = array.astype(f"{array.dtype.kind}8[s]")
+    ticks = {"ms": 10**3, "us": 10**6, "ns": 10**9}.get(np.datetime_data(array.dtype)[0], 1)
+    return np.where(np.isnat(array), np.nan, array.astype(np.int64) / ticks)
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a cell is empty: None, NaN, NaT, or NA of pandas, which is neither equal nor unequal to anything."""
+    if value is None or isinstance(value, str | list | tuple | dict | np.ndarray):
+        return value is None
     try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+        return bool(value != value)
+    except TypeError:
+        return True
+
+
+def _numbers_or_names(column: Column) -> Column:
+    """Numbers as float64 where every cell that is filled is one, else names."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "uif":
+        return column.astype(np.float64)
+    return np.array([float(c) if c else np.nan for c in column]) if _is_numeric(column) else list(map(str, column))
+
+
+def _is_numeric(column: Column) -> bool:
+    """Whether a column holds numbers, or cells of which every one that is filled is written as a number."""
+    if isinstance(column, np.ndarray):
+        return column.dtype.kind in "uif"
+    return any(column) and all(is_float(c) for c in column if c)
+
+
+def is_float(cell: str) -> bool:
+    """Return whether a cell is written as a number: as Python reads it, but for the underscores."""
+    return NUMBER.fullmatch(cell.strip()) is not None
 
 
 # ---------------------------------------------------------------- formats
@@ -185,9 +295,7 @@ def table_columns(path: Path, target: str | None = None, lines: list[int] | None
     header, rows = _rows(path, named)
     width = len(header or rows[0][1])
     names = header or [str(i + 1) for i in range(width)]
-    if len(set(names)) < width:
-        twice = next(n for n in names if names.count(n) > 1)
-        raise UserError(f"{path}: every column must have a name of its own, got {twice!r} twice; rename one")
+    _check_names(names, str(path))
     for line, cells in rows:
         if len(cells) != width:
             raise UserError(f"{path}: line {line} must have {width} cells as the first has, got {len(cells)}")
@@ -199,21 +307,21 @@ def table_columns(path: Path, target: str | None = None, lines: list[int] | None
         cells = [row[i] for _, row in rows]
         for (line, _), cell in zip(rows, cells, strict=True) if name not in wanted else ():
             blank = cell == "" and not header  # without names it is a mistake
-            if blank or cell.lower() == "nan" or (not header and not _is_float(cell)):
+            if blank or cell.lower() == "nan" or (not header and not is_float(cell)):
                 raise UserError(f"{path}: line {line}, column {i + 1} must be a number, got {cell!r}; fill or drop it")
-        columns[name] = _column(cells)
+        columns[name] = cells
     return columns
 
 
 def stem(path: Path) -> str:
     """The name of a file without its endings."""
-    return path.name.removesuffix(".gz").rpartition(".")[0]
+    return (path.stem if path.suffix.lower() == ".gz" else path.name).rpartition(".")[0]
 
 
 def text_of(path: Path, what: str) -> str:
     """The text of a file, plain or gzipped."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: {what} must be UTF-8 text, got a wrong byte at {error.start}") from error
@@ -238,7 +346,7 @@ def _rows(path: Path, named: bool = False) -> tuple[list[str], list[tuple[int, l
     if len(rows) < 2 or len(rows[0][1]) < 2:
         raise UserError(f"{path}: a table must have rows of at least one number and a label, got {first[:60]!r}")
     head = rows[0][1]
-    named = named or any(c and not _is_float(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
+    named = named or any(c and not is_float(c) for c in head[:-1]) or any(c.lower() in TARGETS for c in head)
     return (rows.pop(0)[1] if named else []), rows
 
 
@@ -246,16 +354,22 @@ def read_json_lines(source: Source, kind: str | None) -> Raw:
     """Return the rows of FILE.jsonl, one object a line; a key is a column, and a list of numbers is a column for each."""
     path = Path(source.spec).expanduser()
     rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(text_of(path, "JSON lines").splitlines(), 1):
+    listed: set[str] = set()
+    plain: set[str] = set()
+    for number, line in enumerate(text_of(path, "JSON lines").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: line {number} must be JSON, got: {error}") from error
         if not isinstance(row, dict):
             raise UserError(f'{path}: line {number} must be an object such as {{"a": 1, "label": "cat"}}, got {line[:40]}')
-        rows.append((number, _spread(row)))
+        rows.append((number, _spread(row, listed)))
+        plain |= set(rows[-1][1]) - listed
+        if twice := sorted(listed & (plain | set(row))):
+            raise UserError(f"{path}: line {number}: every column must have a name of its own, got {twice[0]!r} twice, once of a list; "
+                            "rename one")  # fmt: skip
     names = list(dict.fromkeys(key for _, row in rows for key in row))
     frame = {name: [row.get(name) for _, row in rows] for name in names}
     for name, cells in frame.items():
@@ -266,12 +380,23 @@ def read_json_lines(source: Source, kind: str | None) -> Raw:
     return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
 
 
-def _spread(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with each list of numbers as a column for each of them."""
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raise ValueError where a key stands twice in it."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        raise ValueError(f"the key {twice!r} twice in one object")
+    return dict(pairs)
+
+
+def _spread(row: Mapping[str, Any], listed: set[str]) -> dict[str, Any]:
+    """A row with each list of numbers as a column for each of them; `listed` gets their names."""
     found: dict[str, Any] = {}
     for key, value in row.items():
         if isinstance(value, list) and all(isinstance(v, int | float) for v in value):
-            found |= {f"{key}.{i}": v for i, v in enumerate(value)}
+            columns = {f"{key}.{i}": v for i, v in enumerate(value)}
+            listed |= set(columns)
+            found |= columns
         else:
             found[key] = value
     return found
@@ -285,7 +410,8 @@ def read_columnar(source: Source, kind: str | None) -> Raw:
     except ImportError:
         raise UserError(f"{path}: needs pyarrow, which is not installed; pip install 'nasforge[data]'") from None
     try:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
+            _check_names(parquet.read_schema(path).names, str(path))
             table = parquet.read_table(path)
         else:
             with path.open("rb") as file:
@@ -293,8 +419,9 @@ def read_columnar(source: Source, kind: str | None) -> Raw:
                 file.seek(0)
                 table = (ipc.open_file(file) if head == b"ARROW1" else ipc.open_stream(file)).read_all()
     except (ArrowException, OSError) as error:
-        raise UserError(f"{path}: must be a file that pyarrow reads, got: {str(error).splitlines()[0]}; write it again") from error
-    columns = columns_of({name: table.column(name) for name in table.column_names}, str(path))
+        raise UserError(f"{path}: must be a file that pyarrow reads, got: {(str(error) or type(error).__name__).splitlines()[0]}; write "
+                        "it again") from error  # fmt: skip
+    columns = columns_of(table, str(path))
     raw = raw_of_columns(columns, str(path), kind, source.target)
     return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
 
@@ -319,7 +446,7 @@ def read_arff(source: Source, kind: str | None) -> Raw:
         except (arff.ArffError, NotImplementedError, ValueError, StopIteration) as error:
             raise UserError(f"{file}: must be dense ARFF of numbers and nominal values, got: {error or type(error).__name__}") from error
         cells = {name: [v.decode() for v in rows[name]] if meta[name][0] == "nominal" else rows[name] for name in meta.names()}
-        found[part] = {n: _column(["" if c == "?" else c for c in v]) if isinstance(v, list) else v.astype(float) for n, v in cells.items()}
+        found[part] = {n: ["" if c == "?" else c for c in v] if isinstance(v, list) else v.astype(float) for n, v in cells.items()}
     target = source.target
     if target is None and kind == "labels":
         xml = path.with_name(re.sub(r"-(train|test)$", "", stem(path)) + ".xml")
@@ -327,13 +454,5 @@ def read_arff(source: Source, kind: str | None) -> Raw:
             raise UserError(f"{path}: which columns are labels must be said; name them as --target A,B,C, or put {xml.name} beside it")
         names = re.findall(r'<label\s+name="([^"]+)"', text_of(xml, "XML"))
         target = ",".join(names)
-    made = {part: raw_of_columns(columns, str(path), kind, target) for part, columns in found.items()}
-    if "test" not in made:
-        train = made["train"]
-        return Raw(stem(path), train.parts, train.kinds, labels=train.labels, notes=train.notes)
-    joined = {name: np.concatenate([found[p][name] for p in found]) if isinstance(found["train"][name], np.ndarray)  # type: ignore[arg-type]
-              else [*found["train"][name], *found["test"][name]] for name in found["train"]}  # fmt: skip
-    whole = raw_of_columns(joined, str(path), kind, target)  # names of both parts get the same columns
-    n, every = len(made["train"].parts["train"]), whole.parts["train"]
-    parts = {"train": every[:n], "test": every[n:]}
-    return Raw(stem(path).removesuffix("-train"), parts, whole.kinds, labels=whole.labels, notes=whole.notes)
+    raw = raw_of_parts(found, str(path), kind, target)
+    return replace(raw, name=stem(path).removesuffix("-train") if "test" in found else stem(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -87,10 +88,10 @@ def _files(folder: Path) -> dict[str, dict[str, Path]]:
 def _sentences(path: Path) -> list[list[str]]:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = data.decode("utf-8").splitlines()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        lines = data.decode("utf-8").removesuffix("\n").split("\n")  # a text may hold other marks, at which Python breaks lines too
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: must be UTF-8 text, one sentence a line, got: {error}; fetch or convert it again") from error
-    return [re.findall(r"\w+|[^\w\s]", line.lower()) for line in lines]
+    return [re.findall(r"\w+|[^\w\s]", line.lower()) for line in lines] if data else []
 
 
 def _vocabulary(sentences: Iterable[Sequence[str]]) -> dict[str, int]:
