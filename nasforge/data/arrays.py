@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,10 @@ from nasforge.errors import UserError, nearest
 
 VOID = 255  # the label that is ignored in maps on disk
 SAMPLES = ("image", "sequence")
+LARGEST = float(np.finfo(np.float32).max)
+DIGITS = 1e-4  # share of the range of a channel that float32 may be off; where it is more, numbers stay float64 until they are centered
+TARGET_DIGITS = 1e-2  # of a value to predict
+MOST_CLASSES = 10_000_000  # and tokens; more are numbers of another kind, such as ids of persons
 Input = np.ndarray | Rows | Images  # in memory as it is used, or taken when it is used
 
 
@@ -94,12 +98,17 @@ def raw_of(
     for part, (xs, ys) in found.items():
         where = name if len(found) == 1 else f"{name} ({part})"
         parts[part], kinds = _laid_out(xs, ys, where, sample, kind)
+    parts = _narrowed(parts)
     _check_alike(parts, name)
     train = parts["train"]
     padded = frozenset(key for key in train.inputs if any(_is_padded(part.inputs[key], name) for part in parts.values()))
     tokens = {key for key, x in train.inputs.items() if x.dtype == np.int64}
     steps = "steps" in kinds.values()
     largest = {key: max(int(chunk.max()) for p in parts.values() for chunk in _chunks(p.inputs[key])) for key in tokens}
+    for key, n in largest.items():
+        if n >= MOST_CLASSES:
+            raise UserError(f"{name}: tokens must be integers from 0 to {MOST_CLASSES - 1}, got {n}" + f" in {key}" * (key != "input") +
+                            "; number the tokens 0, 1, ..., or give numbers as floats")  # fmt: skip
     vocab = {key: 1 + max(n, *(int(p.y.max()) if steps else 0 for p in parts.values())) for key, n in largest.items()}
     return Raw(name, parts, kinds, vocab or None, labels, ordered=steps and bool(tokens) and not padded, padded=padded, notes=notes)
 
@@ -118,7 +127,7 @@ def plain(array: Any, steps: bool = False) -> Any:
         if steps and array.dtype.kind in "ui":
             return np.ma.filled(array.astype(np.int64), -1)
         if array.dtype.kind not in "buif":
-            return np.where(np.ma.getmaskarray(array), None, np.ma.getdata(array).astype(object))  # no names
+            return np.where(np.ma.getmaskarray(array), np.array(None), np.ma.getdata(array).astype(object))  # no names
         return np.ma.filled(array if array.dtype.kind == "f" else array.astype(np.float64), np.nan)
     return array
 
@@ -165,26 +174,37 @@ def _equally_long(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
         x_key = "x" + key.removeprefix("lengths")
         if x_key not in found:
             raise UserError(f"{where}: {key} must stand beside {x_key}, which is missing")
-        x = np.asarray(found[x_key])
+        x = found[x_key] if isinstance(found[x_key], Rows) else np.asarray(found[x_key])
         if lengths.shape != x.shape[:1] or x.ndim < 2 or lengths.dtype.kind not in "ui" or lengths.min() < 1 or lengths.max() > x.shape[1]:
             raise UserError(
                 f"{where}: {key} must hold one whole number from 1 to {x.shape[1] if x.ndim > 1 else 1} for each sample of {x_key}, got "
                 f"{lengths.dtype} {lengths.shape}" + (f" from {lengths.min()} to {lengths.max()}" if lengths.size else "")
             )
-        found[x_key] = [sample[:length] for sample, length in zip(x, lengths, strict=True)]
+        if not isinstance(x, Rows):
+            found[x_key] = [sample[:length] for sample, length in zip(x, lengths, strict=True)]
+        elif x.ndim > 3:
+            raise UserError(f"{where}: {key} must stand beside sequences (N, T) or (N, T, F), got {x_key} {x.shape}")
+        else:
+            found[x_key] = x.cut(lengths)
     for word, name in dict.fromkeys((word, key.partition(":")[2]) for word in "xy" for key in found if _is_array(key, word)):
         same = [key for key in found if _is_array(key, word) and key.partition(":")[2] == name]  # one input in all parts
-        ragged = {key: list(map(np.asarray, found[key])) for key in same if _is_ragged(found[key])}
-        if not ragged:
+        mapped = {key: found[key] for key in same if isinstance(found[key], Rows)}
+        if any(x.lengths is not None for x in mapped.values()):
+            found |= {key: x.cut(x.lengths, max(x.shape[1] for x in mapped.values())) for key, x in mapped.items() if x.lengths is not None}
+        if not any(_is_ragged(found[key]) for key in same):
             continue
+        ragged = {key: list(map(np.asarray, found[key])) for key in same if key not in mapped}
         shapes = {sample.shape[1:] for samples in ragged.values() for sample in samples}
         kinds = {sample.dtype.kind for samples in ragged.values() for sample in samples}
         if len(shapes) != 1 or not kinds <= set("buif") or any(s.ndim < 1 or not len(s) for samples in ragged.values() for s in samples):
             raise UserError(f"{where}: samples of unequal length must be (T,) or (T, F) numbers with the same F, got {sorted(shapes)[:3]}")
-        longest = max(len(sample) for key in same for sample in found[key])
+        if any(s.dtype == np.uint64 and s.max() > np.iinfo(np.int64).max for samples in ragged.values() for s in samples):
+            raise UserError(f"{where}: {same[0]} must hold numbers below 2**63, got larger ones; number the tokens 0, 1, ...")
+        longest = max(len(sample) for samples in ragged.values() for sample in samples)
         whole = kinds <= set("ui") and shapes == {()}
+        wide = np.result_type(np.float32, *{s.dtype for samples in ragged.values() for s in samples})
         for key, samples in ragged.items():
-            made = np.full((len(samples), longest, *next(iter(shapes))), -1 if whole else np.nan, np.int64 if whole else np.float32)
+            made = np.full((len(samples), longest, *next(iter(shapes))), -1 if whole else np.nan, np.int64 if whole else wide)
             for i, sample in enumerate(samples):
                 made[i, : len(sample)] = sample
             found[key] = made if made.ndim == 3 or whole or word == "y" else made[:, :, None]
@@ -193,7 +213,7 @@ def _equally_long(arrays: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _is_ragged(array: Any) -> bool:
     """Whether an array is a list of arrays, not all of one length."""
-    if isinstance(array, np.ndarray) and array.dtype != object:
+    if isinstance(array, Rows | Images) or (isinstance(array, np.ndarray) and array.dtype != object):
         return False
     try:
         lengths = {len(sample) for sample in array}
@@ -349,8 +369,14 @@ def _numbers(x: Input, where: str) -> Input:
     kind = x.array.dtype.kind if isinstance(x, Rows) else x.dtype.kind
     if kind not in "buif":
         raise UserError(f"{where}: x must hold numbers, got an array of type {x.dtype}")
+    if 0 in x.shape[1:]:
+        raise UserError(f"{where}: samples of x must hold numbers, got the shape {x.shape}")
     before = 0
-    for chunk in _chunks(x) if kind == "f" else ():
+    for chunk in _chunks(_exact(x)) if kind == "f" else ():
+        if chunk.dtype.itemsize > 4 and (large := np.abs(chunk, where=np.isfinite(chunk), out=np.zeros(chunk.shape)) > LARGEST).any():
+            sample = before + int(np.argmax(large.reshape(len(chunk), -1).any(axis=1)))
+            raise UserError(f"{where}: x must hold numbers of at most {LARGEST:.2g}, the largest of float32, got {chunk[large].flat[0]:g} "
+                            f"in sample {sample}; divide them first")  # fmt: skip
         wrong = ~np.isfinite(chunk)
         if wrong.any() and x.ndim < 4:  # NaN is allowed for a feature that is missing, and for a step that is not there
             wrong &= np.isinf(chunk) | (~np.isnan(chunk).all(2, keepdims=True) if x.ndim == 3 else False)
@@ -371,6 +397,11 @@ def _integers(y: np.ndarray, where: str) -> np.ndarray:
             raise UserError(
                 f"{where}: labels y must be integers from 0, got {wrong.flat[0]}; for numbers to predict, add --task regression"
             )
+    if y.size and y.max() >= MOST_CLASSES:
+        raise UserError(
+            f"{where}: labels y must be integers from 0 to {MOST_CLASSES - 1}, got {int(y.max())}; number the classes 0, 1, ...; "
+            "for numbers to predict, add --task regression"
+        )
     return y.astype(np.int64)
 
 
@@ -381,6 +412,12 @@ def values(y: np.ndarray, where: str) -> np.ndarray:
     if not np.isfinite(y).all():
         sample = int(np.argmax(~np.isfinite(y.reshape(len(y), -1)).all(1)))
         raise UserError(f"{where}: y must be finite, got NaN or infinity in sample {sample}; drop such samples")
+    if y.size and np.abs(y.astype(np.float64)).max() > LARGEST:
+        raise UserError(f"{where}: y must hold numbers of at most {LARGEST:.2g}, the largest of float32; divide them first")
+    wide = y.astype(np.float64).reshape(len(y), -1)
+    if _loses_digits([wide], TARGET_DIGITS):
+        raise UserError(f"{where}: the numbers y to predict lie too far from 0 for float32 to tell them apart, got {wide.min():.15g} to "
+                        f"{wide.max():.15g}; subtract their mean first")  # fmt: skip
     return y.reshape(len(y), -1).astype(np.float32)
 
 
@@ -395,18 +432,20 @@ def many_labels(y: np.ndarray, where: str) -> np.ndarray:
 def _samples(x: Input, where: str, sample: str | None) -> Input:
     if isinstance(x, Images):
         return x
-    if x.ndim == 2 and x.dtype.kind in "ui":
+    given = x.array.dtype if isinstance(x, Rows) else x.dtype
+    cut = isinstance(x, Rows) and x.lengths is not None  # sequences
+    if x.ndim == 2 and given.kind in "ui":
         return _tokens(x, where)
-    if x.ndim == 2 and sample != "sequence":
-        return x if isinstance(x, Rows) else x.astype(np.float32)
-    if x.ndim == 2 and not isinstance(x, Rows):
-        return x.astype(np.float32)[:, :, None]
+    if x.ndim == 2 and sample != "sequence" and not cut:
+        return _exact(x)
+    if x.ndim == 2:
+        return _exact(x.laid_out("steps") if isinstance(x, Rows) else x[:, :, None])
     if x.ndim == 4:
         return _plain(x)
-    if x.ndim == 3 and (sample == "image" or (sample is None and x.dtype == np.uint8)):
-        return x.laid_out("grey") if isinstance(x, Rows) else _plain(x[:, None])
+    if x.ndim == 3 and (sample == "image" or (sample is None and given == np.uint8)) and not cut:
+        return _plain(x.laid_out("grey") if isinstance(x, Rows) else x[:, None])
     if x.ndim == 3:
-        return x if isinstance(x, Rows) else x.astype(np.float32)
+        return _exact(x)
     raise UserError(
         f"{where}: x must be (N, F) vectors, (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), "
         f"got {x.shape}"
@@ -414,6 +453,9 @@ def _samples(x: Input, where: str, sample: str | None) -> Input:
 
 
 def _tokens(x: Input, where: str) -> Input:
+    array: Any = x.array if isinstance(x, Rows) else x
+    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
+        raise UserError(f"{where}: tokens x must be integers from 0 to {MOST_CLASSES - 1}, got {array.max()}")
     smallest = min(int(chunk.min()) for chunk in _chunks(x))
     if smallest < -1:
         raise UserError(f"{where}: tokens x must be integers from 0, and -1 from the end of a sample on, got {smallest}")
@@ -421,7 +463,45 @@ def _tokens(x: Input, where: str) -> Input:
 
 
 def _plain(x: Input) -> Input:
-    return x if isinstance(x, Rows | Images) else np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
+    if isinstance(x, Images):
+        return x
+    exact = _exact(x) if (x.array if isinstance(x, Rows) else x).dtype != np.uint8 else x
+    return exact if isinstance(exact, Rows) else np.ascontiguousarray(exact)
+
+
+def _exact(x: Any) -> Any:
+    """Numbers as float32 where it holds them exactly, else as float64; see `_narrowed`."""
+    given = x.array.dtype if isinstance(x, Rows) else x.dtype
+    wide = np.result_type(given, np.float32) != np.float32
+    return replace(x, wide=wide) if isinstance(x, Rows) else x.astype(np.float64 if wide else np.float32)
+
+
+def _narrowed(parts: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """The inputs as float32, but for those of whose differences it would lose too much."""
+    found = {part: dict(arrays.inputs) for part, arrays in parts.items()}
+    for key in found["train"]:
+        every = [inputs[key] for inputs in found.values()]
+        if not any(x.dtype == np.float64 for x in every):
+            continue
+        wide = len({x.shape[1:] for x in every}) == 1 and _loses_digits(every, DIGITS)
+        for inputs in found.values():
+            x = inputs[key]
+            if isinstance(x, Rows):
+                inputs[key] = replace(x, wide=wide)
+            elif isinstance(x, np.ndarray) and x.dtype.kind == "f":
+                inputs[key] = x.astype(np.float64 if wide else np.float32, copy=False)
+    return {part: Arrays(inputs, parts[part].targets) for part, inputs in found.items()}
+
+
+def _loses_digits(arrays: Sequence[Any], share: float) -> bool:
+    """Whether float32 would be off by more than a share of the range of a channel."""
+    axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[arrays[0].ndim]
+    low, high, off = np.inf, -np.inf, 0.0
+    for x in arrays:
+        for chunk in (x if isinstance(x, Rows) else replace(Rows.of(x), wide=True)).chunks():
+            low, high = np.fmin(low, np.fmin.reduce(chunk, axes)), np.fmax(high, np.fmax.reduce(chunk, axes))
+            off = np.fmax(off, np.fmax.reduce(np.abs(chunk - chunk.astype(np.float32)), axes))
+    return bool(np.any((off > share * (high - low)) & (high > low)))
 
 
 def _check_alike(parts: Mapping[str, Arrays], where: str) -> None:

@@ -36,6 +36,7 @@ class Normalization:
     def __call__(self, x: np.ndarray) -> Tensor:
         """Return (N, F), (N, T, F) or (N, C, H, W) numbers as float32; of vectors a missing one (NaN) becomes 0, which is the mean."""
         axes = [1, -1] + [1] * (x.ndim - 2) if x.ndim == 4 else [1] * (x.ndim - 1) + [-1]
-        made = torch.from_numpy(x.astype(np.float32)).mul_(self.scale)
-        made.sub_(torch.tensor(self.mean).view(axes)).div_(torch.tensor(self.std).view(axes))
+        made = torch.from_numpy(x.astype(np.float64 if x.dtype == np.float64 else np.float32)).mul_(self.scale)
+        mean, std = (torch.tensor(found, dtype=made.dtype).view(axes) for found in (self.mean, self.std))
+        made = made.sub_(mean).div_(std).float()
         return made.nan_to_num_(0.0) if x.ndim == 2 else made

@@ -22,13 +22,19 @@ class Rows:
         array: (N, ...) numbers.
         index: which rows, in order.
         file: where the array lies, None in memory.
-        layout: `last` where the channels of an image are the last axis of the file, `grey` where they are none, else empty.
+        layout: `last` where the channels of an image are the last axis of the file, `grey` where they are none, `steps` where
+            the numbers of a sequence are none, else empty.
+        wide: whether the rows are taken as float64, as float32 would lose their digits.
+        lengths: of the samples of the array, where they are cut: the steps from there on are missing. steps: of the longest.
     """
 
     array: np.ndarray
     index: np.ndarray
     file: Path | None = None
     layout: str = ""
+    wide: bool = False
+    lengths: np.ndarray | None = None
+    steps: int | None = None
 
     @classmethod
     def of(cls, array: np.ndarray) -> Rows:
@@ -41,9 +47,11 @@ class Rows:
 
     @property
     def dtype(self) -> np.dtype:
-        """The type as which the rows are taken: bytes as they are, tokens int64, all else float32."""
+        """The type as which the rows are taken: bytes of images as they are, tokens int64, all else float32 or float64."""
         kind = self.array.dtype
-        return kind if kind == np.uint8 else np.dtype(np.int64 if kind.kind in "ui" and self.ndim == 2 else np.float32)
+        if kind == np.uint8 and self.ndim == 4:
+            return kind
+        return np.dtype(np.int64 if kind.kind in "ui" and self.ndim == 2 else np.float64 if self.wide else np.float32)
 
     @property
     def ndim(self) -> int:
@@ -57,16 +65,26 @@ class Rows:
 
     def __reduce__(self) -> Any:  # a mapped array travels as the name of its file, of another one the rows that are used
         if self.file is None:
-            return Rows, (self.array[self.index], np.arange(len(self)))
-        return _opened, (self.file, self.index, self.layout)
+            lengths = None if self.lengths is None else self.lengths[self.index]
+            return Rows, (self.array[self.index], np.arange(len(self)), None, "", self.wide, lengths)
+        return _opened, (self.file, self.index, self.layout, self.wide, self.lengths, self.steps)
 
     def alone(self) -> Rows:
         """Return the rows without the others of their array, where these would keep more memory than they take themselves."""
         few = self.file is None and 2 * len(self) < len(self.array)
-        return replace(self, array=self.array[self.index], index=np.arange(len(self))) if few else self
+        if not few:
+            return self
+        lengths = None if self.lengths is None else self.lengths[self.index]
+        return replace(self, array=self.array[self.index], index=np.arange(len(self)), lengths=lengths)
+
+    def cut(self, lengths: np.ndarray, longest: int | None = None) -> Rows:
+        """Return sequences, each of its own length; the longest is that of the longest of them, or as it is said."""
+        longest = longest or int(lengths.max())
+        equal = lengths.min() == longest  # nothing is missing
+        return replace(self, array=self.array[:, :longest], lengths=None if equal else lengths, steps=longest)
 
     def laid_out(self, layout: str) -> Rows:
-        """Return the rows as (N, C, H, W) images."""
+        """Return the rows as (N, C, H, W) images, or as (N, T, 1) sequences."""
         return replace(self, array=_arranged(self.array, layout), layout=layout)
 
     def one(self, place: int) -> np.ndarray:
@@ -79,6 +97,8 @@ class Rows:
         order = np.argsort(chosen, kind="stable")  # a file is read forward
         out = np.empty((len(chosen), *self.array.shape[1:]), self.dtype)
         out[order] = self.array[chosen[order]]
+        if self.lengths is not None:
+            out[np.arange(out.shape[1]) >= self.lengths[chosen][:, None]] = -1 if out.dtype == np.int64 else np.nan
         return out
 
     def chunks(self) -> Iterator[np.ndarray]:
@@ -101,21 +121,28 @@ class Rows:
             mean = shares @ LEVELS
             return mean, np.sqrt(np.maximum(shares @ LEVELS**2 - mean**2, 0.0))
         axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[self.ndim]
+        middle: Any = None  # far from 0 the digits of squares do not last
         total: Any = 0.0
         squares: Any = 0.0
         count: Any = 0.0
         for chunk in self.chunks():
             x = chunk.astype(np.float64) / (255 if chunk.dtype == np.uint8 else 1)
             known = ~np.isnan(x)
-            x = np.where(known, x, 0.0)
+            if middle is None:
+                middle = np.where(known, x, 0.0).sum(axes, keepdims=True) / np.maximum(known.sum(axes, keepdims=True), 1)
+            x = np.where(known, x - middle, 0.0)
             total, squares, count = total + x.sum(axes), squares + np.square(x).sum(axes), count + known.sum(axes)
         mean = total / np.maximum(count, 1)
-        return mean, np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0))
+        return mean + middle.reshape(mean.shape), np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0))
 
 
 def _arranged(array: np.ndarray, layout: str) -> np.ndarray:
-    return {"last": lambda: np.moveaxis(array, -1, 1), "grey": lambda: array[:, None], "": lambda: array}[layout]()
+    if layout == "last":
+        return np.moveaxis(array, -1, 1)
+    return {"grey": lambda: array[:, None], "steps": lambda: array[:, :, None], "": lambda: array}[layout]()
 
 
-def _opened(file: Path, index: np.ndarray, layout: str) -> Rows:
-    return Rows(_arranged(np.load(file, mmap_mode="r", allow_pickle=False), layout), index, file, layout)
+def _opened(file: Path, index: np.ndarray, layout: str, wide: bool, lengths: np.ndarray | None, steps: int | None) -> Rows:
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    array = array if steps is None else array[:, :steps]
+    return Rows(_arranged(array, layout), index, file, layout, wide, lengths, steps)

@@ -78,7 +78,7 @@ class StoredDataset:
                 continue
             x = torch.from_numpy(stored.take(chosen))
             if x.dtype != torch.int64:
-                x = x.float().mul_(1 / 255 if x.dtype == torch.uint8 else 1).sub_(self.mean[name]).div_(self.std[name])
+                x = x.sub_(self.mean[name]).div_(self.std[name]).float()
                 if x.ndim == 2:
                     x.nan_to_num_(0.0)
             inputs[name] = x
@@ -112,15 +112,17 @@ def _images(
     stored: Stored, chosen: np.ndarray, mean: Tensor, std: Tensor, pool: ThreadPoolExecutor, old: list[np.ndarray]
 ) -> np.ndarray:
     """The images at these places as float32, normalized one by one while they are in the cache."""
-    scale = 255 if stored.dtype == np.uint8 else 1
-    shift, factor = (x.numpy()[:, None, None].astype(np.float32) for x in (mean * scale, 1 / (std * scale)))
+    scale, kind = 255 if stored.dtype == np.uint8 else 1, np.float64 if stored.dtype == np.float64 else np.float32
+    shift, factor = (x.numpy()[:, None, None].astype(kind) for x in (mean * scale, 1 / (std * scale)))
     out = _empty((len(chosen), *stored.shape[1:]), old)
 
     def fill(some: np.ndarray) -> None:
         for i in some.tolist():
             one = out[i]
-            one[...] = np.ascontiguousarray(stored.one(int(chosen[i])))
-            one -= shift
+            taken = np.ascontiguousarray(stored.one(int(chosen[i])))
+            one[...] = taken - shift if kind == np.float64 else taken
+            if kind == np.float32:
+                one -= shift
             one *= factor
 
     forward = np.argsort(stored.index[chosen], kind="stable")  # as a file is read best

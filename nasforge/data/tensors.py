@@ -163,12 +163,13 @@ def prepared(
     vocab = {k: {"tokens": n} for k, n in (raw.vocab or {}).items()}
     shapes = {k: _shape(x, vocab.get(k)) for k, x in parts["train"].inputs.items()}
     spec = DataSpec(shapes, targets, task or raw.task, raw.padded, raw.notes)
-    key = _key(parts, seed)
+    key = _key(parts, raw.kinds, seed)
     if stored:
         stores: dict[str, Any] = {part: arrays.inputs for part, arrays in parts.items()}
         found = {name: x.moments() for name, x in stores["train"].items() if name not in vocab}
-        means = {name: torch.from_numpy(m).float() for name, (m, _) in found.items()}
-        deviations = {name: torch.from_numpy(np.where(d < 1e-12, 1.0, d)).float() for name, (_, d) in found.items()}
+        types = {name: torch.float64 if stores["train"][name].dtype == np.float64 else torch.float32 for name in found}
+        means = {name: torch.from_numpy(m).to(types[name]) for name, (m, _) in found.items()}
+        deviations = {name: torch.from_numpy(np.where(d < 1e-12, 1.0, d)).to(types[name]) for name, (_, d) in found.items()}
         return StoredDataset(raw.name, key, spec, stores, tensors, means, deviations)
     inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})  # type: ignore[misc]
     return TensorDataset(raw.name, key, spec, {k: Batch(x, tensors[k]) for k, x in inputs.items()}, mean, std)
@@ -176,7 +177,7 @@ def prepared(
 
 def _rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs that stay where they are."""
-    return {name: Rows.of(x) if isinstance(x, np.ndarray) else x for name, x in inputs.items()}
+    return {name: replace(Rows.of(x), wide=x.dtype == np.float64) if isinstance(x, np.ndarray) else x for name, x in inputs.items()}
 
 
 def _shape(x: Any, before: Any) -> Any:
@@ -251,7 +252,7 @@ def _normalize(
             std = (train - mean).square().nanmean(dims, keepdim=True).sqrt()
         std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant
         for part in tensors.values():
-            part[name].sub_(mean).div_(std)
+            part[name] = part[name].sub_(mean).div_(std).float()
             if train.ndim == 2:
                 part[name].nan_to_num_(0.0)
         statistics.append((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
@@ -261,13 +262,18 @@ def _normalize(
 def _as_tensor(x: np.ndarray) -> Tensor:
     if x.dtype == np.int64:
         return torch.from_numpy(x)
-    return torch.from_numpy(x.astype(np.float32, order="C")).mul_(1 / 255 if x.dtype == np.uint8 else 1)
+    wide = x.dtype == np.float64  # its digits last until it is centered
+    return torch.from_numpy(x.astype(np.float64 if wide else np.float32, order="C")).mul_(1 / 255 if x.dtype == np.uint8 else 1)
 
 
-def _key(parts: Mapping[str, Arrays], seed: int) -> str:
+def _key(parts: Mapping[str, Arrays], kinds: Mapping[str, str], seed: int) -> str:
+    """A short hash of the split: inputs in the order of their names, targets in theirs, as the first of them leads."""
     digest = hashlib.blake2b(f"split {seed}".encode(), digest_size=6)
+    if len(kinds) > 1 and any(name != kind for name, kind in kinds.items()):
+        digest.update(f"targets {list(kinds)}".encode())
     for name in PARTS:
-        for array in (*parts[name].inputs.values(), *parts[name].targets.values()):
+        inputs = parts[name].inputs
+        for array in (*(inputs[key] for key in sorted(inputs)), *parts[name].targets.values()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode())
             if not isinstance(array, np.ndarray):
                 for some in array.content():

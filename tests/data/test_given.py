@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,86 @@ def test_what_a_mask_hides_is_missing_and_tensors_come_as_they_are() -> None:
         data_of(([V[0], None] * 20, TWO))
     with pytest.raises(UserError, match="x must be numbers of one shape"):
         data_of(([[[1, 2], [3]]] * N, TWO))
+
+
+# --- numbers as they are --------------------------------------------------------------------------------------------
+
+
+def test_digits_far_from_zero_last_until_they_are_centered(tmp_path: Path) -> None:
+    far = 1.7e9 + np.arange(N)[:, None] * np.array([1.0, 3.0])
+    x = np.concatenate([everything(data_of((far, TWO)))[part] for part in ("train", "val", "test")])
+    assert len(np.unique(x)) > N - 5
+    series = np.repeat(far[:, None], 5, 1)
+    for name, given in (("vectors", far), ("sequences", series), ("whole", series.astype(np.int64)), ("images", far[:, :, None, None])):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "x.npy", given)
+        np.save(tmp_path / name / "y.npy", TWO)
+        found = [load_data(Source.of({"data": str(tmp_path / name), "data_memory": memory})) for memory in (0, 1)]
+        assert found[0].key == found[1].key == data_of((given, TWO)).key
+        for part, x in everything(found[0]).items():
+            torch.testing.assert_close(x, everything(found[1])[part], atol=1e-5, rtol=1e-5)
+            assert x.dtype == torch.float32
+        train = everything(found[0])["train"]
+        assert abs(float(train.mean())) < 1e-5 and abs(float(train.std(correction=0)) - 1) < 1e-4
+    ragged = [np.full((2 + i % 3, 1), 1.7e9 + i) for i in range(N)]
+    assert len(everything(data_of((ragged, TWO)))["train"].flatten().unique()) > 20
+
+
+def test_numbers_that_float32_cannot_hold_are_refused(tmp_path: Path) -> None:
+    for given, options, said in [
+        ((1e300 * V, TWO), {}, "numbers of at most 3.4e+38, the largest of float32"),
+        ((V, 1e300 * V[:, 0]), {"task": "regression"}, "y must hold numbers of at most 3.4e+38"),
+        ((V, 1.7e9 + np.arange(N)), {"task": "regression"}, "got 1700000000 to 1700000039; subtract their mean first"),
+        ((np.full((N, 2), 2**40), TWO), {}, "tokens must be integers from 0 to 9999999, got 1099511627776; number the tokens"),
+        ((np.full((N, 2), 2**64 - 1, np.uint64), TWO), {}, "tokens x must be integers from 0 to 9999999, got 18446744073709551615"),
+        ((V, TWO * 2**40), {}, "labels y must be integers from 0 to 9999999, got 1099511627776; number the classes"),
+        ((V, TWO.astype(np.uint64) * np.uint64(2**63)), {}, "labels y must be integers from 0 to 9999999, got 9223372036854775808"),
+        ((V[:, :0], TWO), {}, "samples of x must hold numbers, got the shape (40, 0)"),
+        ((TWO[:, None][:, :0], TWO), {}, "samples of x must hold numbers, got the shape (40, 0)"),
+        ((np.zeros((N, 3, 0, 4)), TWO), {}, "samples of x must hold numbers, got the shape (40, 3, 0, 4)"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            data_of(given, **options)
+        assert said in str(caught.value)
+    (tmp_path / "far").mkdir()
+    np.save(tmp_path / "far" / "x.npy", 1e300 * V)
+    np.save(tmp_path / "far" / "y.npy", TWO)
+    with pytest.raises(UserError, match="the largest of float32"):
+        load_data(Source.of({"data": str(tmp_path / "far"), "data_memory": 0}))
+    np.save(tmp_path / "far" / "x.npy", np.float64(1))
+    with pytest.raises(UserError, match="one entry for each sample"):
+        load_data(Source.of({"data": str(tmp_path / "far"), "data_memory": 0}))
+
+
+@pytest.mark.parametrize("lengths", [None, "unequal", "equal"])
+@pytest.mark.parametrize(("shape", "kind"), [
+    ((5,), np.uint8), ((5,), np.int32), ((5,), np.float32), ((5, 2), np.float64), ((5, 2), np.uint8), ((5, 2), np.int64),
+])  # fmt: skip
+def test_mapped_arrays_are_what_they_are_in_memory(tmp_path: Path, shape: Any, kind: Any, lengths: str | None) -> None:
+    np.save(tmp_path / "x.npy", RNG.integers(0, 9, (N, *shape)).astype(kind))
+    np.save(tmp_path / "y.npy", TWO)
+    if lengths:
+        np.save(tmp_path / "lengths.npy", 2 + np.arange(N) % 3 * (lengths == "unequal"))
+    inside, mapped = (load_data(Source.of({"data": str(tmp_path), "data_memory": memory})) for memory in (1, 0))
+    assert mapped.spec == inside.spec and mapped.key == inside.key
+    sent = pickle.loads(pickle.dumps(mapped))
+    for part, x in everything(inside).items():
+        torch.testing.assert_close(everything(mapped)[part], x, equal_nan=True, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(everything(sent)[part], x, equal_nan=True, atol=1e-5, rtol=1e-5)
+
+
+def test_a_part_of_equal_samples_beside_parts_of_unequal_ones() -> None:
+    x, y = series()
+    longest = max(map(len, x))
+    short = [sample[:2] for sample in x]
+    for part in (short, np.stack(short)):
+        data = data_of({"x_train": x, "y_train": y, "x_test": part, "y_test": y})
+        assert data.spec.input == [longest, 3] and steps_known(data) == sum(map(len, x)) + 2 * len(x)
+
+
+def test_names_of_inputs_and_targets_and_no_order_are_in_the_key() -> None:
+    a, b = V, V[::-1].copy()
+    key = data_of({"x:p": a, "x:q": b, "y": TWO}).key
+    assert key == data_of({"x:q": b, "x:p": a, "y": TWO}).key != data_of({"x:q": a, "x:p": b, "y": TWO}).key
+    other = np.arange(N) // 2 % 2
+    assert data_of({"x": a, "y:p": TWO, "y:q": other}).key != data_of({"x": a, "y:q": TWO, "y:p": other}).key

@@ -53,7 +53,8 @@ def read_npy(source: Source, kind: str | None) -> Raw:
     arrays: dict[str, Any] = {}
     for name, file in files.items():
         large = name.startswith("x") and file.stat().st_size > source.memory_bytes
-        arrays[name] = Rows.of(_open_array(file, "r")) if large else _open_array(file)
+        array = _open_array(file, "r" if large else None)
+        arrays[name] = Rows.of(array) if large and array.ndim else np.asarray(array)
     return raw_of(arrays, folder.name, kind, reads=source.reads)
 
 
