@@ -104,19 +104,21 @@ def decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB."""
-    if image.mode in ("L", "RGB"):
+    clear = image.info.get("transparency")
+    if image.mode in ("L", "RGB") and clear is None:
         return image
     if image.mode.startswith("I"):
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise Broken(f"must have 8 or 16 bits a channel, got numbers from {pixels.min()} to {pixels.max()}")
+        pixels = np.where(pixels == clear, 65535, pixels) if isinstance(clear, int) else pixels
         return Image.fromarray((pixels / 257 + 0.5).astype(np.uint8))
     if image.mode == "F":
         raise Broken("must have 8 or 16 bits a channel, got mode F")
-    if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
+    if image.mode in ("LA", "RGBA", "PA") or clear is not None:
         over = image.convert("RGBA")
         flat = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-        return flat.convert("L" if image.mode == "LA" else "RGB")
+        return flat.convert("L" if image.mode in ("LA", "L", "1") else "RGB")
     return image.convert("L" if image.mode in GREY else "RGB")
 
 

@@ -151,6 +151,7 @@ def test_frames_of_parts_are_matched_by_the_names_of_their_columns() -> None:
     both = pandas.DataFrame({"p": V[:, 0], "q": V[:, 1]})
     values = data_of({"x_train": V, "y_train": both, "x_test": V, "y_test": both[["q", "p"]]}, task="regression")
     assert torch.equal(next(values.batches("test", N)).y, torch.tensor(V).float())
+    assert data_of((V, pandas.DataFrame({"kind": np.array(["u", "v"])[TWO]}))).spec.target.names == ("u", "v")
     for x in (V, frame):
         assert torch.equal(*(next(data_of((x, y), task="regression").batches("train", N)).y for y in (both, V)))
 

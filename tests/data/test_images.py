@@ -230,3 +230,53 @@ def test_batches_that_are_kept_stay_as_they_were(tmp_path: Path) -> None:
     assert len(kept) > 6 and all(torch.equal(batch.x, copy) for batch, copy in zip(kept, copies, strict=True))
     views = [batch.x[1:] for batch in data.batches("train", 3)]
     assert all(torch.equal(view, copy[1:]) for view, copy in zip(views, copies, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "1", "I;16", "P"])
+def test_a_color_that_counts_as_transparent_is_put_on_white(mode: str) -> None:
+    pixels = np.zeros((4, 4), np.uint8)
+    pixels[0] = 200
+    made = Image.fromarray(pixels.astype(np.uint16)) if mode == "I;16" else Image.fromarray(pixels).convert(mode)
+    file = io.BytesIO()
+    made.save(file, "PNG", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    found = decode(file.getvalue(), None, None)
+    assert (found[:, 1:] == 255).all(), mode
+    kept = {"I;16": 1, "1": 255}.get(mode, 200)
+    assert (found[:, 0] == kept).all(), mode
+
+
+def few(root: Path, *folders: str, count: int = 6) -> None:
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            Image.fromarray(np.full((4, 4), 40 * i, np.uint8)).save(root / folder / f"{i}.png")
+
+
+def test_images_in_folders_of_a_class_are_of_it_and_those_beside_the_classes_are_told(tmp_path: Path) -> None:
+    few(tmp_path, "cat", "cat/old", "cat/old/older", "dog/new")
+    few(tmp_path, ".", count=4)
+    data = load(str(tmp_path))
+    assert data.spec.target.names == ("cat", "dog") and sum(data.size(part) for part in PARTS) == 24
+    assert data.spec.notes == ("4 images beside the folders of the classes are left out: 0.png, 1.png, 2.png, ...",)
+
+
+def test_folders_of_parts_that_are_not_clear(tmp_path: Path) -> None:
+    few(tmp_path / "two", "train/a", "train/b", "val/a", "validation/a")
+    few(tmp_path / "case", "train/a", "train/b", "Train/a")
+    few(tmp_path / "inside", "a/train", "a/test", "b/train")
+    for name, said in (("two", "got val/ and validation/"), ("case", "got Train/ and train/"), ("inside", "give test/a/ instead")):
+        with pytest.raises(UserError) as caught:
+            load(str(tmp_path / name))
+        assert said in str(caught.value)
+
+
+def test_files_that_labels_name_by_number_or_by_their_whole_path(tmp_path: Path) -> None:
+    few(tmp_path, ".", count=6)
+    names = [1_000_000 + i for i in range(30)]
+    for name in names:
+        Image.fromarray(np.full((4, 4), name % 250, np.uint8)).save(tmp_path / str(name), "PNG")
+    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{name},{name % 2}\n" for name in names), encoding="utf-8")
+    assert sum(load(str(tmp_path)).size(part) for part in PARTS) == 30
+    (tmp_path / "labels.csv").write_text("file,label\n/nowhere/0.png,1\n1.png,0\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"lists /nowhere/0\.png, which is not there \(1 of 2 are not\)"):
+        load(str(tmp_path))

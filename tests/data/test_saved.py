@@ -187,8 +187,30 @@ def test_mistakes(given: dict[str, Any], features: dict[str, Any], said: str, tm
 def test_the_package_may_be_missing_and_the_folder_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = saved(tmp_path, {"a": Y, "y": Y})
     (Path(spec) / "state.json").write_text(json.dumps({"_data_files": []}), encoding="utf-8")
-    with pytest.raises(UserError, match="must be a data set as save_to_disk writes it, got"):
+    with pytest.raises(UserError, match="must be a data set as save_to_disk writes it"):
         load(spec)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"needs the package datasets, which is not installed; pip install 'nasforge\[huggingface\]'"):
         load(spec)
+
+
+def test_splits_and_masks_that_do_not_fit(tmp_path: Path) -> None:
+    part = {"a": list(range(9)), "label": [0, 1, 0] * 3}
+    twice = saved(tmp_path / "twice", {"train": part, "val": part, "validation": part})
+    tokens = {"input_ids": [[1, 2, 3]] * 9, "attention_mask": [[1, 1, 1]] * 8 + [[1, 1]], "label": [0, 1, 0] * 3}
+    short = saved(tmp_path / "short", tokens)
+    none = saved(tmp_path / "none", {**tokens, "attention_mask": [[1, 1, 1]] * 8 + [[0, 0, 0]]})
+    listed = saved(tmp_path / "listed", {"a": [[1, 2]] * 9, "a.0": list(range(9)), "label": [0, 1, 0] * 3})
+    rest = saved(tmp_path / "rest", {"train": part, "test": {"a": [], "label": []}})
+    empty = saved(tmp_path / "empty", {"a": [], "label": []})
+    for spec, said in [
+        (twice, "must have one split for val, got val and validation"),
+        (short, "row 8: attention_mask must be as long as input_ids, 3, got 2"),
+        (none, "row 8: attention_mask must count a token, got none"),
+        (listed, "got 'a.0' twice, once of the list a"),
+        (empty, "with rows in every split, got one without; remove it"),
+        (rest, "with rows in every split, got one without; remove it"),
+    ]:
+        with pytest.raises(UserError) as caught:
+            load(spec)
+        assert said in str(caught.value)

@@ -33,14 +33,15 @@ def read_given(given: Any, name: str, kind: str | None, target: str | None, read
         return _of_frames(given, name, kind, target)
     if target is not None:
         raise UserError(f"target: names a column of a frame or of a table, got {target!r} with arrays; leave it out")
-    return raw_of({**given, **_aligned({key: value for key, value in given.items() if _is_frame(value)}, name)}, name, kind, reads=reads)
+    frames = {key: value for key, value in given.items() if _is_frame(value)}
+    return raw_of({**given, **_aligned(frames, name, kind)}, name, kind, reads=reads)
 
 
 def _is_frame(given: Any) -> bool:
     return hasattr(given, "columns") and hasattr(given, "__getitem__") and not isinstance(given, Mapping)
 
 
-def _aligned(frames: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
+def _aligned(frames: Mapping[str, Any], name: str, kind: str | None) -> dict[str, np.ndarray]:
     """Targets that are frames as arrays: the columns of all parts in the order of the first."""
     found: dict[str, np.ndarray] = {}
     columns = {key: columns_of_frame(frame, f"{name}: {key}") for key, frame in frames.items()}
@@ -48,7 +49,8 @@ def _aligned(frames: Mapping[str, Any], name: str) -> dict[str, np.ndarray]:
         first = next(other for other in columns if other.partition(":")[2] == key.partition(":")[2])
         if set(one) != set(columns[first]):
             raise UserError(f"{name}: {key} must have the columns of {first}, {', '.join(columns[first])}, got {', '.join(one)}")
-        found[key] = np.stack([np.asarray(one[column]) for column in columns[first]], 1)
+        arrays = [np.asarray(one[column]) for column in columns[first]]
+        found[key] = arrays[0] if len(arrays) == 1 and kind is None else np.stack(arrays, 1)
     return found
 
 

@@ -62,10 +62,19 @@ def read_digit_scenes(source: Source, kind: str | None) -> Raw:
 
 
 def read_folder(source: Source, kind: str | None) -> Raw:
-    """Return the images of a folder; classes are the sorted names of the folders that hold them. See `nasforge.data.images`."""
+    """Return the images of a folder; classes are the sorted names of the folders that hold them, or whose folders do.
+
+    See `nasforge.data.images`.
+    """
     root = Path(source.spec).expanduser()
     folders = _folders(root)
-    parts = {PART_FOLDERS[d.name.lower()]: d for d in folders if d.name.lower() in PART_FOLDERS}
+    parts: dict[str, Path] = {}
+    for folder in folders:
+        part = PART_FOLDERS.get(folder.name.lower())
+        if part in parts:
+            raise UserError(f"{root}: must hold one folder for {part}, got {parts[part].name}/ and {folder.name}/; remove or join them")
+        if part is not None:
+            parts[part] = folder
     if parts and len(parts) != len(folders):
         inside, beside = next(iter(parts.values())).name, next(d.name for d in folders if d.name.lower() not in PART_FOLDERS)
         raise UserError(
@@ -78,18 +87,21 @@ def read_folder(source: Source, kind: str | None) -> Raw:
     classes = [d.name for d in _folders(parts["train"])]
     if not classes:
         raise UserError(f"{parts['train']}: must hold one folder of images a class, or labels.csv, got neither")
-    empty = [name for name in classes if not _images(parts["train"] / name)]
+    empty = [name for name in classes if not _of_class(parts["train"] / name)]
     labels = tuple(name for name in classes if name not in empty)
     files: list[tuple[Path, int, str]] = []
     for part, folder in parts.items():
         unknown = {d.name for d in _folders(folder)} - set(classes)
         if unknown:
             raise UserError(f"{folder}: its classes must be those of train, got also {', '.join(sorted(unknown))}")
-        found = [(path, k, part) for k, name in enumerate(labels) for path in _images(folder / name)]
+        found = [(path, k, part) for k, name in enumerate(labels) for path in _of_class(folder / name)]
         if not found:
             raise UserError(f"{folder}: must hold images ({' '.join(SUFFIXES)}) in its folders, got none")
         files += found
     said = [f"class {name} has no image: left out" for name in empty]
+    if stray := [path for folder in dict.fromkeys((root, *parts.values())) for path in _images(folder)]:
+        names = ", ".join(str(path.relative_to(root)) for path in stray[:3]) + (", ..." if len(stray) > 3 else "")
+        said.append(f"{len(stray)} images beside the folders of the classes are left out: {names}")
     encoded = Encoded(tuple(path for path, *_ in files))
     y = np.array([k for _, k, _ in files])
     return of_encoded(encoded, y, [part for *_, part in files], source, root.name, kind, labels, said)
@@ -149,6 +161,17 @@ def _folders(root: Path) -> list[Path]:
 def _images(folder: Path) -> list[Path]:
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+
+
+def _of_class(folder: Path) -> list[Path]:
+    """The images of a class: in its folder, and in the folders of this one."""
+    found = _images(folder)
+    for inner in _folders(folder) if folder.is_dir() else ():
+        more = _of_class(inner)
+        if more and inner.name.lower() in PART_FOLDERS:
+            raise UserError(f"{folder}: {inner.name}/ stands in the folder of a class; give {inner.name}/{folder.name}/ instead")
+        found += more
+    return found
 
 
 def read_packed(arrays: dict[str, Any], source: Source, kind: str | None, name: str) -> Raw:

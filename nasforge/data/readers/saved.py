@@ -119,6 +119,9 @@ def _splits(root: Path) -> tuple[dict[str, Any], list[str]]:
         raise UserError(f"{root}: needs the package datasets, which is not installed; pip install 'nasforge[huggingface]'") from None
     try:
         found = load_from_disk(str(root.resolve()), keep_in_memory=False)
+    except IndexError as error:  # as the package datasets says it
+        raise UserError(f"{root}: must be a data set as save_to_disk writes it, with rows in every split, got one without; remove it, and "
+                        "save again") from error  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{root}: must be a data set as save_to_disk writes it, got: {error}; save it again") from error
     splits = {"train": found} if isinstance(found, Dataset) else dict(found)
