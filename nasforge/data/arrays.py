@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -373,7 +373,8 @@ def _numbers(x: Input, where: str) -> Input:
         raise UserError(f"{where}: samples of x must hold numbers, got the shape {x.shape}")
     before = 0
     for chunk in _chunks(_exact(x)) if kind == "f" else ():
-        if chunk.dtype.itemsize > 4 and (large := np.abs(chunk, where=np.isfinite(chunk), out=np.zeros(chunk.shape)) > LARGEST).any():
+        large = np.isfinite(chunk) & (np.abs(chunk) > LARGEST) if chunk.dtype.itemsize > 4 and not np.abs(chunk).max() <= LARGEST else None
+        if large is not None and large.any():
             sample = before + int(np.argmax(large.reshape(len(chunk), -1).any(axis=1)))
             raise UserError(f"{where}: x must hold numbers of at most {LARGEST:.2g}, the largest of float32, got {chunk[large].flat[0]:g} "
                             f"in sample {sample}; divide them first")  # fmt: skip
@@ -496,12 +497,22 @@ def _narrowed(parts: Mapping[str, Arrays]) -> dict[str, Arrays]:
 def _loses_digits(arrays: Sequence[Any], share: float) -> bool:
     """Whether float32 would be off by more than a share of the range of a channel."""
     axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[arrays[0].ndim]
-    low, high, off = np.inf, -np.inf, 0.0
-    for x in arrays:
-        for chunk in (x if isinstance(x, Rows) else replace(Rows.of(x), wide=True)).chunks():
-            low, high = np.fmin(low, np.fmin.reduce(chunk, axes)), np.fmax(high, np.fmax.reduce(chunk, axes))
-            off = np.fmax(off, np.fmax.reduce(np.abs(chunk - chunk.astype(np.float32)), axes))
-    return bool(np.any((off > share * (high - low)) & (high > low)))
+
+    def most(change: Callable[[np.ndarray], np.ndarray]) -> Any:
+        """The largest number of each channel; NaN does not count."""
+        found: Any = -np.inf
+        for x in arrays:
+            for chunk in (x,) if isinstance(x, np.ndarray) else x.chunks():
+                changed = change(chunk)
+                largest = changed.max(axes)
+                found = np.fmax(found, np.fmax.reduce(changed, axes) if np.isnan(largest).any() else largest)
+        return found
+
+    low, high = -most(np.negative), most(np.positive)
+    allowed = np.where(high > low, share * (high - low), np.inf)
+    if (np.maximum(np.abs(low), np.abs(high)) * 2.0**-24 <= allowed).all():
+        return False
+    return bool((most(lambda x: np.abs(x - x.astype(np.float32))) > allowed).any())
 
 
 def _check_alike(parts: Mapping[str, Arrays], where: str) -> None:
