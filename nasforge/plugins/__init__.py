@@ -29,7 +29,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.networks.build import forget
 from nasforge.plugins.parts import PARTS, Found, Kind, tables_in, zoo_files
 from nasforge.spaces.arch import digest
-from nasforge.tasks import load_data
+from nasforge.tasks import forget_data
 from nasforge.zoo import aka, names
 
 GROUP = "nasforge.plugins"
@@ -219,7 +219,7 @@ def _load(plugin: Plugin, leave: Sequence[str] = ()) -> None:
         raise
     finally:
         forget()
-        load_data.cache_clear()
+        forget_data()
 
 
 def _registered(plugin: Plugin, module: ModuleType, leave: Sequence[str]) -> Plugin:

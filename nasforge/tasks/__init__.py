@@ -15,9 +15,10 @@ from nasforge.tasks.multilabel import Multilabel
 from nasforge.tasks.regression import Regression
 from nasforge.tasks.segmentation import Segmentation
 from nasforge.tasks.seq2seq import Seq2Seq
+from nasforge.tasks.stamps import stamp_of
 from nasforge.tasks.tagging import Tagging
 
-__all__ = ["TASKS", "Task", "data_of", "forward", "load_data", "task_of"]
+__all__ = ["TASKS", "Task", "data_of", "forget_data", "forward", "load_data", "task_of"]
 
 TASKS: dict[str, type[Task]] = {
     task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
@@ -25,16 +26,25 @@ TASKS: dict[str, type[Task]] = {
 OF_CHOICE = ("value", "labels")  # kinds of targets that data do not show: the task must be named
 
 
-@lru_cache(maxsize=2)
 def load_data(source: Source) -> Dataset:
-    """Return the data that a source names, for the task that it names; loaded once a process.
+    """Return the data that a source names, for the task that it names; loaded once a process, and again when their files have changed.
 
     Raises:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
+    return _loaded(source, stamp_of(source.spec))
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: Source, stamp: str) -> Dataset:
     data = load(source, _kind(source.task))
     task_of(data.spec, data.name)
     return data
+
+
+def forget_data() -> None:
+    """Let data be loaded again: a reader or a task may be another by now."""
+    _loaded.cache_clear()
 
 
 def data_of(
