@@ -135,12 +135,18 @@ class _Estimator(BaseEstimator):
         """Return what the network gives for samples, as (N, outputs) float64.
 
         For vectors it works in double precision, so that a prediction does not hang on which others are made beside it.
+
+        Raises:
+            UserError: samples are of another shape than in fit, end early where none did, or the network gives no finite numbers for one.
         """
         check_is_fitted(self)
         x = _samples(self, X, reset=False).astype(np.float32, copy=False)
         if x.shape[1:] != self._shape:
             raise UserError(f"X: samples must be of the shape {self._shape} as in fit, got {x.shape[1:]}")
         laid_out = input_of(x, NAME, self._sample, self._reads)
+        if laid_out.ndim == 3 and not self.best_arch_.get("padding") and len(ends := np.flatnonzero(np.isnan(laid_out).any((1, 2)))):
+            raise UserError(f"X: no sample of fit ended early, so none may end with NaN here, got sample {ends[0]}; fill it, or fit with "
+                            "samples that end early too")  # fmt: skip
         as_steps = x.ndim == 2 and len(self.best_arch_["input"]) == 2  # a network for sequences [time, 1]
         device = torch.device(self.device)
         kind = torch.float64 if x.ndim == 2 and device.type == "cpu" else torch.float32
@@ -151,7 +157,11 @@ class _Estimator(BaseEstimator):
             inputs = self.normalization_(laid_out[start : start + size]).to(device, kind)
             with torch.no_grad():
                 found.append(model(inputs[:, :, None] if as_steps else inputs).cpu().double())
-        return torch.cat(found).numpy()
+        output = torch.cat(found).numpy()
+        if len(wrong := np.flatnonzero(~np.isfinite(output.reshape(len(output), -1)).all(1))):
+            raise UserError(f"X: the network must give finite numbers, got {output[wrong[0]].tolist()} for sample {wrong[0]}; "
+                            "are its numbers like those of fit?")  # fmt: skip
+        return output
 
 
 class NASClassifier(ClassifierMixin, _Estimator):
