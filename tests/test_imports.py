@@ -41,7 +41,7 @@ BELOW: dict[str, set[str]] = {
     "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
-        "data", "spaces", "storage", "errors",
+        "data", "objectives", "spaces", "storage", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",

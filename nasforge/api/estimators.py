@@ -92,8 +92,9 @@ class _Estimator(BaseEstimator):
         space = dict(self.space) if isinstance(self.space, Mapping) else space_named(str(self.space))
         if not 0 < self.validation_fraction < 1:
             raise UserError(f"validation_fraction: must be between 0 and 1, got {self.validation_fraction!r}")
-        generator = check_random_state(self.random_state)
-        seed = int(self.random_state) if isinstance(self.random_state, Integral) else int(generator.randint(2**31 - 1))
+        given = self.random_state
+        draw = given.integers if isinstance(given, np.random.Generator) else check_random_state(given).randint
+        seed = int(given if isinstance(given, Integral) else draw(2**31 - 1))
         val = held_out(strata, self.validation_fraction, np.random.default_rng(seed))
         if not val.any():
             raise UserError(f"y: a class must have 2 samples at least, one to train and one to choose by, got {len(y)} classes of one")
@@ -177,7 +178,7 @@ class NASClassifier(ClassifierMixin, _Estimator):
         trials: networks to try. epochs, final_epochs: of each, and of the best; None lets the size of the data decide.
         strategy: of the search; beyond some 20 trials one that learns, such as `predictor`, is worth it.
         objective: what the networks are chosen by; None is the main score and, of equal ones, the fewest parameters.
-        constraints: upper limits by name, such as `{"params": 2e4}`, or conditions in words.
+        constraints: limits by name, such as `{"params": 2e4}`, or conditions in words.
         validation_fraction: of the samples, held out of the training to choose by. Classes with too few samples for both are trained on.
         workers: processes; 1 trains in this one.
         finalists, final_seeds: networks that are trained to the end, and how often each.
@@ -202,8 +203,12 @@ class NASClassifier(ClassifierMixin, _Estimator):
             ValueError: X or y are no samples and labels, there is only one class, or the search cannot be carried out.
         """
         x, y = _samples(self, X, y)
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
+        try:
+            check_classification_targets(y)
+            self.classes_, numbers = np.unique(y, return_inverse=True)
+        except TypeError:
+            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+            raise UserError(f"y: labels must be of one kind, which has an order, got {kinds}; drop samples without one") from None
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes in y, got one class: {self.classes_[0]}")
         self._search(x, numbers, numbers, labels=tuple(map(str, self.classes_)))

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
+from nasforge.data.dataset import MEMORY_BYTES
 from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
@@ -32,6 +33,7 @@ def load_data(source: Source) -> Dataset:
     Raises:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
+    _check_limit(source.limit)
     return _loaded(source, stamp_of(source.spec))
 
 
@@ -56,19 +58,27 @@ def data_of(
     limit: int | None = None,
     seed: int = 0,
     reads: tuple[int, ...] | None = None,
+    memory_bytes: float = MEMORY_BYTES,
 ) -> Dataset:
     """Return data that a program gives as a data set, split and normalized as a file of them would be.
 
     Args:
         given: `(x, y)`, arrays by name as in FILE.npz, or a data frame; see `nasforge.data.readers.given`.
-        task, target, limit, seed, reads: as in `nasforge.data.Source`.
+        task, target, limit, seed, reads, memory_bytes: as in `nasforge.data.Source`.
 
     Raises:
         UserError: there is no such task, or the data cannot be trained on.
     """
-    data = prepared(read_given(given, name, _kind(task), target, reads), seed=seed, limit=limit, task=task)
+    _check_limit(limit)
+    raw = read_given(given, name, _kind(task), target, reads)
+    data = prepared(raw, seed=seed, limit=limit, task=task, memory_bytes=memory_bytes)
     task_of(data.spec, data.name)
     return data
+
+
+def _check_limit(limit: Any) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise UserError(f"--data-limit: must be a whole number, got {limit!r}")
 
 
 def _kind(task: str | None) -> str | None:

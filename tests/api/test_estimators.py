@@ -184,8 +184,9 @@ def test_the_same_seed_gives_the_same_predictions_and_leaves_torch_as_it_was() -
     first = nf.NASClassifier(**QUICK).fit(x, y).predict_proba(x)
     assert torch.equal(torch.rand(3), expected)
     assert (nf.NASClassifier(**QUICK).fit(x, y).predict_proba(x) == first).all()
-    other = nf.NASClassifier(**QUICK, random_state=np.random.RandomState(3)).fit(x, y).predict_proba(x)
-    assert not np.allclose(other, first)
+    for generator in (np.random.RandomState, np.random.default_rng):
+        other, again = (nf.NASClassifier(**QUICK, random_state=generator(3)).fit(x, y).predict_proba(x) for _ in range(2))
+        assert not np.allclose(other, first) and (other == again).all()
 
 
 # ------------------------------------------------------------ with the rest of scikit-learn
@@ -248,6 +249,7 @@ X, Y = RNG.normal(size=(20, 4)), [0, 1] * 10
     ({"device": "cuda:77"}, X, Y, "device: no cuda:77 here"),
     ({"validation_fraction": 1.0}, X, Y, "validation_fraction: must be between 0 and 1, got 1.0"),
     ({"random_state": -1}, X, Y, "Seed must be between"),
+    ({}, X, ["ü", None] * 10, "y: labels must be of one kind, which has an order, got NoneType, str"),
     ({}, X, [1] * 20, "at least 2 classes in y, got one class: 1"),
     ({}, X, list(range(20)), "a class must have 2 samples at least"),
     ({}, X, np.linspace(0, 1, 20), "Unknown label type"),
