@@ -49,7 +49,9 @@ def stamp_of(spec: str) -> str:
 
 
 def _beside(path: Path) -> list[Path]:
-    """The files that a file stands for: arrays in files of their own are read together."""
+    """The files that a file stands for: arrays in files of their own are read together, ARFF with its test part and Mulan's XML."""
+    if path.name.lower().endswith((".arff", ".arff.gz")):
+        return sorted(file for file in path.parent.iterdir() if file.name.lower().endswith((".arff", ".arff.gz", ".xml")))
     if path.suffix == ".npy":
         return [path, *npy_files(path.parent).values()]
     return [path, *find_idx(path.parent.iterdir()).values()] if find_idx([path]) else [path]

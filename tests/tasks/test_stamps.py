@@ -33,6 +33,15 @@ def npy(root: Path, classes: int) -> str:
     return str(root / "x.npy")
 
 
+def arff(root: Path, classes: int) -> str:
+    for part, k in (("train", 2), ("test", classes)):  # the file that is named stays as it is
+        rows = "".join(f"{i},{-i},{i % k}\n" for i in range(60))
+        head = "@relation d\n@attribute a numeric\n@attribute b numeric\n@attribute y {0,1,2}\n@data\n"
+        if part == "test" or not (root / "d-train.arff").exists():
+            (root / f"d-{part}.arff").write_text(head + rows + ("1,1,2\n" * 9 if part == "train" else ""), encoding="utf-8")
+    return str(root / "d-train.arff")
+
+
 def images(root: Path, classes: int) -> str:
     for i in range(30):
         folder = root / "images" / f"class_{i % classes}"
@@ -55,6 +64,11 @@ def test_what_changed_is_read_again(write: Callable[[Path, int], str], tmp_path:
     assert load_data(source) is first and first.spec.target.size == 2
     write(tmp_path, 3)
     assert load_data(source).spec.target.size == 3 and load_data(source).key != first.key
+
+
+def test_a_test_part_beside_is_looked_at_too(tmp_path: Path) -> None:
+    first = load_data(Source(arff(tmp_path, 2)))
+    assert load_data(Source(arff(tmp_path, 3))).key != first.key
 
 
 def test_an_image_that_is_written_over_and_a_link_to_a_folder(tmp_path: Path) -> None:
