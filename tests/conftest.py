@@ -25,7 +25,7 @@ def unplug() -> Iterator[Callable[[], None]]:
     from nasforge.networks.build import forget
     from nasforge.plugins import LOADED
     from nasforge.plugins.parts import PARTS
-    from nasforge.tasks import load_data
+    from nasforge.tasks import forget_data
 
     before = [(table, dict(table)) for table in (LOADED, *(kind.table for kind in PARTS.values()))]
 
@@ -34,7 +34,7 @@ def unplug() -> Iterator[Callable[[], None]]:
             table.clear()
             table.update(entries)
         forget()
-        load_data.cache_clear()
+        forget_data()
 
     yield restore
     restore()

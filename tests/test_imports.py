@@ -40,8 +40,8 @@ BELOW: dict[str, set[str]] = {
     },
     "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
     "api": {
-        "report", "search", "plugins", "runners", "evaluation", "latency", "tasks", "zoo", "scaling", "export", "networks", "data",
-        "spaces", "storage", "errors",
+        "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
+        "data", "objectives", "spaces", "storage", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",

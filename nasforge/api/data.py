@@ -13,6 +13,7 @@ from nasforge.tasks import data_of
 from nasforge.tasks import load_data as load_named
 
 OPTIONS = ("task", "target", "data_limit", "allow_code", "image_size", "skip_broken", "data_memory")  # of every command that reads data
+OF_FILES = ("image_size", "skip_broken")  # of images in files
 
 
 def load_data(data: Any = "digits", **options: Any) -> Dataset:
@@ -46,7 +47,14 @@ def data_given(
             raise UserError(f"unknown option {name!r}; {nearest(name, (*OPTIONS, *others))}")
     if data is None or isinstance(data, str | Path):
         return None, Source.of({**options, "data": data}, reads(network))
+    asked = {name: value for name, value in options.items() if value is not None and value is not False and name != "allow_code"}
     if hasattr(data, "batches"):
+        for name, value in asked.items():
+            raise UserError(f"{name}: says how data are read, and a data set has been read, got {value!r}; give it to nasforge.load_data")
         return data, Source.of({**options, "data": data.name}, reads(network))
+    for name in OF_FILES:
+        if name in asked:
+            raise UserError(f"{name}: is for images in files, got {asked[name]!r} with arrays; leave it out")
     source = Source.of({**options, "data": "arrays"}, reads(network))
-    return data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads), source
+    found = data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads, memory_bytes=source.memory_bytes)
+    return found, source

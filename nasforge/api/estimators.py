@@ -92,8 +92,9 @@ class _Estimator(BaseEstimator):
         space = dict(self.space) if isinstance(self.space, Mapping) else space_named(str(self.space))
         if not 0 < self.validation_fraction < 1:
             raise UserError(f"validation_fraction: must be between 0 and 1, got {self.validation_fraction!r}")
-        generator = check_random_state(self.random_state)
-        seed = int(self.random_state) if isinstance(self.random_state, Integral) else int(generator.randint(2**31 - 1))
+        given = self.random_state
+        draw = given.integers if isinstance(given, np.random.Generator) else check_random_state(given).randint
+        seed = int(given if isinstance(given, Integral) else draw(2**31 - 1))
         val = held_out(strata, self.validation_fraction, np.random.default_rng(seed))
         if not val.any():
             raise UserError(f"y: a class must have 2 samples at least, one to train and one to choose by, got {len(y)} classes of one")
@@ -135,12 +136,18 @@ class _Estimator(BaseEstimator):
         """Return what the network gives for samples, as (N, outputs) float64.
 
         For vectors it works in double precision, so that a prediction does not hang on which others are made beside it.
+
+        Raises:
+            UserError: samples are of another shape than in fit, end early where none did, or the network gives no finite numbers for one.
         """
         check_is_fitted(self)
         x = _samples(self, X, reset=False).astype(np.float32, copy=False)
         if x.shape[1:] != self._shape:
             raise UserError(f"X: samples must be of the shape {self._shape} as in fit, got {x.shape[1:]}")
         laid_out = input_of(x, NAME, self._sample, self._reads)
+        if laid_out.ndim == 3 and not self.best_arch_.get("padding") and len(ends := np.flatnonzero(np.isnan(laid_out).any((1, 2)))):
+            raise UserError(f"X: no sample of fit ended early, so none may end with NaN here, got sample {ends[0]}; fill it, or fit with "
+                            "samples that end early too")  # fmt: skip
         as_steps = x.ndim == 2 and len(self.best_arch_["input"]) == 2  # a network for sequences [time, 1]
         device = torch.device(self.device)
         kind = torch.float64 if x.ndim == 2 and device.type == "cpu" else torch.float32
@@ -151,7 +158,11 @@ class _Estimator(BaseEstimator):
             inputs = self.normalization_(laid_out[start : start + size]).to(device, kind)
             with torch.no_grad():
                 found.append(model(inputs[:, :, None] if as_steps else inputs).cpu().double())
-        return torch.cat(found).numpy()
+        output = torch.cat(found).numpy()
+        if len(wrong := np.flatnonzero(~np.isfinite(output.reshape(len(output), -1)).all(1))):
+            raise UserError(f"X: the network must give finite numbers, got {output[wrong[0]].tolist()} for sample {wrong[0]}; "
+                            "are its numbers like those of fit?")  # fmt: skip
+        return output
 
 
 class NASClassifier(ClassifierMixin, _Estimator):
@@ -167,7 +178,7 @@ class NASClassifier(ClassifierMixin, _Estimator):
         trials: networks to try. epochs, final_epochs: of each, and of the best; None lets the size of the data decide.
         strategy: of the search; beyond some 20 trials one that learns, such as `predictor`, is worth it.
         objective: what the networks are chosen by; None is the main score and, of equal ones, the fewest parameters.
-        constraints: upper limits by name, such as `{"params": 2e4}`, or conditions in words.
+        constraints: limits by name, such as `{"params": 2e4}`, or conditions in words.
         validation_fraction: of the samples, held out of the training to choose by. Classes with too few samples for both are trained on.
         workers: processes; 1 trains in this one.
         finalists, final_seeds: networks that are trained to the end, and how often each.
@@ -192,8 +203,12 @@ class NASClassifier(ClassifierMixin, _Estimator):
             ValueError: X or y are no samples and labels, there is only one class, or the search cannot be carried out.
         """
         x, y = _samples(self, X, y)
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
+        try:
+            check_classification_targets(y)
+            self.classes_, numbers = np.unique(y, return_inverse=True)
+        except TypeError:
+            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+            raise UserError(f"y: labels must be of one kind, which has an order, got {kinds}; drop samples without one") from None
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes in y, got one class: {self.classes_[0]}")
         self._search(x, numbers, numbers, labels=tuple(map(str, self.classes_)))

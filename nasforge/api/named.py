@@ -58,7 +58,7 @@ def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
     read_manifest(run)  # says which plugins are missing
     folder = run / "finalists"
     have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
-    if which.isdigit():
+    if which.isascii() and which.isdigit():
         return _trial(run, int(which)), None
     if not which:
         try:

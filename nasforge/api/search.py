@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nasforge.api.run import Run
 from nasforge.data import StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context
+from nasforge.objectives.objective import limits_of
 from nasforge.plugins import LOADED
 from nasforge.report import report
 from nasforge.report.progress import progress
@@ -23,6 +25,7 @@ from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
 from nasforge.search.study import quiet
 
 RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
+SEVERAL = ("constraint", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
 
 
 def search(
@@ -39,7 +42,8 @@ def search(
         show: whether to show how the search proceeds, and notes.
         page: whether to write the page of the run.
         options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
-            `workers` ... `constraints` may also be a mapping of upper limits such as `{"params": 2e4}`.
+            `workers` ... `constraints` may also be a mapping of limits such as `{"params": 2e4}`, upper ones, and lower ones of what is
+            to be large.
 
     Raises:
         UserError: the search cannot be carried out; nothing is written then.
@@ -48,7 +52,10 @@ def search(
     quiet()
     given = _known(options)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
-    dataset, source = data_given(data, {name: given[name] for name in OPTIONS if name in given}, raw)
+    of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
+    asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
+    options = {name: asked[name] for name in OPTIONS if asked.get(name) is not None}
+    dataset, source = data_given(data, options, raw)
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
     for plugin in LOADED.values():
@@ -68,8 +75,10 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     name = options["runner"] or ("ray" if options["ray"] else "local")
     if name not in RUNNERS:
         raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
-    if options["workers"] < 1:
-        raise UserError(f"--workers: must be at least 1, got {options['workers']}")
+    for option in ("workers", "threads"):
+        number = options[option]
+        if (option, number) != ("threads", None) and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise UserError(f"--{option}: must be at least 1 and whole, got {number!r}")
     make, takes = RUNNERS[name]
     found = {
         "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
@@ -85,10 +94,17 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options under the names that a plan has for them. Raise UserError for an unknown one."""
     given = dict(options)
-    limits = given.pop("constraints", ())
-    words = [f"{name}<={value:.12g}" for name, value in limits.items()] if isinstance(limits, Mapping) else list(limits)
-    if words:
-        given["constraint"] = [*given.get("constraint", ()), *words]
+    for name in SEVERAL:
+        if isinstance(given.get(name), str | Path):
+            given[name] = [str(given[name])]
+    limits = given.pop("constraints", None) or ()
+    if isinstance(limits, Mapping):
+        plain = {name: float(v) if isinstance(v, Real) and not isinstance(v, bool) else v for name, v in limits.items()}
+        limits = [str(limit) for limit in limits_of(plain)]
+    if not isinstance(limits, str | list | tuple):
+        raise UserError(f"constraints: must be upper limits by name or a list of words such as 'params<=2e4', got {limits!r}")
+    if limits:
+        given["constraint"] = [*(given.get("constraint") or ()), *([limits] if isinstance(limits, str) else limits)]
     valid = (*DEFAULTS, *OTHERS, *RUNNING)
     for name in given:
         if name not in valid:

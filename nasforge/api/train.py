@@ -24,6 +24,7 @@ from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import write
 from nasforge.tasks import load_data, task_of
+from nasforge.train import checked_device
 
 OTHERS = ("epochs", "seed", "device", "resize", "out", "show")
 
@@ -90,6 +91,7 @@ def train(
         UserError: the network does not fit the data, or the training failed.
     """
     say = (lambda text: print(text, file=sys.stderr, flush=True)) if show else (lambda text: None)
+    checked_device(device)
     name, given = arch_of(network)
     dataset, source = data_given(data, options, given, OTHERS)
     found = dataset if dataset is not None else load_data(source)

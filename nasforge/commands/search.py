@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from nasforge.api.run import Run
 from nasforge.api.search import RUNNING, search
 from nasforge.commands.common import print_json
+from nasforge.report import collect
+from nasforge.report.budget import failures
 from nasforge.search.settings import DEFAULTS, OTHERS
 
 
@@ -23,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(f"{summary['joined']} has its trials ({summary['finished']} finished); the driver that began it trains the finalists")
         return 0
+    lost = None if found.summary.get("best") else _lost(found)
     exported = _export(args.export, found)
     if args.json:
         print_json({**found.summary, "report": str(found.folder / "report.html"), "exported": exported})
@@ -32,7 +36,16 @@ def run(args: argparse.Namespace) -> int:
             f"\nreport: {found.folder / 'report.html'}"
             + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else "")
         )
-    return 0
+    if lost:
+        print(f"nasforge search: {found.folder}: {lost}", file=sys.stderr)
+    return 1 if lost else 0
+
+
+def _lost(found: Run) -> str:
+    """Why there is no winner, in words."""
+    groups = failures(collect(found.folder, found.storage))
+    said = "; ".join(f"{message} ({len(who)} x)" for message, who in groups[:1]) or "the report says what was found"
+    return f"no network came through its final training and keeps all limits; {said}"
 
 
 def _export(to: str | None, found: Run) -> dict[str, Any] | None:

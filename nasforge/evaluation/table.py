@@ -11,6 +11,7 @@ from nasforge.evaluation.base import Context, Job, OnReport, Result
 from nasforge.evaluation.tables import Table, read_table
 from nasforge.objectives.metrics import Metric
 from nasforge.tasks import TASKS, Task
+from nasforge.tasks.stamps import stamp_of
 
 
 class LookUp:
@@ -25,7 +26,7 @@ class LookUp:
         if context.table is None:
             raise UserError("--evaluator table: needs a table; give --table FILE")
         self.file, self.select, self.report = context.table
-        self.table = _read(self.file)
+        self.table = _read(self.file, stamp_of(self.file))
 
     def evaluate(self, job: Job, on_report: OnReport) -> Result:
         try:
@@ -40,5 +41,5 @@ class LookUp:
 
 
 @lru_cache(maxsize=1)
-def _read(file: str) -> Table:
+def _read(file: str, stamp: str) -> Table:
     return read_table(Path(file))

@@ -29,7 +29,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.networks.build import forget
 from nasforge.plugins.parts import PARTS, Found, Kind, tables_in, zoo_files
 from nasforge.spaces.arch import digest
-from nasforge.tasks import load_data
+from nasforge.tasks import forget_data
 from nasforge.zoo import aka, names
 
 GROUP = "nasforge.plugins"
@@ -58,8 +58,8 @@ class Plugin:
 
     @property
     def identity(self) -> str:
-        """What must be the same for a run to go on: a hash of the text, and the version of a package."""
-        return f"{self.package} {digest(self.text)}".strip()
+        """What must be the same for a run to go on: a hash of the text and of its zoo files, and the version of a package."""
+        return f"{self.package} {digest([self.text, dict(self.beside)] if self.beside else self.text)}".strip()
 
     @property
     def carried(self) -> Carried:
@@ -205,9 +205,11 @@ def _load(plugin: Plugin, leave: Sequence[str] = ()) -> None:
     """Load a plugin, but for the tables to leave out; nothing where it is loaded."""
     known = LOADED.get(plugin.name)
     if known is not None:
-        if known.text == plugin.text:
+        if known.text == plugin.text and ("ZOO" in leave or plugin.package or known.beside == _read_beside(plugin, known)):
             return
-        raise UserError(f"{plugin.where}: a plugin called {plugin.name} is loaded from {known.where} with another text; rename one of them")
+        text = "with another text" if known.text != plugin.text else "with other zoo files"
+        raise UserError(f"{plugin.where}: a plugin called {plugin.name} is loaded from {known.where} {text}; rename one of them, or begin "
+                        "another Python")  # fmt: skip
     before = {name: dict(kind.table) for name, kind in PARTS.items()}
     try:
         LOADED[plugin.name] = _registered(plugin, _imported(plugin), leave)
@@ -219,7 +221,13 @@ def _load(plugin: Plugin, leave: Sequence[str] = ()) -> None:
         raise
     finally:
         forget()
-        load_data.cache_clear()
+        forget_data()
+
+
+def _read_beside(plugin: Plugin, known: Plugin) -> dict[str, str]:
+    """The zoo files of a loaded plugin, as they lie beside another file of it."""
+    files = {path: Path(plugin.where).parent / path for path in known.beside}
+    return {path: file.read_text(encoding="utf-8") for path, file in files.items() if file.is_file()}
 
 
 def _registered(plugin: Plugin, module: ModuleType, leave: Sequence[str]) -> Plugin:

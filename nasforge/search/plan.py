@@ -173,7 +173,9 @@ def read_manifest(run: Path) -> dict[str, Any]:
         manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
-    if isinstance(manifest, dict) and isinstance(plugins := manifest.get("plugins"), dict):
+    if not isinstance(manifest, dict):
+        raise UserError(f"{run / MANIFEST}: must hold an object, got {type(manifest).__name__}; restore it from a copy")
+    if isinstance(plugins := manifest.get("plugins"), dict):
         check_loaded(plugins, run / PLUGINS)
     return manifest
 

@@ -111,7 +111,7 @@ def _zero_cost(plan: Plan, problem: Problem) -> Scores:
 
     None of a network that breaks a limit on paper: it may be too large to be built.
     """
-    known: dict[str, Mapping[str, float]] = {}
+    data, known = plan.load(), dict[str, Mapping[str, float]]()
 
     def scores(choices: Mapping[str, Scalar]) -> Mapping[str, float]:
         arch, _ = problem.space.draw(replay(choices))
@@ -119,7 +119,7 @@ def _zero_cost(plan: Plan, problem: Problem) -> Scores:
         if name not in known:
             if len(known) >= MOST_SCORED:
                 del known[next(iter(known))]
-            known[name] = zero_cost(arch, plan.load(), plan.seed, plan.scores) if problem.keeps(choices) else {}
+            known[name] = zero_cost(arch, data, plan.seed, plan.scores) if problem.keeps(choices) else {}
         return known[name]
 
     return scores

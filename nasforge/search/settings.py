@@ -27,6 +27,7 @@ from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
 from nasforge.tasks import Task, forward, load_data, task_of
+from nasforge.train import checked_device
 
 MOST_TRIED = 20  # random networks whose output is looked at before a search begins
 # what `search:` of a space file may say, and the command line, which goes before it
@@ -69,6 +70,7 @@ def plan_of(
     asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
     if dataset is not None:
         asked["data"] = dataset.name
+    checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
     source = Source.of(asked, reads(raw))
     data = load_data(source) if dataset is None else dataset
     task = task_of(data.spec, data.name)
@@ -114,7 +116,7 @@ def plan_of(
         finalists=asked["finalists"],
         final_seeds=asked["final_seeds"],
         control=asked["control"],
-        device=asked["device"],
+        device=str(asked["device"]),
         storage=asked["storage"],
         prior=tuple(asked["prior"]),
         inherit=asked["inherit"],

@@ -62,7 +62,10 @@ class DriverLock:
     """Held while a search drives a run folder; a second driver is refused."""
 
     def __init__(self, run: Path) -> None:
-        run.mkdir(parents=True, exist_ok=True)
+        try:
+            run.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{run}: the folder of a run must be a folder, got a file there; choose another --run") from None
         self._file = (run / "driver.lock").open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
+from nasforge.data.dataset import MEMORY_BYTES
 from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
@@ -15,9 +16,10 @@ from nasforge.tasks.multilabel import Multilabel
 from nasforge.tasks.regression import Regression
 from nasforge.tasks.segmentation import Segmentation
 from nasforge.tasks.seq2seq import Seq2Seq
+from nasforge.tasks.stamps import stamp_of
 from nasforge.tasks.tagging import Tagging
 
-__all__ = ["TASKS", "Task", "data_of", "forward", "load_data", "task_of"]
+__all__ = ["TASKS", "Task", "data_of", "forget_data", "forward", "load_data", "task_of"]
 
 TASKS: dict[str, type[Task]] = {
     task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
@@ -25,16 +27,26 @@ TASKS: dict[str, type[Task]] = {
 OF_CHOICE = ("value", "labels")  # kinds of targets that data do not show: the task must be named
 
 
-@lru_cache(maxsize=2)
 def load_data(source: Source) -> Dataset:
-    """Return the data that a source names, for the task that it names; loaded once a process.
+    """Return the data that a source names, for the task that it names; loaded once a process, and again when their files have changed.
 
     Raises:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
+    _check_limit(source.limit)
+    return _loaded(source, stamp_of(source.spec))
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: Source, stamp: str) -> Dataset:
     data = load(source, _kind(source.task))
     task_of(data.spec, data.name)
     return data
+
+
+def forget_data() -> None:
+    """Let data be loaded again: a reader or a task may be another by now."""
+    _loaded.cache_clear()
 
 
 def data_of(
@@ -46,19 +58,27 @@ def data_of(
     limit: int | None = None,
     seed: int = 0,
     reads: tuple[int, ...] | None = None,
+    memory_bytes: float = MEMORY_BYTES,
 ) -> Dataset:
     """Return data that a program gives as a data set, split and normalized as a file of them would be.
 
     Args:
         given: `(x, y)`, arrays by name as in FILE.npz, or a data frame; see `nasforge.data.readers.given`.
-        task, target, limit, seed, reads: as in `nasforge.data.Source`.
+        task, target, limit, seed, reads, memory_bytes: as in `nasforge.data.Source`.
 
     Raises:
         UserError: there is no such task, or the data cannot be trained on.
     """
-    data = prepared(read_given(given, name, _kind(task), target, reads), seed=seed, limit=limit, task=task)
+    _check_limit(limit)
+    raw = read_given(given, name, _kind(task), target, reads)
+    data = prepared(raw, seed=seed, limit=limit, task=task, memory_bytes=memory_bytes)
     task_of(data.spec, data.name)
     return data
+
+
+def _check_limit(limit: Any) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise UserError(f"--data-limit: must be a whole number, got {limit!r}")
 
 
 def _kind(task: str | None) -> str | None:

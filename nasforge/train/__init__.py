@@ -1,8 +1,11 @@
 """Training of any `nn.Module` by a recipe. Knows the contract of tasks, and no task."""
 
-from nasforge.train.fit import Fitted, fit, use_threads
+from nasforge.train.fit import Fitted, checked_device, fit, use_threads
 from nasforge.train.inherit import inherit
 from nasforge.train.loop import OutOfMemory, Stop, TrainingFailed, score
 from nasforge.train.recipe import Recipe, default_recipe
 
-__all__ = ["Fitted", "OutOfMemory", "Recipe", "Stop", "TrainingFailed", "default_recipe", "fit", "inherit", "score", "use_threads"]
+__all__ = [
+    "Fitted", "OutOfMemory", "Recipe", "Stop", "TrainingFailed", "checked_device", "default_recipe", "fit", "inherit", "score",
+    "use_threads",
+]  # fmt: skip

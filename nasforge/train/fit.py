@@ -84,7 +84,7 @@ def fit(
         OutOfMemory: the device has too little memory.
         UserError: the model does not fit the data, or the checkpoint belongs to another training.
     """
-    device = _checked_device(device)
+    device = checked_device(device)
     with _own_randomness(device, seed), _memory_errors_named(recipe):
         told = {k: v for k, v in recipe.to_dict().items() if k not in GROWING}
         identity = {"recipe": told, "seed": seed, "data": data.key, "weights": _shapes(model)}
@@ -186,13 +186,18 @@ def _shapes(model: nn.Module) -> str:
     return hashlib.blake2b(repr(shapes).encode(), digest_size=6).hexdigest()
 
 
-def _checked_device(device: str | torch.device) -> torch.device:
+def checked_device(device: str | torch.device, here: bool = True) -> torch.device:
+    """Return a device. Raise UserError for a word that is none, and, where the training is to be here, for one that is not here."""
     try:
         made = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"device: must be cpu, cuda, cuda:N or mps, got {device!r}") from error
-    if made.type == "cuda" and (made.index or 0) >= torch.cuda.device_count():
+    if made.type == "meta":
+        raise UserError(f"device: must be cpu, cuda, cuda:N or mps, got {device!r}, on which nothing is computed")
+    if here and made.type == "cuda" and (made.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device: no {made} here, {torch.cuda.device_count()} CUDA devices are visible; use cpu")
+    if here and made.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device: no {made} here; use cpu")
     return made
 
 

@@ -13,7 +13,10 @@ import pytest
 import torch
 
 import nasforge as nf
+from nasforge.api.search import _known
 from nasforge.cli import main
+from nasforge.data import StoredDataset
+from nasforge.objectives.objective import parse_limit
 
 SMALL: dict[str, Any] = {"trials": 2, "epochs": 1, "final_epochs": 1, "finalists": 1, "final_seeds": 1, "strategy": "random", "show": False}
 
@@ -55,13 +58,71 @@ def test_arrays_a_file_and_a_name_give_the_same_run(tmp_path: Path) -> None:
     ({}, 3, "must be a name, (x, y)"),
     ({"task": "regresion"}, "arrays", "no such task"),
     ({"constraints": {"parms": 3}}, None, "parms"),
+    ({"constraints": {"params": "1e4"}}, None, "constraints.params: must be a number, got '1e4'"),
+    ({"constraints": "params=1e4"}, None, "--constraint 'params=1e4': must be METRIC<=NUMBER"),
+    ({"constraints": 3}, None, "constraints: must be upper limits by name or a list of words"),
     ({"runner": "remote"}, None, "no such runner"),
+    ({"workers": "2"}, None, "--workers: must be at least 1 and whole, got '2'"),
+    ({"workers": 1.5}, None, "--workers: must be at least 1 and whole, got 1.5"),
+    ({"threads": 0}, None, "--threads: must be at least 1 and whole, got 0"),
+    ({"data_limit": "5"}, None, "--data-limit: must be a whole number, got '5'"),
+    ({"data_limit": 20.5}, "arrays", "--data-limit: must be a whole number, got 20.5"),
+    ({"seed_arch": "lenet6"}, None, "did you mean 'lenet5'"),
+    ({"profile": Path("none.json")}, None, "none.json"),
+    ({"image_size": 3}, "arrays", "image_size: is for images in files, got 3 with arrays; leave it out"),
+    ({"skip_broken": True}, "arrays", "skip_broken: is for images in files"),
+    ({"data_limit": 5}, "set", "data_limit: says how data are read, and a data set has been read, got 5; give it to nasforge.load_data"),
+    ({"task": "regression"}, "set", "task: says how data are read"),
+    ({"target": "zz"}, "set", "target: says how data are read"),
+    ({"image_size": 3}, "set", "image_size: says how data are read"),
+    ({"data_memory": 0}, "set", "data_memory: says how data are read"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_a_folder_is_made(options: Any, data: Any, said: str, tmp_path: Path) -> None:
     with pytest.raises(nf.UserError) as caught:
-        nf.search("digits", digits() if data == "arrays" else data, run=tmp_path / "run", **{**SMALL, **options})
+        given = digits() if data == "arrays" else nf.load_data("digits") if data == "set" else data
+        nf.search("digits", given, run=tmp_path / "run", **{**SMALL, **options})
     assert said in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_limits_in_every_form_are_the_same(tmp_path: Path) -> None:
+    forms = (["params<=20000", "accuracy>=0.5"], ("params<=2e4", "accuracy>=0.5"), {"params": np.int64(20000), "accuracy": 0.5})
+    found = [_known({"constraints": limits})["constraint"] for limits in forms]
+    assert [[str(parse_limit(word)) for word in words] for words in found] == [list(forms[0])] * 3
+    assert _known({"constraints": "params<=1e4", "constraint": "macs<=1e6"})["constraint"] == ["macs<=1e6", "params<=1e4"]
+    assert "constraint" not in _known({"constraints": None})
+
+
+def test_what_a_space_says_of_its_data_holds_for_arrays(tmp_path: Path) -> None:
+    """As it does for the same arrays in a file."""
+    space = {"name": "s", "input": [3], "classes": 1, "body": [{"linear": {"out": {"choose": [8, 16]}}}], "head": ["linear"],
+             "search": {"task": "regression", "data_limit": 20}}  # fmt: skip
+    x, y = np.arange(180.0).reshape(60, 3), np.arange(60) % 5
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    runs = [nf.search(space, data, run=tmp_path / name, control=False, runner="inline", **SMALL)
+            for name, data in (("arrays", (x, y)), ("file", tmp_path / "d.npz"))]  # fmt: skip
+    keys = {json.loads((run.folder / "manifest.json").read_text())["data_key"] for run in runs}
+    assert len(keys) == 1 and figures(runs[0]) == figures(runs[1]) and "mse" in runs[0].rows()[0]
+
+
+def test_a_run_that_is_a_file_or_has_lost_its_manifest(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(nf.UserError, match="the folder of a run must be a folder, got a file there; choose another --run"):
+            nf.search("digits", run=folder, **SMALL)
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+    run = nf.search("digits", digits(), run=tmp_path / "run", control=False, runner="inline", **SMALL)
+    for name in ("²", "99"):
+        with pytest.raises(nf.UserError, match=r"has no finalist '²'|trials 0 to 1"):
+            nf.show(f"{run.folder}:{name}")
+    for text, said in (("[]", "must hold an object, got list; restore"), ("{}", "objectives must be a list, got None; restore")):
+        (run.folder / "manifest.json").write_text(text, encoding="utf-8")
+        with pytest.raises(nf.UserError, match=said):
+            nf.Run.open(run.folder)
+
+
+def test_data_that_take_more_memory_than_they_may_stay_as_they_are() -> None:
+    assert isinstance(nf.load_data(digits(), data_memory=0), StoredDataset) and not isinstance(nf.load_data(digits()), StoredDataset)
 
 
 def test_import_is_light_and_verbs_stay_rooms() -> None:
@@ -98,6 +159,10 @@ def test_training_by_one_call_is_the_command(tmp_path: Path) -> None:
     (lambda: nf.train(MLP, "digits", epoch=3, show=False), "unknown option 'epoch'; did you mean 'epochs'"),
     (lambda: nf.train("mlp_2layr", show=False), "mlp_2layer"),
     (lambda: nf.train(MLP, ([1.0], [2.0]), show=False), "x must be"),
+    (lambda: nf.train(MLP, nf.load_data("digits"), task="regression", show=False), "task: says how data are read"),
+    (lambda: nf.load_data(nf.load_data("digits"), data_limit=10), "data_limit: says how data are read"),
+    (lambda: nf.load_data(digits(), image_size=16), "image_size: is for images in files"),
+    (lambda: nf.train(MLP, "digits", device="foo", show=False), "device: must be cpu, cuda, cuda:N or mps, got 'foo'"),
     (lambda: nf.scale("lenet5"), "give either phi or fit"),
     (lambda: nf.scale("lenet5", 1.0, fit={"params": 3}), "give either phi or fit"),
     (lambda: nf.zoo("resnet5O"), "did you mean"),

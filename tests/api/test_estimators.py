@@ -114,6 +114,37 @@ def test_images_in_any_layout_and_sequences() -> None:
     assert np.allclose(of_bytes.predict_proba(images[:, 0].astype(np.uint8)), many.predict_proba(images[:, 0]), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["NASClassifier", "NASRegressor"])
+def test_samples_that_end_early_are_told_from_others(name: str) -> None:
+    """A network that was fitted to whole samples would give NaN, and always the first class, for one that ends early."""
+    x, y = RNG.normal(size=(60, 6, 2)), np.arange(60) % 2
+    ending = x.copy()
+    ending[1::2, 4:] = np.nan
+    space = {"input": [6, 2], "classes": 2, "body": [{"gru": {"hidden": {"choose": [4, 8]}, "output": "last"}}], "head": ["linear"]}
+    options: dict[str, Any] = {"trials": 1, "epochs": 1, "final_epochs": 1}
+    whole = getattr(nf, name)(space, **options).fit(x, y)
+    assert np.isfinite(whole.predict(x)).all()
+    with pytest.raises(nf.UserError, match=r"no sample of fit ended early, so none may end with NaN here, got sample 1; fill it, or fit"):
+        whole.predict(ending)
+    padded = getattr(nf, name)(space, **options).fit(ending, y)
+    assert np.isfinite(padded.predict(ending)).all() and np.isfinite(padded.predict(x)).all()
+    with pytest.raises(nf.UserError, match="a step missing before the end"):
+        padded.predict(np.where(np.arange(6)[:, None] == 2, np.nan, x))
+
+
+def test_an_output_that_is_no_number_is_refused() -> None:
+    model = nf.NASClassifier(**QUICK).fit(X, Y)
+    with torch.no_grad():
+        next(model.model_.parameters())[0, 0] = np.nan
+    with pytest.raises(nf.UserError, match=r"the network must give finite numbers, got \[.*nan.*\] for sample 0; are its numbers"):
+        model.predict(X)
+    images, y = load_digits().images[:80].copy(), load_digits().target[:80]
+    grey = nf.NASClassifier("digits", trials=1, epochs=1, final_epochs=1, constraints={"params": 2e4}).fit(images, y)
+    images[3, 7] = np.nan
+    with pytest.raises(nf.UserError, match="finite"):
+        grey.predict(images)
+
+
 # ------------------------------------------------------------ what is normalized, and how
 
 
@@ -153,8 +184,9 @@ def test_the_same_seed_gives_the_same_predictions_and_leaves_torch_as_it_was() -
     first = nf.NASClassifier(**QUICK).fit(x, y).predict_proba(x)
     assert torch.equal(torch.rand(3), expected)
     assert (nf.NASClassifier(**QUICK).fit(x, y).predict_proba(x) == first).all()
-    other = nf.NASClassifier(**QUICK, random_state=np.random.RandomState(3)).fit(x, y).predict_proba(x)
-    assert not np.allclose(other, first)
+    for generator in (np.random.RandomState, np.random.default_rng):
+        other, again = (nf.NASClassifier(**QUICK, random_state=generator(3)).fit(x, y).predict_proba(x) for _ in range(2))
+        assert not np.allclose(other, first) and (other == again).all()
 
 
 # ------------------------------------------------------------ with the rest of scikit-learn
@@ -217,6 +249,7 @@ X, Y = RNG.normal(size=(20, 4)), [0, 1] * 10
     ({"device": "cuda:77"}, X, Y, "device: no cuda:77 here"),
     ({"validation_fraction": 1.0}, X, Y, "validation_fraction: must be between 0 and 1, got 1.0"),
     ({"random_state": -1}, X, Y, "Seed must be between"),
+    ({}, X, ["ü", None] * 10, "y: labels must be of one kind, which has an order, got NoneType, str"),
     ({}, X, [1] * 20, "at least 2 classes in y, got one class: 1"),
     ({}, X, list(range(20)), "a class must have 2 samples at least"),
     ({}, X, np.linspace(0, 1, 20), "Unknown label type"),

@@ -20,7 +20,7 @@ from nasforge.data import PARTS, Batch, Dataset, Source, load
 from nasforge.data.dataset import KINDS
 from nasforge.data.readers import READERS, read
 from nasforge.errors import UserError
-from nasforge.tasks import TASKS, load_data, task_of
+from nasforge.tasks import TASKS, forget_data, load_data, task_of
 
 
 def _arrays(n: int = 40) -> dict[str, np.ndarray]:
@@ -337,7 +337,7 @@ def test_the_key_is_of_the_content_and_the_split(name: str, tmp_path: Path) -> N
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     first, again = data_of(name, tmp_path / "a"), data_of(name, tmp_path / "b")
-    load_data.cache_clear()
+    forget_data()
     assert first.key == again.key == data_of(name, tmp_path / "a").key
     assert data_of(name, tmp_path / "a", seed=1).key != first.key
     assert data_of(name, tmp_path / "a", limit=first.size("train") - 4).key != first.key
@@ -360,7 +360,7 @@ def test_the_key_changes_with_one_number(tmp_path: Path) -> None:
 
 def _csv(root: Path, text: str, **values: Any) -> Dataset:
     (root / "t.csv").write_text(text, encoding="utf-8")
-    load_data.cache_clear()
+    forget_data()
     return load_data(Source(str(root / "t.csv"), **values))
 
 

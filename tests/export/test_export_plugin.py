@@ -147,6 +147,13 @@ def test_what_a_file_for_torch_alone_cannot_hold_is_refused(case: str, tmp_path:
         assert export(arch, None, "torch", tmp_path / "out").largest_difference < 1e-4
 
 
+def test_state_that_was_changed_at_run_time_is_named_as_a_cause(tmp_path: Path) -> None:
+    text = "N = 1.0\ndef grow():\n    global N\n    N = 3.0\ngrow()\n"
+    plugin(tmp_path, HEAD + text + ODD.format(expression="x * N"))
+    with pytest.raises(UserError, match="carries no global or class attribute that was changed at run time: set such values in __init__"):
+        export({"input": [3], "classes": 2, "body": ["odd"], "head": ["linear"]}, None, "python", tmp_path / "out")
+
+
 def test_the_modules_of_a_package_are_lifted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unplug: Callable[[], None]) -> None:
     package, info = tmp_path / "acme_export", tmp_path / "acme_export-1.dist-info"
     for folder in (package, info):

@@ -231,6 +231,24 @@ def test_an_installed_plugin_that_is_broken_is_named(
     assert said in err and ("uninstall the package acme-parts 1.2" in err or text == "BLOCKS = 3")
 
 
+def test_the_zoo_files_of_a_plugin_are_a_part_of_it(tmp_path: Path, unplug: Unplug) -> None:
+    seen = []
+    for width in (8, 16):
+        (tmp_path / "plug.py").write_text("ZOO = ['nets.yaml']\n")
+        family = FAMILY.replace("BODY", f"{{linear: {{out: {width}}}}}").replace("NAME", "mine")
+        (tmp_path / "nets.yaml").write_text(family)
+        if seen:
+            with pytest.raises(nf.UserError, match=r"is loaded from .* with other zoo files; rename one of them, or begin another Python"):
+                load_plugins(tmp_path / "plug.py")
+            unplug()
+        load_plugins(tmp_path / "plug.py")
+        load_plugins(tmp_path / "plug.py")
+        seen.append(LOADED["plug.py"].identity)
+        LOADED["plug.py"].copy_to(tmp_path / f"kept{width}")
+        load_plugins(tmp_path / f"kept{width}" / "plug" / "plug.py")  # a copy is the same
+    assert seen[0] != seen[1]
+
+
 def test_without_plugins_their_room_is_not_even_imported() -> None:
     code = "import sys; from nasforge.cli import main; main(['zoo', 'lenet5']); sys.exit('nasforge.plugins' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0

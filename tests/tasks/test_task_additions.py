@@ -12,7 +12,7 @@ import pytest
 from nasforge.cli import main
 from nasforge.data.readers import READERS
 from nasforge.objectives.metrics import METRICS
-from nasforge.tasks import TASKS, load_data
+from nasforge.tasks import TASKS, forget_data
 
 MODULE = '''
 """Numbers of a file of lines `a b c | rank`, ranks to be learned, judged by how far they are off at most."""
@@ -94,7 +94,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     monkeypatch.chdir(tmp_path)
-    load_data.cache_clear()
+    forget_data()
     return tmp_path
 
 
