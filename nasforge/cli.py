@@ -137,7 +137,12 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("arch", metavar="ARCH", help=ARCH)
     _data(c)
     _learned(c)
-    c.add_argument("--epochs", type=int)
+    c.add_argument("--minutes", type=float, metavar="M", help="train for so long, with as many epochs as that allows, on every core")
+    c.add_argument("--epochs", type=int, help="at most so many (default: by the data)")
+    c.add_argument(
+        "--recipe", metavar="FILE|NAME", help="values of a recipe in a file, a documented network's recipe, or `published`: ARCH's own"
+    )
+    c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")

@@ -132,16 +132,17 @@ def _start(
 
 
 def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
-    began, before, written = time.perf_counter(), t.seconds, time.monotonic()
-    while len(t.curve) < t.recipe.epochs and t.stopped is None:
+    t.began, written = time.perf_counter() - t.seconds, time.monotonic()
+    over = t.over
+    while not over and t.stopped is None:
         row = run_epoch(t)
-        t.seconds = row["seconds"] = before + time.perf_counter() - began
+        t.seconds = row["seconds"] = time.perf_counter() - t.began
         t.curve.append(row)
         stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
         asked = on_epoch(len(t.curve), dict(row)) if on_epoch is not None else None
         t.stopped = asked or (Stop.EARLY if stuck else None)
-        last = t.stopped is not None or len(t.curve) == t.recipe.epochs
-        if checkpoint is not None and (last or time.monotonic() - written >= every_s):
+        over = t.over
+        if checkpoint is not None and (over or t.stopped is not None or time.monotonic() - written >= every_s):
             write_checkpoint(checkpoint, {"identity": identity, **state_of(t)})
             written = time.monotonic()
     row = t.curve[-1]
