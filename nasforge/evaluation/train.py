@@ -50,6 +50,7 @@ class Train:
                 model, data, recipe_of(job, self.data, self.task), task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
                 checkpoint=Path(job.checkpoint) if job.checkpoint else None,
+                scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
             )  # fmt: skip
             result.metrics |= fitted.metrics
             result.curve, result.stopped = fitted.curve, fitted.stopped

@@ -33,15 +33,13 @@ def go_on(run: Run) -> list[tuple[str, str]]:
     leader = run.leader()
     if leader is not None:
         out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}", *_plugins(run)]))
-    more = run.asked if run.summary is None else 2 * run.asked
-    why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
-    out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
-    out.append(
-        (
-            "Do the whole search again, from the same space, data and seed",
-            [*_search(run), "--trials", str(run.asked), "--run", f"{folder}-again"],
-        )
-    )
+    minutes = run.manifest.get("minutes")
+    unit, option, amount = ("much time", "--minutes", minutes) if minutes else ("many trials", "--trials", run.asked)
+    more = amount if run.summary is None else 2 * amount
+    why = "Go on where the search stopped" if run.summary is None else f"Search on with twice as {unit}; what is done is kept"
+    out.append((why, [*_search(run), option, f"{more:g}", "--run", folder]))
+    again = [*_search(run), option, f"{amount:g}", "--run", f"{folder}-again"]
+    out.append(("Do the whole search again, from the same space, data and seed", again))
     return [(words, shlex.join(["nasforge", *parts])) for words, parts in out]
 
 
@@ -66,8 +64,8 @@ def _search(run: Run) -> list[str]:
         parts += ["--prior", *told["prior"]]
     if told.get("baselines"):
         parts += ["--seed-arch", *told["baselines"]]
-    if run.summary is not None and run.control is None and told["strategy"] != "random":
-        parts.append("--no-control")
+    if run.control is not None:
+        parts.append("--control")
     return parts
 
 

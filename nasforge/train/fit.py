@@ -64,6 +64,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    scored_after: float = 0.0,
 ) -> Fitted:
     """Train `model` in place on the training part and score it on val; the test part is not touched.
 
@@ -78,6 +79,7 @@ def fit(
             The epochs before a resumed checkpoint are reported again, and the answers to these do not count.
         checkpoint: file to resume from, where it exists, and to write to after an epoch and at the end.
         checkpoint_every_s: shortest time between two writes.
+        scored_after: how many times a validation takes what still must fit into the minutes of the recipe afterwards.
 
     Raises:
         TrainingFailed: the loss became NaN or infinite.
@@ -91,6 +93,7 @@ def fit(
         state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device, {"recipe": Recipe().to_dict()})
         setting = None if state is None else Setting(*state["setting"])
         training = _start(model, data, task or task_of(data.spec, data.name), recipe, seed, device, setting)
+        training.scorings = 1 + scored_after
         if state is not None:
             resume(training, state)
             for row in training.curve if on_epoch is not None else ():

@@ -72,6 +72,7 @@ class Training:
     seconds: float = 0.0
     began: float = field(default_factory=time.perf_counter)
     scoring_s: float = 0.0  # of the latest validation
+    scorings: float = 1.0  # so many of these must fit into the time that is left
     stopped: Stop | None = None
 
     def step(self, step: int, steps: int) -> float:
@@ -79,7 +80,7 @@ class Training:
         at = len(self.curve) * steps + step
         if self.recipe.minutes is None:
             return at
-        share = (time.perf_counter() - self.began + self.scoring_s) / (60 * self.recipe.minutes)
+        share = (time.perf_counter() - self.began + self.scorings * self.scoring_s) / (60 * self.recipe.minutes)
         return max(at, share * self.recipe.epochs * steps)
 
     @property
