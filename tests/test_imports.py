@@ -40,7 +40,7 @@ BELOW: dict[str, set[str]] = {
     },
     "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
     "api": {
-        "report", "search", "plugins", "runners", "evaluation", "latency", "tasks", "zoo", "scaling", "export", "networks", "data",
+        "report", "search", "plugins", "runners", "evaluation", "train", "latency", "tasks", "zoo", "scaling", "export", "networks", "data",
         "spaces", "storage", "errors",
     },
     "commands": {

@@ -8,6 +8,7 @@ from typing import Any
 from nasforge.plugins import copies
 from nasforge.report.run import Run
 from nasforge.search.plan import PLUGINS
+from nasforge.search.settings import DEFAULTS, TIMED
 
 OPTIONS = {  # by their names in a manifest: the option and its default
     "strategy": ("--strategy", "predictor"), "evaluator": ("--evaluator", "train"), "pruner": ("--scheduler", "asha"),
@@ -52,8 +53,13 @@ def _search(run: Run) -> list[str]:
     for name, (option, default) in OPTIONS.items():
         if told.get(name, default) != default:
             parts += [option, str(told[name])]
-    if "epochs" in told.get("recipe", {}):
-        parts += ["--epochs", str(told["recipe"]["epochs"])]
+    for option, recipe in (("--epochs", "recipe"), ("--final-epochs", "final_recipe")):
+        if "epochs" in told.get(recipe, {}):
+            parts += [option, str(told[recipe]["epochs"])]
+    usual = {**DEFAULTS, **(TIMED if told.get("minutes") else {})}
+    for name in ("finalists", "final_seeds"):
+        if told.get(name, usual[name]) != usual[name]:
+            parts += [f"--{name.replace('_', '-')}", str(told[name])]
     if told.get("inherit"):
         parts.append("--inherit")
     if told.get("scores"):
@@ -73,6 +79,10 @@ def _data(run: Run) -> list[str]:
     data = run.manifest["data"]
     given = [("--data-limit", data.get("limit")), ("--task", data.get("task")), ("--target", data.get("target"))]
     options = [word for option, value in given if value is not None for word in (option, str(value))]
+    if size := data.get("image_size"):
+        options += ["--image-size", "x".join(map(str, size))]
+    if data.get("skip_broken"):
+        options.append("--skip-broken")
     plugins = _plugins(run)
     return ["--data", data["spec"], *options, *(plugins or (["--allow-code"] if data.get("allow_code") else []))]
 

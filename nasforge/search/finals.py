@@ -70,10 +70,12 @@ class Finals:
     def _chosen(self, ledger: Ledger, most: int) -> list[TrialRecord]:
         """The front's members that together cover most volume, the best on the first objective among them.
 
-        A front with fewer members is filled up with the front of the others, and so on. Where the time was over before any training was,
-        those that were cut off take part.
+        A front with fewer members is filled up with the front of the others, and so on; where the time was over before so many trainings
+        were, with those that were stopped early.
         """
-        front, rest = ledger.front(), ledger.finished() or ledger.cut_off()
+        front, rest = ledger.front(), ledger.finished()
+        if self.plan.minutes is not None and len(rest) < most:
+            rest = [*rest, *ledger.cut_off()]
         while len(front) < most:
             rest = [r for r in rest if r not in front]
             layer = [rest[i] for i in layer_of([losses(r.metrics, self.plan.objectives) for r in rest])]

@@ -86,7 +86,7 @@ def fit(
         OutOfMemory: the device has too little memory.
         UserError: the model does not fit the data, or the checkpoint belongs to another training.
     """
-    device = _checked_device(device)
+    device, began = _checked_device(device), time.perf_counter()
     with _own_randomness(device, seed), _memory_errors_named(recipe):
         told = {k: v for k, v in recipe.to_dict().items() if k not in GROWING}
         identity = {"recipe": told, "seed": seed, "data": data.key, "weights": _shapes(model)}
@@ -98,6 +98,7 @@ def fit(
             resume(training, state)
             for row in training.curve if on_epoch is not None else ():
                 on_epoch(int(row["epoch"]), dict(row))
+        training.began = began - training.seconds
         return _run(training, on_epoch, checkpoint, checkpoint_every_s, identity)
 
 
@@ -135,8 +136,7 @@ def _start(
 
 
 def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
-    t.began, written = time.perf_counter() - t.seconds, time.monotonic()
-    over = t.over
+    over, written = bool(t.curve) and t.over, time.monotonic()
     while not over and t.stopped is None:
         row = run_epoch(t)
         t.seconds = row["seconds"] = time.perf_counter() - t.began
