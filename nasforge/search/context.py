@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nasforge.data import Dataset
@@ -37,7 +37,7 @@ class RunContext:
     timing: Timing
     drivers: Drivers
     show: Show
-    clock: Clock
+    clock: Clock = field(default_factory=lambda: Clock(None, Timing()))
     workers: int = 1
 
     @property
