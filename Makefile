@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: search test test-slow test-faults test-all check clean
 
 search: .venv/ready
-	$(BIN)/nasforge search digits --run runs/digits --workers 2 --export python
+	$(BIN)/nasforge search digits --run runs/digits --control --workers 2 --export python
 
 test: .venv/ready
 	$(BIN)/ruff check nasforge tests benchmarks

@@ -66,6 +66,8 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--table", metavar="FILE", help="with --evaluator table: a tabular benchmark of SPACE, as of bench")
     c.add_argument("--select", metavar="COLUMN", help="with --evaluator table: the column that is val")
     c.add_argument("--report", metavar="COLUMN", help="with --evaluator table: the column that is test")
+    c.add_argument("--minutes", type=float, metavar="M", help="time for everything: search, final trainings, page (instead of --trials)")
+    c.add_argument("--until", action="append", metavar="LIMIT", help="ask no more once a trial reaches this, such as 'accuracy>=.98'")
     c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
     c.add_argument(
         "--objective",
@@ -94,7 +96,9 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
     c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")
     c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: 3)")
-    c.add_argument("--no-control", action="store_true", help="no equal-budget random search beside")
+    c.add_argument(
+        "--control", action=argparse.BooleanOptionalAction, help="an equal-budget random search beside, to compare with (default: none)"
+    )
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
     c.add_argument("--runner", help="local (default), inline (this process), ray")
@@ -137,7 +141,12 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("arch", metavar="ARCH", help=ARCH)
     _data(c)
     _learned(c)
-    c.add_argument("--epochs", type=int)
+    c.add_argument("--minutes", type=float, metavar="M", help="train for so long, with as many epochs as that allows, on every core")
+    c.add_argument("--epochs", type=int, help="at most so many (default: by the data)")
+    c.add_argument(
+        "--recipe", metavar="FILE|NAME", help="values of a recipe in a file, a documented network's recipe, or `published`: ARCH's own"
+    )
+    c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from numbers import Real
 from pathlib import Path
@@ -19,6 +20,7 @@ from nasforge.plugins import LOADED
 from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
+from nasforge.search.clock import divided
 from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
@@ -49,6 +51,7 @@ def search(
         UserError: the search cannot be carried out; nothing is written then.
         KeyboardInterrupt: after writing down what was interrupted; the same call continues.
     """
+    began = time.monotonic()
     quiet()
     given = _known(options)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
@@ -61,10 +64,13 @@ def search(
     for plugin in LOADED.values():
         say(str(plugin))
     plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
+    if plan.minutes is not None:
+        say(divided(plan.minutes, plan.control and plan.strategy != "random"))
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
+    workers = given.get("workers", RUNNING["workers"])
     with progress(quiet=not show) as shown:
-        summary = carry_out(plan, folder, start_runner, shown)
+        summary = carry_out(plan, folder, start_runner, shown, workers, began)
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)

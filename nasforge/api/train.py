@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
 from nasforge.errors import UserError
@@ -22,11 +23,11 @@ from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import write
+from nasforge.spaces.files import read, write
 from nasforge.tasks import load_data, task_of
-from nasforge.train import checked_device
+from nasforge.train import checked_device, use_threads
 
-OTHERS = ("epochs", "seed", "device", "resize", "out", "show")
+OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "out", "show")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def train(
     network: Network,
     data: Any = "digits",
     *,
+    minutes: float | None = None,
     epochs: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "cpu",
     resize: bool = False,
@@ -81,7 +84,9 @@ def train(
     Args:
         network: a documented one, a file, RUN:NAME, or an architecture as data.
         data: what `--data` names, `(x, y)`, arrays by name, a data frame, or a data set.
+        minutes: train for so long, with as many epochs as that allows (200, or `epochs`, at most), on every core.
         epochs: by the data where None.
+        recipe: what differs from the default recipe, in the words of `nasforge.train.Recipe`.
         resize: bring the images to the side that the network reads, not the network to theirs.
         out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
         show: whether to print notes and a line an epoch to stderr.
@@ -104,17 +109,19 @@ def train(
         say(f"{name}: {changed}")
     folder = Path(out or f"runs/train-{Path(name.replace(':', '-')).stem}")
     if device == "cpu":
-        torch.set_num_threads(1)
-    changes = {} if epochs is None else {"epochs": epochs}
+        use_threads(1 if minutes is None else None)
+    given_words = {"minutes": minutes, "epochs": epochs}
+    changes = {**(recipe or {}), **{name: value for name, value in given_words.items() if value is not None}}
     weights, checkpoint = str(folder / "model.safetensors"), str(folder / "checkpoint.pt")
     job = Job(arch, seed, full=True, test=True, recipe=changes, weights=weights, checkpoint=checkpoint)
-    recipe = recipe_of(job, found, task)
-    write({**arch, "recipe": recipe.to_dict()}, folder / "arch.yaml")
+    used = recipe_of(job, found, task)
+    write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
 
     def on_report(report: Report) -> Decision:
         losses = f"loss {report.row['loss']:.4f}  val loss {report.row['val_loss']:.4f}"
         main = "" if task.main.name == "loss" else f"  {task.main.title} {report.row[task.main.name]:.4g}"
-        say(f"epoch {report.epoch}/{recipe.epochs}  {losses}{main}")
+        where = f"/{used.epochs}" if used.minutes is None else f", {report.row['seconds'] / 60:.1f} of {used.minutes:g} min"
+        say(f"epoch {report.epoch}{where}  {losses}{main}")
         return Decision.CONTINUE
 
     result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
@@ -122,11 +129,33 @@ def train(
         raise UserError(result.error)
     cost = count(arch)
     trained = Trained(
-        {**arch, "recipe": recipe.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
+        {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
     (folder / "result.json").write_text(json.dumps(told(trained), indent=1), encoding="utf-8")
     return trained
+
+
+def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return values of a recipe: of a YAML file, of a documented network by its name, of `arch` by `published`; then words `lr=.1`.
+
+    Raises:
+        UserError: there is no such recipe, or a word is none.
+    """
+    out: dict[str, Any] = {}
+    if name is not None and Path(name).suffix in (".yaml", ".yml"):
+        out = dict(read(Path(name)))
+    elif name is not None:
+        found = zoo.recipe(str(arch) if name == "published" else name)
+        if found is None:
+            raise UserError(f"--recipe {name}: no published recipe is known of it; name a documented network that has one, or a YAML file")
+        out = dict(found["recipe"])
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--set {word}: must be WORD=VALUE, for example lr=.1")
+        out[key.strip()] = yaml.safe_load(value)
+    return out
 
 
 def told(trained: Trained) -> dict[str, Any]:

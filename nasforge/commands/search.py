@@ -17,7 +17,7 @@ from nasforge.search.settings import DEFAULTS, OTHERS
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     options = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *OTHERS, *RUNNING) and name != "data"}
-    options["control"] = False if args.no_control else None
+    options["control"] = args.control
     found = search(args.space, args.data, run=args.run, show=not args.json, **options)
     if "joined" in found.summary:  # this driver is not the owner of its study
         summary = found.summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nasforge.api.data import OPTIONS
-from nasforge.api.train import told, train
+from nasforge.api.train import recipe_named, told, train
 from nasforge.commands.common import print_json
 from nasforge.objectives.metrics import metric
 
@@ -14,8 +14,8 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     options = {name: getattr(args, name) for name in OPTIONS}
     found = train(
-        args.arch, args.data, epochs=args.epochs, seed=args.seed, device=args.device, resize=args.resize, out=args.out, show=not args.json,
-        **options,
+        args.arch, args.data, minutes=args.minutes, epochs=args.epochs, recipe=recipe_named(args.recipe, args.arch, args.set),
+        seed=args.seed, device=args.device, resize=args.resize, out=args.out, show=not args.json, **options,
     )  # fmt: skip
     if args.json:
         print_json(told(found))

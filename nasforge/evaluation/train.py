@@ -22,6 +22,7 @@ from nasforge.tasks import Task, task_of
 from nasforge.train import Recipe, default_recipe, fit, inherit, score
 from nasforge.zoo.small import small
 
+MOST_EPOCHS = 200  # of a training for which a time is given
 STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: Stop.PRUNED}
 
 
@@ -49,6 +50,7 @@ class Train:
                 model, data, recipe_of(job, self.data, self.task), task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
                 checkpoint=Path(job.checkpoint) if job.checkpoint else None,
+                scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
             )  # fmt: skip
             result.metrics |= fitted.metrics
             result.curve, result.stopped = fitted.curve, fitted.stopped
@@ -148,13 +150,17 @@ def with_its_own_side(arch: Arch, data: Dataset) -> Arch:
 def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
     """Return the default recipe for the data with what the architecture and the job change.
 
-    Fewer epochs shorten the warm-up in proportion.
+    Other epochs shorten the warm-up in proportion. With `minutes`, and nothing said of epochs, there are as many as the time allows, and no
+    early stopping: the learning rate falls until the end.
     """
     base = {**default_recipe(task, data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
     changes = dict(job.recipe)
+    if changes.get("minutes") is not None:
+        changes = {"epochs": MOST_EPOCHS, "early_stopping": None, **changes}
     if "epochs" in changes and "warmup_epochs" not in changes:
         before = Recipe.from_dict(base)
-        changes["warmup_epochs"] = before.warmup_epochs * min(1.0, Recipe.from_dict({**base, **changes}).epochs / before.epochs)
+        ratio = Recipe.from_dict({**base, **changes}).epochs / before.epochs
+        changes["warmup_epochs"] = before.warmup_epochs * (ratio if "minutes" in changes else min(1.0, ratio))
     return Recipe.from_dict({**base, **changes})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from nasforge.plugins import copies
 from nasforge.report.run import Run
 from nasforge.search.plan import PLUGINS
+from nasforge.search.settings import DEFAULTS, TIMED
 
 OPTIONS = {  # by their names in a manifest: the option and its default
     "strategy": ("--strategy", "predictor"), "evaluator": ("--evaluator", "train"), "pruner": ("--scheduler", "asha"),
@@ -33,15 +34,13 @@ def go_on(run: Run) -> list[tuple[str, str]]:
     leader = run.leader()
     if leader is not None:
         out.append((f"Layers and costs of trial {leader.number}, or of any other", ["show", f"{folder}:{leader.number}", *_plugins(run)]))
-    more = run.asked if run.summary is None else 2 * run.asked
-    why = "Go on where the search stopped" if run.summary is None else "Search on with twice as many trials; what is done is kept"
-    out.append((why, [*_search(run), "--trials", str(more), "--run", folder]))
-    out.append(
-        (
-            "Do the whole search again, from the same space, data and seed",
-            [*_search(run), "--trials", str(run.asked), "--run", f"{folder}-again"],
-        )
-    )
+    minutes = run.manifest.get("minutes")
+    unit, option, amount = ("much time", "--minutes", minutes) if minutes else ("many trials", "--trials", run.asked)
+    more = amount if run.summary is None else 2 * amount
+    why = "Go on where the search stopped" if run.summary is None else f"Search on with twice as {unit}; what is done is kept"
+    out.append((why, [*_search(run), option, f"{more:g}", "--run", folder]))
+    again = [*_search(run), option, f"{amount:g}", "--run", f"{folder}-again"]
+    out.append(("Do the whole search again, from the same space, data and seed", again))
     return [(words, shlex.join(["nasforge", *parts])) for words, parts in out]
 
 
@@ -54,8 +53,13 @@ def _search(run: Run) -> list[str]:
     for name, (option, default) in OPTIONS.items():
         if told.get(name, default) != default:
             parts += [option, str(told[name])]
-    if "epochs" in told.get("recipe", {}):
-        parts += ["--epochs", str(told["recipe"]["epochs"])]
+    for option, recipe in (("--epochs", "recipe"), ("--final-epochs", "final_recipe")):
+        if "epochs" in told.get(recipe, {}):
+            parts += [option, str(told[recipe]["epochs"])]
+    usual = {**DEFAULTS, **(TIMED if told.get("minutes") else {})}
+    for name in ("finalists", "final_seeds"):
+        if told.get(name, usual[name]) != usual[name]:
+            parts += [f"--{name.replace('_', '-')}", str(told[name])]
     if told.get("inherit"):
         parts.append("--inherit")
     if told.get("scores"):
@@ -66,8 +70,8 @@ def _search(run: Run) -> list[str]:
         parts += ["--prior", *told["prior"]]
     if told.get("baselines"):
         parts += ["--seed-arch", *told["baselines"]]
-    if run.summary is not None and run.control is None and told["strategy"] != "random":
-        parts.append("--no-control")
+    if run.control is not None:
+        parts.append("--control")
     return parts
 
 
@@ -75,6 +79,10 @@ def _data(run: Run) -> list[str]:
     data = run.manifest["data"]
     given = [("--data-limit", data.get("limit")), ("--task", data.get("task")), ("--target", data.get("target"))]
     options = [word for option, value in given if value is not None for word in (option, str(value))]
+    if size := data.get("image_size"):
+        options += ["--image-size", "x".join(map(str, size))]
+    if data.get("skip_broken"):
+        options.append("--skip-broken")
     plugins = _plugins(run)
     return ["--data", data["spec"], *options, *(plugins or (["--allow-code"] if data.get("allow_code") else []))]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nasforge.data import Dataset
 from nasforge.objectives.metrics import Metric
 from nasforge.runners.base import Runner
+from nasforge.search.clock import Clock
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
 from nasforge.search.timing import Timing
@@ -25,6 +26,7 @@ class RunContext:
     Attributes:
         drivers: this driver among those of the storage.
         show: is given the progress after each trial.
+        workers: jobs that are evaluated at once.
     """
 
     plan: Plan
@@ -35,6 +37,8 @@ class RunContext:
     timing: Timing
     drivers: Drivers
     show: Show
+    clock: Clock = field(default_factory=lambda: Clock(None, Timing()))
+    workers: int = 1
 
     @property
     def metric(self) -> Metric:

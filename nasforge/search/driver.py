@@ -62,6 +62,7 @@ class TrialDriver:
         self.again: dict[int, Work] = {}  # their worker died
         self.left = sum("curve" in trial.user_attrs for trial in waiting(ledger.study))
         self.exhausted = False
+        self.reached = any(self._reaches(record) for record in ledger.records.values())
         self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
@@ -102,7 +103,7 @@ class TrialDriver:
     def _new(self) -> Work | None:
         """A new trial; None where there is no more to ask."""
         self._look_around()
-        while not self.exhausted and self._open() < self.plan.trials:
+        while not self._ended() and self._open() < self.plan.trials:
             candidate = None if self.slow >= MOST_SLOW else self.screen.next()
             if candidate is None:
                 self.exhausted = not self.screen.enough
@@ -121,6 +122,10 @@ class TrialDriver:
             return Work(candidate, recipe, steps, list(candidate.trial.user_attrs.get("curve", [])))
         return None
 
+    def _ended(self) -> bool:
+        """Whether no more trials are begun: the space has no more, the time is over, or what was wanted is reached."""
+        return self.exhausted or self.reached or self.run.clock.over(self.phase)
+
     def _open(self) -> int:
         """How many trials have ended or are on their way."""
         return self._done() + len(self.running) + len(self.paused) + self.drivers.others(self.ledger.study)
@@ -134,13 +139,13 @@ class TrialDriver:
     def waits(self) -> bool:
         """Return whether other drivers still work on trials: the study may need this one again."""
         self._look_around()
-        if not self.drivers.shared or (not self.drivers.others(self.ledger.study) and (self.exhausted or self._open() >= self.plan.trials)):
+        if not self.drivers.shared or (not self.drivers.others(self.ledger.study) and (self._ended() or self._open() >= self.plan.trials)):
             return False
         time.sleep(OTHERS_S)
         return True
 
     def _promoted(self, drain: bool) -> int | None:
-        if not self.paused:
+        if not self.paused or self.run.clock.over(self.phase):
             return None
         works = {**self.running, **self.paused, **self.again}
         curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
@@ -197,6 +202,8 @@ class TrialDriver:
         if report.epoch <= len(work.curve):  # reported again after a restart from a checkpoint
             return Decision.CONTINUE
         work.curve.append({**report.row, "epoch": report.epoch})
+        if self.run.clock.over(self.phase):
+            return Decision.STOP
         if work.candidate.baseline:
             return Decision.CONTINUE
         return self.scheduler.on_report(self.ledger.curves(), self._in_training(work))
@@ -232,7 +239,15 @@ class TrialDriver:
             first=candidate.trial.user_attrs.get("first"),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        self.reached |= self._reaches(record)
         self._checkpoint(candidate).unlink(missing_ok=True)
+
+    def _reaches(self, record: TrialRecord) -> bool:
+        """Whether a trial is what the search was to go on until."""
+        wanted = self.plan.until
+        return bool(wanted) and record.kind == TrialKind.FINISHED and all(
+            limit.metric in record.metrics and limit.excess(record.metrics[limit.metric]) <= 0 for limit in wanted
+        )  # fmt: skip
 
     def _close_paused(self) -> None:
         """End the trials that were never promoted."""
@@ -258,6 +273,8 @@ class TrialDriver:
         done = self._done()
         spent = time.monotonic() - self.began
         left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
+        if self.plan.minutes is not None:
+            left = max(0.0, self.run.clock.left_s(self.phase))
         self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
 
 

@@ -70,9 +70,12 @@ class Finals:
     def _chosen(self, ledger: Ledger, most: int) -> list[TrialRecord]:
         """The front's members that together cover most volume, the best on the first objective among them.
 
-        A front with fewer members is filled up with the front of the others, and so on.
+        A front with fewer members is filled up with the front of the others, and so on; where the time was over before so many trainings
+        were, with those that were stopped early.
         """
         front, rest = ledger.front(), ledger.finished()
+        if self.plan.minutes is not None and len(rest) < most:
+            rest = [*rest, *ledger.cut_off()]
         while len(front) < most:
             rest = [r for r in rest if r not in front]
             layer = [rest[i] for i in layer_of([losses(r.metrics, self.plan.objectives) for r in rest])]
@@ -107,15 +110,24 @@ class Finals:
             for seed in range(self.plan.final_seeds):
                 entrant.results[seed] = stored[_name(entrant.key, seed)]
 
-    def job(self, entrant: Entrant, seed: int) -> Job:
-        """Return the final training of a network with a seed."""
+    def job(self, entrant: Entrant, seed: int, left: int) -> Job:
+        """Return the final training of a network with a seed; so many are left to begin, this one among them."""
         plan, key = self.plan, entrant.key
         return Job(
-            entrant.arch, seed, full=True, test=True, recipe={**plan.final_recipe, **self.run.monitor},
+            entrant.arch, seed, full=True, test=True, recipe={**plan.final_recipe, **self.run.monitor, **self._time(key, seed, left)},
             latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
             weights=str(self._weights(key, seed)), checkpoint=str(self.run.folder / "checkpoints" / f"{key}-{seed}.pt"),
             choices=entrant.choices,
         )  # fmt: skip
+
+    def _time(self, key: str, seed: int, left: int) -> dict[str, float]:
+        """How long a training may take, where there is a limit: the same again when an interrupted one goes on."""
+        study, name = self.ledger.study, f"minutes/{self.plan.final_settings()}/{key}/{seed}"
+        minutes = study.user_attrs.get(name) or self.run.clock.training_minutes(left, self.run.workers)
+        if minutes is None:
+            return {}
+        study.set_user_attr(name, minutes)
+        return {"minutes": minutes}
 
     def _weights(self, key: str, seed: int) -> Path:
         return self.run.folder / "weights" / f"{key}-{seed}.safetensors"
@@ -130,12 +142,14 @@ class Finals:
         self._write_finalists(entrants, rows)
         finalists = [r for r in rows if r["role"] == "finalist"]
         control = [r for r in rows if r["role"] == "control"]
+        trained = sum(self.ledger.count(kind) for kind in COUNTED)
         return {
             "run": str(self.run.folder),
-            "asked": self.plan.trials,
+            "asked": self.plan.trials if self.plan.minutes is None else trained,
             **{str(kind): self.ledger.count(kind) for kind in (*COUNTED, TrialKind.INFEASIBLE, TrialKind.INTERRUPTED)},
             "duplicates": self.ledger.count(TrialKind.DUPLICATE),
-            "exhausted": sum(self.ledger.count(kind) for kind in COUNTED) < self.plan.trials,
+            "exhausted": self.plan.minutes is None and not self.plan.until and trained < self.plan.trials,
+            "minutes": self.plan.minutes,
             "settings": self.plan.final_settings(),
             "objectives": [str(o) for o in self.plan.objectives],
             "constraints": [str(limit) for limit in self.plan.limits],
@@ -232,7 +246,7 @@ class FinalsDriver:
         number, pair = self.begun, self.todo[self.begun]
         self.begun += 1
         self.run.timing.started(("final", number))
-        return number, self.finals.job(self.wanted[pair], pair[1])
+        return number, self.finals.job(self.wanted[pair], pair[1], len(self.todo) - number)
 
     def on_report(self, number: int, report: Report) -> Decision:
         return Decision.CONTINUE

@@ -29,6 +29,7 @@ SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
+EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
 
@@ -44,6 +45,8 @@ class Plan:
     table: file, column selected and column reported, where the evaluator is a table.
     inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
     control: whether an equal-budget random search runs beside.
+    minutes: that the whole search may take, finals and page included; `trials` is then the most that are asked.
+    until: what a trial must reach so that no more are asked.
     dataset: the data themselves, where they were given instead of a source.
     plugins: that were loaded when it was made.
     """
@@ -73,6 +76,13 @@ class Plan:
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
     plugins: tuple[Plugin, ...] = ()
+    minutes: float | None = None
+    until: tuple[Limit, ...] = ()
+
+    @property
+    def expected(self) -> int:
+        """How many trials a strategy may plan with."""
+        return self.trials if self.minutes is None else min(self.trials, EXPECTED)
 
     def load(self) -> Dataset:
         """Return the data set of the search."""
@@ -81,7 +91,8 @@ class Plan:
     def final_settings(self) -> str:
         """Return what decides the results of the finals, as a digest; other finals are done anew."""
         names = sorted(f"{name}:{digest(arch)}" for name, arch in self.baselines.items())
-        return digest([dict(self.final_recipe), names, self.finalists, self.final_seeds, self.control, self.device])
+        time = [] if self.minutes is None else [self.minutes]
+        return digest([dict(self.final_recipe), names, self.finalists, self.final_seeds, self.control, self.device, *time])
 
     def identity(self) -> dict[str, Any]:
         """Return what must stay the same for a run to go on; the number of trials may grow."""
@@ -151,6 +162,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         "final_seeds": plan.final_seeds,
         "final_recipe": dict(plan.final_recipe),
         "control": plan.control,
+        **({} if plan.minutes is None else {"minutes": plan.minutes}),
         "device": plan.device,
         "versions": versions,
         "machine": {

@@ -35,7 +35,7 @@ class Status:
         return cls(
             phase,
             done,
-            plan.trials,
+            plan.trials if plan.minutes is None else done,
             duplicates=ledger.count("duplicate"),
             best={} if best is None else {o.metric: best.metrics[o.metric] for o in plan.objectives},
             front=len(front),

@@ -112,6 +112,11 @@ class Ledger:
         """Finished trials that keep all limits, in order."""
         return [r for _, r in sorted(self.records.items()) if r.kind == TrialKind.FINISHED and self.feasible(r.metrics)]
 
+    def cut_off(self) -> list[TrialRecord]:
+        """Return the trials that were stopped early and keep all limits, in order; their metrics are of the last epoch."""
+        known = [r for _, r in sorted(self.records.items()) if r.kind == TrialKind.PRUNED and self.feasible(r.metrics)]
+        return [r for r in known if all(o.metric in r.metrics for o in self.objectives)]
+
     def front(self) -> list[TrialRecord]:
         """Return the finished trials that no other dominates on val; of equal ones the first."""
         return [self.records[number] for number in sorted(self._front)]

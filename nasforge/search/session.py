@@ -17,6 +17,7 @@ from nasforge.errors import UserError
 from nasforge.evaluation.zero_cost import zero_cost
 from nasforge.networks.build import key
 from nasforge.runners.base import Runner
+from nasforge.search.clock import Clock
 from nasforge.search.context import RunContext, Show
 from nasforge.search.driver import TrialDriver, ask_again
 from nasforge.search.finals import Finals
@@ -39,8 +40,14 @@ MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
 
 
-def search(plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: Show) -> dict[str, Any]:
+def search(
+    plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: Show, workers: int = 1, began: float | None = None
+) -> dict[str, Any]:
     """Carry out a search in a folder and return its summary; an unfinished run there is continued.
+
+    Args:
+        workers: jobs that the runner evaluates at once.
+        began: when the command did, by `time.monotonic`: its minutes count from there.
 
     Raises:
         UserError: the plan cannot be carried out.
@@ -58,16 +65,18 @@ def search(plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: S
 
         study = study_named("search", plan.strategy)
         done = study.user_attrs.get("summary")
-        if done and done["asked"] >= plan.trials and done["settings"] == plan.final_settings():
+        if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
             return done
-        timing = Timing()
+        timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
+        control_too = plan.control and plan.strategy != "random"
+        clock = Clock(plan.minutes, timing, control_too)
         runner = start_runner()
         try:
-            run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show)
+            run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show, clock, workers)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
-            if plan.control and plan.strategy != "random":
+            if control_too:
                 control = run_trials(run, study_named("control", "random", CONTROL_SEED), "control", {})
             if not drivers.owns:  # the driver that made the study trains the finalists
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}
@@ -100,7 +109,7 @@ def _study(storage: Any, name: str, plan: Plan, data_key: str, strategy: str, dr
 def sampler_of(plan: Plan, strategy: str, other: int) -> Any:
     """Return the sampler of a strategy for a plan; `other` as in `_study`."""
     prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
-    problem = Problem(Space(plan.space), plan.seed + other, plan.trials, plan.objectives, plan.limits, prior)
+    problem = Problem(Space(plan.space), plan.seed + other, plan.expected, plan.objectives, plan.limits, prior)
     if plan.scores and not other:
         problem = replace(problem, scores=_zero_cost(plan, problem))
     return sampler(strategy, problem)

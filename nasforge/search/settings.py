@@ -34,13 +34,17 @@ MOST_TRIED = 20  # random networks whose output is looked at before a search beg
 DEFAULTS: dict[str, Any] = {
     "data": "digits", "task": None, "target": None, "objective": None, "strategy": "predictor", "evaluator": "train",
     "scheduler": "asha", "fidelity": "epochs", "scores": "", "trials": 40, "finalists": 4, "final_seeds": 3, "seed_arch": [],
-    "epochs": None, "final_epochs": None, "data_limit": None, "control": True,
+    "epochs": None, "final_epochs": None, "data_limit": None, "control": False, "minutes": None,
 }  # fmt: skip
 ALIASES = {"pruner": "scheduler"}  # names in older files
 OTHERS: dict[str, Any] = {  # what the command line alone may say
     "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
     "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
+    "until": (),
 }  # fmt: skip
+
+
+TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
 
 def plan_of(
@@ -67,7 +71,9 @@ def plan_of(
     unknown = [k for k in of_space if k not in DEFAULTS]
     if unknown:
         raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
-    asked = {**DEFAULTS, **OTHERS, **of_space, **{k: v for k, v in given.items() if v is not None}}
+    said = {**of_space, **{k: v for k, v in given.items() if v is not None}}
+    timed = _checked_minutes(said.get("minutes"))
+    asked = {**DEFAULTS, **OTHERS, **(TIMED if timed is not None else {}), **said}
     if dataset is not None:
         asked["data"] = dataset.name
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
@@ -81,6 +87,8 @@ def plan_of(
     if looked_up is None:
         space = fit_to_data(raw, data)
         check_outputs(Space(space), data, task)
+    if timed is not None and given.get("seed_arch") is None:
+        asked["seed_arch"] = []  # the time is for what is searched
     if asked["data"] != of_space.get("data", asked["data"]) and given.get("seed_arch") is None and asked["seed_arch"]:
         baselines = ", ".join(asked["seed_arch"])
         say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
@@ -96,9 +104,10 @@ def plan_of(
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
+    until = tuple(map(parse_limit, asked["until"]))
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])
-    _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, limits.values(), profiles)
+    _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, (*limits.values(), *until), profiles)
     plan = Plan(
         space=space,
         data=source,
@@ -125,10 +134,20 @@ def plan_of(
         table=looked_up,
         dataset=dataset,
         plugins=tuple(LOADED.values()),
+        minutes=timed,
+        until=until,
     )
     for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
         recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written
     return plan
+
+
+def _checked_minutes(minutes: Any) -> float | None:
+    if minutes is None:
+        return None
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0.1 <= minutes < 1e6:
+        raise UserError(f"--minutes {minutes}: must be a number of minutes, at least 0.1")
+    return float(minutes)
 
 
 def check_outputs(space: Space, data: Dataset, task: Task) -> None:

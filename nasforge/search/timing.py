@@ -8,8 +8,8 @@ import time
 class Timing:
     """Adds up wall time with at least one job running (busy), the workers' own seconds, and the total."""
 
-    def __init__(self) -> None:
-        self.began = time.monotonic()
+    def __init__(self, began: float | None = None) -> None:
+        self.began = time.monotonic() if began is None else began
         self.running: set[object] = set()
         self.busy_since = 0.0
         self.busy = 0.0

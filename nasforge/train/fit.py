@@ -64,6 +64,7 @@ def fit(
     on_epoch: OnEpoch | None = None,
     checkpoint: Path | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    scored_after: float = 0.0,
 ) -> Fitted:
     """Train `model` in place on the training part and score it on val; the test part is not touched.
 
@@ -78,23 +79,26 @@ def fit(
             The epochs before a resumed checkpoint are reported again, and the answers to these do not count.
         checkpoint: file to resume from, where it exists, and to write to after an epoch and at the end.
         checkpoint_every_s: shortest time between two writes.
+        scored_after: how many times a validation takes what still must fit into the minutes of the recipe afterwards.
 
     Raises:
         TrainingFailed: the loss became NaN or infinite.
         OutOfMemory: the device has too little memory.
         UserError: the model does not fit the data, or the checkpoint belongs to another training.
     """
-    device = checked_device(device)
+    device, began = checked_device(device), time.perf_counter()
     with _own_randomness(device, seed), _memory_errors_named(recipe):
         told = {k: v for k, v in recipe.to_dict().items() if k not in GROWING}
         identity = {"recipe": told, "seed": seed, "data": data.key, "weights": _shapes(model)}
         state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device, {"recipe": Recipe().to_dict()})
         setting = None if state is None else Setting(*state["setting"])
         training = _start(model, data, task or task_of(data.spec, data.name), recipe, seed, device, setting)
+        training.scorings = 1 + scored_after
         if state is not None:
             resume(training, state)
             for row in training.curve if on_epoch is not None else ():
                 on_epoch(int(row["epoch"]), dict(row))
+        training.began = began - training.seconds
         return _run(training, on_epoch, checkpoint, checkpoint_every_s, identity)
 
 
@@ -132,16 +136,16 @@ def _start(
 
 
 def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
-    began, before, written = time.perf_counter(), t.seconds, time.monotonic()
-    while len(t.curve) < t.recipe.epochs and t.stopped is None:
+    over, written = bool(t.curve) and t.over, time.monotonic()
+    while not over and t.stopped is None:
         row = run_epoch(t)
-        t.seconds = row["seconds"] = before + time.perf_counter() - began
+        t.seconds = row["seconds"] = time.perf_counter() - t.began
         t.curve.append(row)
         stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
         asked = on_epoch(len(t.curve), dict(row)) if on_epoch is not None else None
         t.stopped = asked or (Stop.EARLY if stuck else None)
-        last = t.stopped is not None or len(t.curve) == t.recipe.epochs
-        if checkpoint is not None and (last or time.monotonic() - written >= every_s):
+        over = t.over
+        if checkpoint is not None and (over or t.stopped is not None or time.monotonic() - written >= every_s):
             write_checkpoint(checkpoint, {"identity": identity, **state_of(t)})
             written = time.monotonic()
     row = t.curve[-1]

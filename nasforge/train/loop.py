@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -50,7 +51,10 @@ class Stop(StrEnum):
 
 @dataclass
 class Training:
-    """The state of a training between two epochs. monitor: the metric on val that tells the best epoch."""
+    """The state of a training between two epochs.
+
+    monitor: the metric on val that tells the best epoch. began: when it did, by `time.perf_counter`, as if it had never been interrupted.
+    """
 
     model: nn.Module
     task: Task
@@ -66,7 +70,23 @@ class Training:
     curve: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Any] | None = None  # the row of the best epoch and its weights, with early stopping
     seconds: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+    scoring_s: float = 0.0  # of the latest validation
+    scorings: float = 1.0  # so many of these must fit into the time that is left
     stopped: Stop | None = None
+
+    def step(self, step: int, steps: int) -> float:
+        """Return which step the schedule is at, at a step of the running epoch: with `minutes`, further on where these run out first."""
+        at = len(self.curve) * steps + step
+        if self.recipe.minutes is None:
+            return at
+        share = (time.perf_counter() - self.began + self.scorings * self.scoring_s) / (60 * self.recipe.minutes)
+        return max(at, share * self.recipe.epochs * steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether the last epoch has been run, or no time is left for another."""
+        return self.step(0, 1) >= self.recipe.epochs
 
     def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model has the averaged weights, where there are such."""
@@ -90,9 +110,12 @@ def run_epoch(t: Training) -> dict[str, float]:
     t.model.train()
     epoch, sizes, recipe = len(t.curve), t.sizes, t.recipe
     params = [p for p in t.model.parameters() if p.requires_grad]
-    total, lr = torch.zeros((), device=t.device), 0.0
+    total, seen, lr = torch.zeros((), device=t.device), 0, 0.0
     for step, batch in enumerate(_batches(t, sum(sizes))):
-        lr = recipe.lr * lr_factor(recipe, epoch * len(sizes) + step, len(sizes))
+        at = t.step(step, len(sizes))
+        if at >= recipe.epochs * len(sizes) and seen:
+            break
+        lr = recipe.lr * lr_factor(recipe, at, len(sizes))
         for group in t.optimizer.param_groups:
             group["lr"] = lr
         with t.setting.cast(t.device):
@@ -105,12 +128,14 @@ def run_epoch(t: Training) -> dict[str, float]:
         if t.average is not None:
             t.average.update()
         total += loss.detach() * len(batch)
+        seen += len(batch)
         if step % CHECK_EVERY_STEPS == 0:
             _check_finite(float(total), epoch + 1, "training", recipe)
-    mean = float(total) / sum(sizes)
+    mean, scoring = float(total) / seen, time.perf_counter()
     _check_finite(mean, epoch + 1, "training", recipe)
     with t.averaged():
         scores = score(t.model, t.data, "val", t.task)
+    t.scoring_s = time.perf_counter() - scoring
     val_loss = scores.pop("loss")
     _check_finite(val_loss, epoch + 1, "validation", recipe)
     return {"epoch": epoch + 1, "loss": mean, "val_loss": val_loss, **scores, "lr": lr}

@@ -35,7 +35,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     return adam(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
 
 
-def lr_factor(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+def lr_factor(recipe: Recipe, step: float, steps_per_epoch: int) -> float:
     """What the learning rate is multiplied with at `step`, counted from 0. A warm-up takes half the steps at most."""
     total = recipe.epochs * steps_per_epoch
     if recipe.schedule == "onecycle":

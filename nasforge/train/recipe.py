@@ -57,6 +57,8 @@ class Recipe:
         sampling: `balanced` draws the classes equally often in training, with replacement.
         head_weights: of the losses of several heads, by name; 1 where none is given.
         monitor: the metric on val by which early stopping judges; null is the main one of the task.
+        minutes: the longest time, of training and validation together. The schedule follows what runs out first, epochs or minutes, so that
+            the learning rate is where it belongs at the end; the last epoch may be cut short. Such a training depends on the machine.
     """
 
     epochs: int = _number(30, 1, 100_000)
@@ -83,6 +85,7 @@ class Recipe:
     sampling: str = _word("natural", SAMPLINGS)
     head_weights: Mapping[str, float] = field(default_factory=dict)
     monitor: str | None = None
+    minutes: float | None = _number(1.0, 0, 1e6, above=True, optional=True)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):

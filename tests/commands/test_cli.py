@@ -125,7 +125,7 @@ def test_train_and_export_a_network(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 MISTAKES = [
-    (("show", "resnet19"), "did you mean 'resnet1"),
+    (("show", "resnet19"), "did you mean 'resnet9'"),
     (("show", "NOWHERE.yaml"), "NOWHERE.yaml"),
     (("search", "digit"), "did you mean 'digits'"),
     (("search", "digits", "--strategy", "tpee"), "did you mean 'tpe'"),

@@ -262,7 +262,7 @@ def test_the_command_that_goes_on_is_of_the_same_search(changes: dict[str, Any],
     search(plan, folder, MadeUpRunner, lambda status: None)
     run = collect(folder)
     asked = [cli.parser().parse_args(shlex.split(c)[1:]) for _, c in go_on(run) if " search " in c]
-    given = [{**vars(args), "control": False if args.no_control else None} for args in asked]
+    given = [{**vars(args), "control": args.control} for args in asked]
     resumed = [plan_of(space_named(args.space), more, arch_named, said.append) for args, more in zip(asked, given, strict=True)]
     assert [p.trials for p in resumed] == [6, 3]
     for again in resumed:

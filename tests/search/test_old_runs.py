@@ -14,7 +14,7 @@ from support import ROOT
 from nasforge.cli import main
 from nasforge.storage.open import open_storage
 
-COMMAND = ("--pruner", "halving", "--seed", "3", "--runner", "inline", "--json")  # the option that is --scheduler now
+COMMAND = ("--control", "--pruner", "halving", "--seed", "3", "--runner", "inline", "--json")  # the option that is --scheduler now
 CLOSE = 1e-4  # another processor may round otherwise
 TIMES = ("seconds", "training")  # differ from run to run
 ROWS = ("finalists", "control_finalists", "baselines")

@@ -45,7 +45,7 @@ class Step(nn.Module):
 
 Act = Literal[
     "none", "relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "swish", "hard_swish", "sigmoid", "hard_sigmoid",
-    "tanh", "softmax", "log_softmax", "mish", "sign", "step",
+    "tanh", "softmax", "log_softmax", "mish", "sign", "step", "celu",
 ]  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def activation(kind: str, axis: int = -1) -> nn.Module:
         "leaky_relu": lambda: nn.LeakyReLU(0.01),
         "prelu": lambda: nn.PReLU(),
         "elu": lambda: nn.ELU(),
+        "celu": lambda: nn.CELU(0.075),
         "gelu": lambda: nn.GELU(),
         "swish": lambda: nn.SiLU(),
         "hard_swish": lambda: nn.Hardswish(),

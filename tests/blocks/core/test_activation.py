@@ -20,6 +20,7 @@ VALUES = {
     "leaky_relu": lambda x: x if x >= 0 else 0.01 * x,
     "prelu": lambda x: x if x >= 0 else 0.25 * x,  # the slope at the start
     "elu": lambda x: x if x >= 0 else math.exp(x) - 1,
+    "celu": lambda x: x if x >= 0 else 0.075 * (math.exp(x / 0.075) - 1),
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
     "swish": lambda x: x / (1 + math.exp(-x)),
     "hard_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
