@@ -24,8 +24,11 @@ def arch_named(name: str) -> Arch:
 
 def arch_of(network: Network) -> tuple[str, Arch]:
     """Return the name and the data of an architecture that is named or given. Raise UserError where something is open in it."""
-    if not isinstance(network, Mapping):
+    if isinstance(network, str | Path):
         return str(network), arch_named(str(network))
+    if not isinstance(network, Mapping):
+        got = type(network).__name__
+        raise UserError(f"network: must be a name, a file or an architecture as data, got {got}; of a run give run.best.arch")
     name = str(network.get("name") or "network")
     return name, _closed(name, network)
 

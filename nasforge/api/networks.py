@@ -53,6 +53,8 @@ def is_space(what: Network) -> bool:
     """Return whether something is open in what a name, a file or data describe."""
     if isinstance(what, Mapping):
         return bool(list(Space(dict(what)).domains()))
+    if not isinstance(what, str | Path):
+        return False
     if Path(what).is_file():
         return bool(list(Space(space_named(str(what))).domains()))
     return str(what) in space_names() and str(what) not in documented.names()

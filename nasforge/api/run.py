@@ -93,7 +93,7 @@ class Run:
         """Write the best network as `python`, `onnx` or `torch` and check it in a fresh process.
 
         Args:
-            folder: to write into, `export` in the folder of the run by default.
+            folder: to write into, or the file; `export` in the folder of the run by default.
         """
         best = self.best
         state = None if best.weights is None else load_file(best.weights)

@@ -108,9 +108,7 @@ class StoredDataset:
         return replace(self, key=f"{self.key}-{name}", spec=replace(self.spec, inputs=shapes), changes=(*self.changes, change))
 
 
-def _images(
-    stored: Stored, chosen: np.ndarray, mean: Tensor, std: Tensor, pool: ThreadPoolExecutor, old: list[np.ndarray]
-) -> np.ndarray:
+def _images(stored: Stored, chosen: np.ndarray, mean: Tensor, std: Tensor, pool: ThreadPoolExecutor, old: list[np.ndarray]) -> np.ndarray:
     """The images at these places as float32, normalized one by one while they are in the cache."""
     scale, kind = 255 if stored.dtype == np.uint8 else 1, np.float64 if stored.dtype == np.float64 else np.float32
     shift, factor = (x.numpy()[:, None, None].astype(kind) for x in (mean * scale, 1 / (std * scale)))

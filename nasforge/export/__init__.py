@@ -23,6 +23,7 @@ EXPORTERS = {
     "onnx": Exporter(to_onnx.write_onnx, to_onnx.RUN, ("onnxruntime", "numpy"), 1e-4),
     "torch": Exporter(to_torch.write_torch, to_torch.RUN, ("torch",), 1e-4),
 }
+ENDINGS = {"python": ".py", "onnx": ".onnx", "torch": ".pt2"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Exported:
 
 
 def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path, *, name: str = "model") -> Exported:
-    """Write the files of a network into the folder `out`; without `state` its weights are drawn from torch's generator.
+    """Write the files of a network into the folder `out`, or as `out` where that ends in .py, .onnx or .pt2 as the kind does.
+
+    Without `state` its weights are drawn from torch's generator.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
     or, where rounding in float32 moves the network itself by more, up to a few times that.
@@ -51,6 +54,10 @@ def export(arch: Arch, state: dict[str, Tensor] | None, to: str, out: str | Path
     """
     if to not in EXPORTERS:
         raise UserError(f"to: there is no export {to!r}; {nearest(to, EXPORTERS)}")
+    if Path(out).suffix == ENDINGS[to]:
+        out, name = Path(out).parent, Path(out).stem
+    elif Path(out).suffix in ENDINGS.values():
+        raise UserError(f"out: {to} is written as {ENDINGS[to]}, got {out}; name a folder, or a file that ends so")
     if not name or name.strip(".") != name or any(c in '/\\:*?"<>|\0' or c.isspace() for c in name):
         raise UserError(f"name: must be a plain file name without an ending, got {name!r}")
     started, out = perf_counter(), Path(out)

@@ -49,10 +49,16 @@ def read_checkpoint(
         if isinstance(written, dict):  # by an older version, which had fewer names
             written = {k: v for k, v in {**(defaults or {}).get(name, {}), **written}.items() if k in value}
         if written != value:
+            mine, theirs = _differing(value, written), _differing(written, value)
             raise UserError(
-                f"{path}: belongs to a training with {name} {written!r}, this one has {value!r}; delete it or give another path"
+                f"{path}: belongs to a training with {name} {theirs!r}, this one has {mine!r}; give another path (--out), or delete it"
             )
     return dict(state)
+
+
+def _differing(one: Any, other: Any) -> Any:
+    """What of one differs from the other: some entries of mappings."""
+    return {k: v for k, v in one.items() if other.get(k, ...) != v} if isinstance(one, dict) and isinstance(other, dict) else one
 
 
 def _first_line(error: Exception) -> str:

@@ -203,3 +203,13 @@ def test_a_table_in_five_forms_is_searched_alike(tmp_path: Path) -> None:
     }
     keys = {json.loads((run.folder / "manifest.json").read_text())["data_key"] for run in runs.values()}
     assert len(keys) == 1 and all(figures(run) == figures(runs["pair"]) for run in runs.values())
+
+
+def test_a_module_is_no_architecture_and_an_export_may_name_its_file(tmp_path: Path) -> None:
+    for what in (nf.show, nf.latency):
+        with pytest.raises(nf.UserError, match=r"network: must be a name, .* got Linear; of a run give run\.best\.arch"):
+            what(torch.nn.Linear(2, 2))
+    done = nf.export("lenet5", "onnx", tmp_path / "out" / "net.onnx")
+    assert done.path == tmp_path / "out" / "net.onnx" and done.path.is_file()
+    with pytest.raises(nf.UserError, match=r"out: onnx is written as \.onnx, got .*net\.py"):
+        nf.export("lenet5", "onnx", tmp_path / "net.py")
