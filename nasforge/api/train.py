@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,7 +22,7 @@ from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import read, write
+from nasforge.spaces.files import parse, read, write
 from nasforge.tasks import load_data, task_of
 from nasforge.train import checked_device, use_threads
 
@@ -146,15 +145,17 @@ def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = 
     if name is not None and Path(name).suffix in (".yaml", ".yml"):
         out = dict(read(Path(name)))
     elif name is not None:
-        found = zoo.recipe(str(arch) if name == "published" else name)
+        of = str(arch) if name == "published" else name
+        found = zoo.recipe(of)
         if found is None:
-            raise UserError(f"--recipe {name}: no published recipe is known of it; name a documented network that has one, or a YAML file")
+            remedy = "name a documented network that has one, or a YAML file"
+            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {remedy}")
         out = dict(found["recipe"])
     for word in words or ():
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"--set {word}: must be WORD=VALUE, for example lr=.1")
-        out[key.strip()] = yaml.safe_load(value)
+        out[key.strip()] = parse(value, f"--set {word}")
     return out
 
 

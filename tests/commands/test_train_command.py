@@ -1,0 +1,63 @@
+"""nasforge train: the time, the recipe and its words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nasforge import zoo
+from nasforge.api.train import recipe_named
+from nasforge.cli import main
+from nasforge.errors import UserError
+from nasforge.spaces.files import read
+
+WORDS = ["train", "lenet5", "--data", "digits", "--data-limit", "200"]
+
+
+def trained(capsys: pytest.CaptureFixture[str], folder: Path, *words: str) -> dict[str, Any]:
+    assert main([*WORDS, "--out", str(folder), "--json", *words]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_recipe_by_file_and_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("optimizer: nesterov\nlr: 5e-2\nepochs: 2\n", encoding="utf-8")
+    found = trained(capsys, tmp_path / "out", "--recipe", str(tmp_path / "mine.yaml"), "--set", "weight_decay=5e-4", "--set", "ema=null")
+    told = {name: found["recipe"][name] for name in ("optimizer", "lr", "epochs", "weight_decay", "ema")}
+    assert told == {"optimizer": "nesterov", "lr": 0.05, "epochs": 2, "weight_decay": 5e-4, "ema": None} and len(found["curve"]) == 2
+    assert read(tmp_path / "out" / "arch.yaml")["recipe"] == found["recipe"], "what was trained says how"
+
+
+def test_so_many_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = trained(capsys, tmp_path / "out", "--minutes", "0.1")
+    assert found["recipe"]["minutes"] == 0.1 and found["recipe"]["early_stopping"] is None and found["recipe"]["epochs"] == 200
+    assert found["seconds"]["training"] < 12 and (len(found["curve"]) == 200 or found["curve"][-1]["lr"] < 0.1 * found["recipe"]["lr"])
+
+
+def test_published_recipes_by_name() -> None:
+    of_resnet = zoo.recipe("resnet20")
+    assert of_resnet is not None and recipe_named("published", "resnet20") == recipe_named("resnet20", "lenet5") == of_resnet["recipe"]
+    assert recipe_named("resnet20", "lenet5", ["lr=.05"]) == {**of_resnet["recipe"], "lr": 0.05}
+    assert recipe_named(None, "lenet5") == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "published"], "--recipe published: no published recipe is known of lenet5"),
+        (["--recipe", "nosuch.yaml"], "nosuch.yaml"),
+        (["--set", "lr"], "--set lr: must be WORD=VALUE, for example lr=.1"),
+        (["--set", "learning_rate=.1"], "recipe.learning_rate: no such value in a recipe"),
+        (["--minutes", "0"], "recipe.minutes: must be a number above 0"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*WORDS, "--out", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_name_without_a_recipe_says_what_to_give() -> None:
+    with pytest.raises(UserError, match="name a documented network that has one, or a YAML file"):
+        recipe_named("nosuch", "lenet5")
