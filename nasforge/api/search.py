@@ -25,7 +25,9 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
 from nasforge.search.study import quiet
+from nasforge.tasks import seconds_to_load
 
+SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
 RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
 SEVERAL = ("constraint", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
 
@@ -92,7 +94,8 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     }  # fmt: skip
     plugins = tuple(plugin.carried for plugin in plan.plugins)
     data = plan.load()
-    carried = data if plan.dataset is not None or isinstance(data, StoredDataset) else None  # others are read again, faster than sent
+    slow = name == "local" and seconds_to_load(data) > SLOW_S  # others are read again, faster than sent
+    carried = data if plan.dataset is not None or isinstance(data, StoredDataset) or slow else None
     context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins)
     return lambda: make(context, **{option: found[option] for option in takes})
 

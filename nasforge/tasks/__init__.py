@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +20,7 @@ from nasforge.tasks.seq2seq import Seq2Seq
 from nasforge.tasks.stamps import stamp_of
 from nasforge.tasks.tagging import Tagging
 
-__all__ = ["TASKS", "Task", "data_of", "forget_data", "forward", "load_data", "task_of"]
+__all__ = ["TASKS", "Task", "data_of", "forget_data", "forward", "load_data", "seconds_to_load", "task_of"]
 
 TASKS: dict[str, type[Task]] = {
     task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
@@ -39,9 +40,19 @@ def load_data(source: Source) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _loaded(source: Source, stamp: str) -> Dataset:
+    began = time.perf_counter()
     data = load(source, _kind(source.task))
     task_of(data.spec, data.name)
+    _seconds[data.key] = time.perf_counter() - began
     return data
+
+
+_seconds: dict[str, float] = {}
+
+
+def seconds_to_load(data: Dataset) -> float:
+    """Return how long it took to load data in this process, 0 where they were given."""
+    return _seconds.get(data.key, 0.0)
 
 
 def forget_data() -> None:
