@@ -47,7 +47,6 @@ def cluster() -> Iterator[Any]:
 
 
 def plan(source: Source) -> Plan:
-    load_data(source)  # the file may go
     return Plan(
         parse(SPACE), source, tuple(parse_objectives("accuracy,-params")), strategy="random", scheduler="none", trials=TRIALS,
         control=False, recipe={"epochs": 4, "early_stopping": None}, final_recipe={"epochs": 1}, finalists=1, final_seeds=1,
@@ -59,7 +58,8 @@ def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Pa
 
     x, y = np.random.default_rng(0).random((300, 1, 8, 8), dtype=np.float32), np.arange(300) % 10
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    asked = plan(Source(str(tmp_path / "data.npz")))
+    source = Source(str(tmp_path / "data.npz"))
+    asked = replace(plan(source), dataset=load_data(source))
     (tmp_path / "data.npz").unlink()  # the nodes get the data from the object store
     broken: list[str] = []
 
@@ -80,7 +80,8 @@ def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Pa
             decide, driver.on_report = driver.on_report, lose  # type: ignore[method-assign]
             super().run(driver)
 
-    summary = search(asked, tmp_path / "run", lambda: Losing(Context(source=asked.data), "auto", 2, 1), lambda status: None)
+    context = Context(source=source, dataset=asked.dataset)
+    summary = search(asked, tmp_path / "run", lambda: Losing(context, "auto", 2, 1), lambda status: None)
     assert broken == ["actor", "node"]
     assert summary["finished"] == TRIALS and summary["failed"] == 0
     assert_whole(tmp_path / "run", {})
