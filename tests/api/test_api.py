@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -213,3 +214,16 @@ def test_a_module_is_no_architecture_and_an_export_may_name_its_file(tmp_path: P
     assert done.path == tmp_path / "out" / "net.onnx" and done.path.is_file()
     with pytest.raises(nf.UserError, match=r"out: onnx is written as \.onnx, got .*net\.py"):
         nf.export("lenet5", "onnx", tmp_path / "net.py")
+
+
+@pytest.mark.slow
+def test_data_that_took_long_to_load_are_given_to_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {
+        "trials": 2, "epochs": 1, "final_epochs": 1, "finalists": 1, "final_seeds": 1, "strategy": "random", "workers": 1, "show": False,
+    }  # fmt: skip
+    rows = []
+    for seconds in (-1.0, 1e9):
+        monkeypatch.setattr(importlib.import_module("nasforge.api.search"), "SLOW_S", seconds)
+        run = nf.search("digits", "digits", run=tmp_path / str(seconds), page=False, **asked)
+        rows.append(figures(run))
+    assert rows[0] == rows[1] and len(rows[0]) >= 1
