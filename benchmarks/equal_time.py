@@ -1,6 +1,6 @@
 """In the same time: a search, the documented networks brought to its limit, random search, and TPE; accuracy on test over seeds.
 
-    python benchmarks/equal_time.py --rows FILE [--cells cifar4,cifar40,mnist,speech] [--minutes 5] [--seeds 3] [--ways search,...]
+    python benchmarks/equal_time.py --rows FILE [--cells cifar4,cifar40,mnist] [--minutes 5] [--seeds 3] [--ways search,...]
 
 A cell is a data set and a limit. Each way has so many minutes of wall time on the cores of this machine, from the start of the command to
 its end: `search` is `nasforge search SPACE --minutes`, `random` and `tpe` the same with another strategy; every other way is a documented

@@ -29,7 +29,7 @@ from nasforge.tasks import seconds_to_load
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
 RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
-SEVERAL = ("constraint", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
+SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
 
 
 def search(
@@ -67,7 +67,7 @@ def search(
         say(str(plugin))
     plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
     if plan.minutes is not None:
-        say(divided(plan.minutes, plan.control and plan.strategy != "random"))
+        say(divided(plan.minutes, plan.controlled))
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])

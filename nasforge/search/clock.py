@@ -20,14 +20,13 @@ class Clock:
     minutes: float | None
     timing: Timing
     control: bool = False
-    shortened_s: float = math.inf  # the end, where it was asked for before all the time was used
 
     def left_s(self, phase: str) -> float:
         """Return the seconds until a phase must end."""
         if self.minutes is None:
             return math.inf
         until = (UNTIL_WITH_CONTROL if self.control else UNTIL)[phase]
-        end = min(60 * self.minutes, self.shortened_s)
+        end = 60 * self.minutes
         return until * (end - min(WRITING_S, 0.1 * end)) - self.timing.totals()["total"]
 
     def over(self, phase: str) -> bool:

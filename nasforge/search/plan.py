@@ -80,6 +80,11 @@ class Plan:
     until: tuple[Limit, ...] = ()
 
     @property
+    def controlled(self) -> bool:
+        """Whether a control runs: random search needs none."""
+        return self.control and self.strategy != "random"
+
+    @property
     def expected(self) -> int:
         """How many trials a strategy may plan with."""
         return self.trials if self.minutes is None else min(self.trials, EXPECTED)

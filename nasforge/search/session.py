@@ -69,14 +69,13 @@ def search(
             return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
-        control_too = plan.control and plan.strategy != "random"
-        clock = Clock(plan.minutes, timing, control_too)
+        clock = Clock(plan.minutes, timing, plan.controlled)
         runner = start_runner()
         try:
             run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show, clock, workers)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
-            if control_too:
+            if plan.controlled:
                 control = run_trials(run, study_named("control", "random", CONTROL_SEED), "control", {})
             if not drivers.owns:  # the driver that made the study trains the finalists
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}

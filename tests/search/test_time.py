@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import nasforge as nf
 from nasforge.cli import main
 from nasforge.data import load
 from nasforge.errors import UserError
@@ -95,6 +96,15 @@ def test_no_more_is_asked_once_a_trial_is_good_enough(tmp_path: Path, capsys: py
     assert main([*SMALL, "--run", str(tmp_path / "run"), *words, "--seed-arch", "lenet5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert 1 <= found["finished"] + found["pruned"] < 9 and not found["exhausted"]
+
+
+def test_one_wanted_value_may_be_a_word(tmp_path: Path) -> None:
+    brief: dict[str, Any] = {"epochs": 2, "final_epochs": 1, "finalists": 1, "final_seeds": 1, "runner": "inline", "strategy": "random"}
+    run = nf.search(
+        "digits", "digits", data_limit=300, trials=9, until="accuracy>=.2", seed_arch="lenet5", run=tmp_path / "run", show=False,
+        page=False, **brief,
+    )  # fmt: skip
+    assert 1 <= run.summary["finished"] + run.summary["pruned"] < 9
 
 
 @pytest.mark.parametrize(
