@@ -63,8 +63,9 @@ class Run:
 
     @property
     def asked(self) -> int:
-        """The trials asked for."""
-        known = self.summary["asked"] if self.summary else self.manifest.get("trials", 0)
+        """The trials asked for; of a search for a given time those that there were."""
+        planned = 0 if self.manifest.get("minutes") else self.manifest.get("trials", 0)
+        known = self.summary["asked"] if self.summary else planned
         return max(int(known), self.trained(self.search))
 
     def trained(self, ledger: Ledger) -> int:

@@ -29,7 +29,9 @@ def title(run: Run) -> str:
 
 def _title_so_far(run: Run) -> str:
     done, leader = run.trained(run.search), run.leader()
-    state = f"Not finished: {done} of {many(run.asked, 'trial')} done"
+    minutes = run.manifest.get("minutes")
+    state = f"Not finished: {f'{done} of ' if not minutes else ''}{many(run.asked, 'trial')} done"
+    state += f" in a search of {minutes:g} minutes" if minutes else ""
     if leader is None:
         return f"{state}, and no network yet that was trained to the end and keeps all limits"
     scores = []

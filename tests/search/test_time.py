@@ -11,10 +11,18 @@ import torch
 from torch import nn
 
 import nasforge as nf
+from nasforge.api.named import space_named
 from nasforge.cli import main
 from nasforge.data import load
 from nasforge.errors import UserError
+from nasforge.evaluation.base import Context
+from nasforge.report import collect
+from nasforge.report.verdict import title
+from nasforge.runners.inline import InlineRunner
 from nasforge.search.clock import Clock, divided
+from nasforge.search.progress import Status
+from nasforge.search.session import search
+from nasforge.search.settings import plan_of
 from nasforge.search.timing import Timing
 from nasforge.train import Recipe, fit
 from nasforge.train.optim import lr_factor
@@ -96,6 +104,19 @@ def test_no_more_is_asked_once_a_trial_is_good_enough(tmp_path: Path, capsys: py
     assert main([*SMALL, "--run", str(tmp_path / "run"), *words, "--seed-arch", "lenet5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert 1 <= found["finished"] + found["pruned"] < 9 and not found["exhausted"]
+
+
+def test_the_page_of_an_unfinished_one_counts_no_trials_that_nobody_asked_for(tmp_path: Path) -> None:
+    def show(status: Status) -> None:
+        if status.done >= 2:
+            raise KeyboardInterrupt
+
+    raw = space_named("digits")
+    given = {"data": "digits", "data_limit": 300, "minutes": 5.0, "strategy": "random", "epochs": 1}
+    plan = plan_of(raw, given, lambda name: {}, lambda note: None)
+    with pytest.raises(KeyboardInterrupt):
+        search(plan, tmp_path / "run", lambda: InlineRunner(Context(source=plan.data)), show)
+    assert title(collect(tmp_path / "run")).startswith("Not finished: 2 trials done in a search of 5 minutes")
 
 
 def test_one_wanted_value_may_be_a_word(tmp_path: Path) -> None:
