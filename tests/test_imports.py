@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "zoo": {"scaling", "networks", "blocks", "spaces", "errors"},
     "strategies": {"networks", "objectives", "spaces", "errors"},
     "tasks": {"networks", "data", "objectives", "errors"},
-    "train": {"tasks", "data", "objectives", "errors"},
+    "train": {"tasks", "blocks", "data", "objectives", "errors"},
     "evaluation": {
         "strategies", "latency", "train", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "errors"
     },

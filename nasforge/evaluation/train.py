@@ -46,8 +46,9 @@ class Train:
                 return result
             if job.parent and Path(job.parent).exists():
                 result.metrics["inherited"] = inherit(model, load_file(job.parent))
+            recipe = recipe_of(job, self.data, self.task)
             fitted = fit(
-                model, data, recipe_of(job, self.data, self.task), task=self.task, seed=job.seed, device=self.device,
+                model, data, recipe, task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
                 checkpoint=Path(job.checkpoint) if job.checkpoint else None,
                 scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
@@ -56,7 +57,7 @@ class Train:
             result.curve, result.stopped = fitted.curve, fitted.stopped
             result.seconds["training"] = fitted.seconds
             if job.test and data.size("test"):
-                result.test = score(model, data.to(self.device), "test", self.task)
+                result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)

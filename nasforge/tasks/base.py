@@ -14,7 +14,7 @@ from nasforge.errors import UserError
 from nasforge.networks.network import Network
 from nasforge.objectives.metrics import Metric
 
-IMAGE = frozenset({"flip", "shift", "crop", "rotate", "zoom", "cutout", "fancy_pca"})
+IMAGE = frozenset({"flip", "alternating_flip", "shift", "crop", "rotate", "zoom", "cutout", "fancy_pca"})
 MIXING = frozenset({"mixup"})
 
 

@@ -3,6 +3,7 @@
 Every name has a strength:
 
 * `flip`: probability of a left-right mirror image;
+* `alternating_flip`: a left-right mirror image every other epoch, the first time in the first or in the second one;
 * `shift`: largest shift each way, as a share of the side (at least 1 pixel);
 * `crop`: pixels of padding each way before a random crop of the old size;
 * `rotate`: largest angle each way, in degrees;
@@ -32,6 +33,7 @@ from nasforge.tasks.base import Task
 FITTED_ON = 1000  # training samples whose colors are looked at
 STRENGTHS: Mapping[str, tuple[float, float]] = {  # name: its default, its largest
     "flip": (0.5, 1.0),
+    "alternating_flip": (1.0, 1.0),
     "shift": (0.1, 0.5),
     "crop": (4.0, 64.0),
     "rotate": (10.0, 180.0),
@@ -50,12 +52,12 @@ class Augment:
     masks: tuple[str, ...] = ()
     axes: Tensor | None = None
 
-    def __call__(self, batch: Batch, generator: Generator) -> Batch:
-        """Return the augmented batch. `generator` is on the CPU, the batch on any device."""
+    def __call__(self, batch: Batch, generator: Generator, epoch: int = 0) -> Batch:
+        """Return the augmented batch of an epoch, counted from 0. `generator` is on the CPU, the batch on any device."""
         s, x = self.strengths, batch.x
         masks = {name: batch.targets[name] for name in self.masks}
-        if s.keys() & {"flip", "shift", "crop"}:
-            rows, columns = self._moved(x, generator)
+        if s.keys() & {"flip", "alternating_flip", "shift", "crop"}:
+            rows, columns = self._moved(x, generator, epoch)
             x, masks = take(x, rows, columns), {name: take_mask(y, rows, columns) for name, y in masks.items()}
         if s.keys() & {"rotate", "zoom"}:
             degrees, size = (_uniform(len(x), s.get(name, 0.0), generator).to(x.device) for name in ("rotate", "zoom"))
@@ -67,7 +69,7 @@ class Augment:
         changed = replace(batch, inputs={**batch.inputs, next(iter(batch.inputs)): x}, targets={**batch.targets, **masks})
         return mixup(changed, s["mixup"], generator) if "mixup" in s else changed
 
-    def _moved(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _moved(self, x: Tensor, generator: Generator, epoch: int) -> tuple[Tensor, Tensor]:
         """The rows and columns of flips and whole-pixel shifts, so that both are one gather."""
         n, (height, width) = len(x), x.shape[-2:]
         down, right = torch.zeros(n, 1, dtype=torch.long), torch.zeros(n, 1, dtype=torch.long)
@@ -78,6 +80,8 @@ class Augment:
         if "flip" in self.strengths:
             mirrored = torch.rand(n, 1, generator=generator) < self.strengths["flip"]
             columns = torch.where(mirrored, columns.flip(1), columns)
+        if "alternating_flip" in self.strengths:
+            columns = torch.where((coins(x).cpu() + epoch)[:, None] % 2 == 1, columns.flip(1), columns)
         return rows.to(x.device), columns.to(x.device)
 
 
@@ -101,6 +105,15 @@ def make_augment(strengths: Mapping[str, float], data: Dataset, task: Task) -> A
             raise UserError(f"recipe.augment: {name} cannot be used with the task {task.name}; leave it out")
     masks = tuple(name for name, target in data.spec.targets.items() if target.kind == "mask")
     return Augment(strengths, masks, principal_axes(x) if "fancy_pca" in strengths else None)
+
+
+def coins(x: Tensor) -> Tensor:
+    """Return 0 or 1 for each of (B, ...) samples, always the same for the same one: from the digits of its numbers.
+
+    Source: Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3.6, which draws them by the number of a sample.
+    """
+    digits = x.float().contiguous().view(torch.int32).long().flatten(1).sum(1)
+    return (digits * 0x9E3779B1 >> 16) & 1
 
 
 def reaches(strengths: Mapping[str, float], height: int, width: int) -> list[tuple[int, int]]:

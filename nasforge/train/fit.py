@@ -15,14 +15,14 @@ from typing import Any
 import torch
 from torch import Generator, nn
 
-from nasforge.data import Dataset
+from nasforge.data import Batch, Dataset
 from nasforge.errors import UserError, is_out_of_memory, nearest
 from nasforge.objectives.objective import validation
 from nasforge.tasks import Task, forward, task_of
 from nasforge.train.augment import make_augment
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
-from nasforge.train.init import initialize
-from nasforge.train.loop import OutOfMemory, Stop, Training, has_batch_norm, is_stuck, resume, run_epoch, state_of
+from nasforge.train.init import PATCHES_OF, initialize, whiten, zero_residuals
+from nasforge.train.loop import OutOfMemory, Stop, Training, at_share, has_batch_norm, is_stuck, resume, run_epoch, state_of
 from nasforge.train.optim import Average, make_optimizer
 from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import Recipe
@@ -116,13 +116,19 @@ def _start(
         raise UserError(f"recipe.class_weights: the task {task.name} has no classes; leave them out")
     if wrong := sorted(set(recipe.head_weights) - set(data.spec.targets)):
         raise UserError(f"recipe.head_weights.{wrong[0]}: the data have no such target; {nearest(wrong[0], data.spec.targets)}")
+    if recipe.views != "one" or recipe.first_resolution < 1:
+        _check_images(data, recipe)
     model.to(device)
     data = _shrunk(data.subset(recipe.data_fraction).to(device), recipe.resolution)
     if recipe.init == "lsuv":
         initialize(model, recipe.init, next(data.batches("train", 256)), seed)
     else:
         initialize(model, recipe.init, None, seed)
-    _check_fit(model, data, task, recipe.batch_size)
+    if recipe.whiten:
+        whiten(model, next(data.batches("train", PATCHES_OF)))
+    if recipe.zero_residual:
+        zero_residuals(model)
+    _check_fit(model, data, task, recipe.batch_size, recipe.first_resolution)
     batch = next(data.batches("train", recipe.batch_size))
     steps = recipe.epochs * math.ceil(data.size("train") / recipe.batch_size)
     setting = setting or choose(model, batch, recipe, lambda output, batch: task.loss(output, batch, recipe), steps)
@@ -154,6 +160,8 @@ def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s
         row = t.best["row"]
     elif t.average is not None:
         t.average.store()
+    if t.recipe.freeze_stem is not None:
+        t.stem.requires_grad_(True)
     if t.setting.channels_last:
         t.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     t.model.eval()
@@ -171,7 +179,7 @@ def _shrunk(data: Dataset, resolution: float) -> Dataset:
     return data.map(lambda batch: batch.with_inputs(change), f"{sides[0]}x{sides[1]}")
 
 
-def _check_fit(model: nn.Module, data: Dataset, task: Task, batch_size: int) -> None:
+def _check_fit(model: nn.Module, data: Dataset, task: Task, batch_size: int, first_resolution: float) -> None:
     """Raise UserError where the output of the model does not fit the targets, before an hour of training does."""
     batch = min(batch_size, data.size("train"))
     if batch < 1 or (batch < 2 and has_batch_norm(model)):
@@ -181,7 +189,25 @@ def _check_fit(model: nn.Module, data: Dataset, task: Task, batch_size: int) -> 
     with torch.no_grad():
         some = next(data.batches("train", 2))
         task.check(forward(model, some), some)
+        if first_resolution < 1:
+            _check_smaller(model, some, task, first_resolution)
     model.train(training)
+
+
+def _check_smaller(model: nn.Module, batch: Batch, task: Task, share: float) -> None:
+    small = batch.with_inputs(lambda x: at_share(x, share))
+    try:
+        task.check(forward(model, small), small)
+    except (RuntimeError, ValueError, TypeError, UserError) as error:
+        sides = "x".join(str(n) for n in small.x.shape[-2:])
+        text = f"recipe.first_resolution: this network cannot read images of {sides} pixels; raise it, or leave it at 1"
+        raise UserError(text) from error
+
+
+def _check_images(data: Dataset, recipe: Recipe) -> None:
+    if not data.spec.is_image or len(data.spec.targets) > 1 or data.spec.target.kind == "mask":
+        word = f"views: {recipe.views}" if recipe.views != "one" else f"first_resolution: {recipe.first_resolution:g}"
+        raise UserError(f"recipe.{word}: is for images with one target and no label maps, the data are {data.spec.input}; leave it out")
 
 
 def _shapes(model: nn.Module) -> str:

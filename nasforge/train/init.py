@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Generator, Tensor, nn
 
+from nasforge.blocks.compose.combine import Residual
 from nasforge.data import Batch
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import forward
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm)
+PATCHES_OF = 1000  # images
+WHITEN_EPS = 5e-4
 Fill = Callable[[Tensor, int, int, Generator], None]
 
 
@@ -24,17 +28,21 @@ def initialize(model: nn.Module, kind: str, batch: Batch | None = None, seed: in
     groups of a convolution, query, key and value) are filled one by one, each with its own fan.
 
     Args:
-        kind: `default` (nothing changes), `xavier` Var = 2/(n_in + n_out), `he` Var = 2/n_in, `orthogonal` W^T W = I, or
-            `lsuv`: orthogonal, then every layer scaled to unit variance of its output on `batch`.
+        kind: `default` (nothing changes), `xavier` Var = 2/(n_in + n_out), `he` Var = 2/n_in, `orthogonal` W^T W = I,
+            `lsuv`: orthogonal, then every layer scaled to unit variance of its output on `batch`, or `dirac`: convolutions at stride 1 hand
+            their input on, as far as they have filters, and what is beyond stays as it is; biases stay too.
         batch: real samples, which `lsuv` needs.
 
-    Source: Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Mishkin and Matas 2016.
+    Source: Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Mishkin and Matas 2016; dirac: Zagoruyko and Komodakis 2017, in the
+    partial form of Jordan 2024 (94% on CIFAR-10 in 3.29 seconds on a single GPU), section 3.
     """
     fills: dict[str, Fill] = {"xavier": fill_xavier, "he": fill_he, "orthogonal": fill_orthogonal, "lsuv": fill_orthogonal}
     if kind == "default":
         return
+    if kind == "dirac":
+        return _hand_on(model)
     if kind not in fills:
-        raise UserError(f"init: must be a known kind, got {kind!r}; {nearest(kind, ['default', *fills])}")
+        raise UserError(f"init: must be a known kind, got {kind!r}; {nearest(kind, ['default', 'dirac', *fills])}")
     if kind == "lsuv" and batch is None:
         raise UserError("init: lsuv needs a batch of samples to measure variances on, got none")
     generator = Generator().manual_seed(seed)
@@ -94,6 +102,67 @@ def fill_he(matrix: Tensor, n_in: int, n_out: int, generator: Generator) -> None
 def fill_orthogonal(matrix: Tensor, n_in: int, n_out: int, generator: Generator) -> None:
     """Orthonormal columns, or rows where these are fewer. Source: Saxe et al. 2014."""
     nn.init.orthogonal_(matrix, generator=generator)
+
+
+def _hand_on(model: nn.Module) -> None:
+    """Filters i of the ungrouped convolutions, the first layer left out, begin as the identity of channel i."""
+    layers = [m for m in model.modules() if isinstance(m, CONVOLUTIONS)][1:]
+    with torch.no_grad():
+        for layer in layers:
+            odd = all(size % 2 for size in layer.kernel_size)
+            if layer.groups == 1 and odd:
+                nn.init.dirac_(layer.weight[: layer.in_channels])
+
+
+def whiten(model: nn.Module, batch: Batch) -> None:
+    """Let the first convolution begin with filters that whiten the patches of images: the principal ones, each with its opposite.
+
+    Where it has more filters than twice the numbers of a patch, the others stay as they are. So does a network that does not begin with an
+    ungrouped convolution over images.
+
+    Args:
+        batch: training images (N, C, H, W), of which some hundred are enough.
+
+    Source: Page 2018 (How to train your ResNet), part 8; both signs: Jordan 2024, section 3.1.
+    """
+    layer = next((m for m in model.modules() if isinstance(m, (nn.Linear, *CONVOLUTIONS))), None)
+    if not isinstance(layer, nn.Conv2d) or layer.groups > 1 or batch.x.ndim != 4 or batch.x.shape[1] != layer.in_channels:
+        return
+    with torch.no_grad():
+        size = layer.kernel_size
+        patches = nn.functional.unfold(batch.x[:PATCHES_OF].float(), size, stride=size).transpose(1, 2).flatten(0, 1)  # (patches, C*k*k)
+        values, vectors = torch.linalg.eigh(torch.cov(patches.T))  # from the smallest on
+        filters = (vectors / (values.clamp_min(0) + WHITEN_EPS).sqrt()).T.flip(0).view(-1, *layer.weight.shape[1:])
+        count = min(len(filters), (layer.out_channels + 1) // 2)
+        both = torch.cat([filters[:count], -filters[:count]])[: layer.out_channels]
+        layer.weight[: len(both)] = both.to(layer.weight)
+
+
+def zero_residuals(model: nn.Module) -> None:
+    """Let the bodies of residuals with a shortcut begin at 0: the scale of their last norm, where what follows it lets a gradient through.
+
+    Behind a ReLU nothing would ever be learned, so such bodies stay as they are.
+
+    Source: Goyal et al. 2017, section 5.1.
+    """
+    for block in model.modules():
+        if not isinstance(block, Residual) or block.shortcut is None:
+            continue
+        inner = [m for m in block.body.modules() if not list(m.children())]
+        last = max((i for i, m in enumerate(inner) if isinstance(getattr(m, "weight", None), nn.Parameter)), default=-1)
+        if last >= 0 and isinstance(inner[last], NORMS) and all(_lets_through(m) for m in inner[last + 1 :]):
+            nn.init.zeros_(inner[last].weight)  # type: ignore[arg-type]
+
+
+def _lets_through(act: nn.Module) -> bool:
+    """Whether a module is the identity, or an activation with f(0) = 0 and a slope there."""
+    zero = torch.zeros(1, 1, 1, 1, requires_grad=True)
+    try:
+        out = act(zero)
+        (slope,) = torch.autograd.grad(out.sum(), zero)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return False
+    return out.shape == zero.shape and float(out.detach()) == 0 and float(slope) != 0
 
 
 def _scale_to_unit_variance(model: nn.Module, batch: Batch) -> None:

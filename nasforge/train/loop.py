@@ -12,14 +12,14 @@ from enum import StrEnum
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from nasforge.data import Batch, Dataset, Part
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Metric
 from nasforge.objectives.objective import validation
-from nasforge.tasks.base import Task, forward
+from nasforge.tasks.base import Task, forward, split_output
 from nasforge.train.augment import Augment
 from nasforge.train.optim import Average, lr_factor
 from nasforge.train.precision import Setting
@@ -27,6 +27,7 @@ from nasforge.train.recipe import Recipe
 
 CHUNK_NUMBERS = 2**22  # numbers augmented or scored at once, 16 MiB: one call for many batches, yet little memory
 CHECK_EVERY_STEPS = 64
+GROWN_AT = 0.6  # of the training: from here on images that began smaller are whole
 
 
 class TrainingFailed(UserError):
@@ -84,6 +85,17 @@ class Training:
         return max(at, share * self.recipe.epochs * steps)
 
     @property
+    def side_share(self) -> float:
+        """The share of the sides of images at this point of the training."""
+        first, done = self.recipe.first_resolution, self.step(0, 1) / self.recipe.epochs
+        return min(1.0, first + (1 - first) * done / GROWN_AT)
+
+    @property
+    def stem(self) -> nn.Module:
+        """The first layer with weights of its own, and all that stands in it."""
+        return next(m for m in self.model.modules() if next(m.parameters(recurse=False), None) is not None)
+
+    @property
     def over(self) -> bool:
         """Whether the last epoch has been run, or no time is left for another."""
         return self.step(0, 1) >= self.recipe.epochs
@@ -109,6 +121,8 @@ def run_epoch(t: Training) -> dict[str, float]:
     """Make one pass over the training samples and return the row of the curve."""
     t.model.train()
     epoch, sizes, recipe = len(t.curve), t.sizes, t.recipe
+    if recipe.freeze_stem is not None and t.step(0, 1) >= recipe.freeze_stem * recipe.epochs:
+        t.stem.requires_grad_(False)
     params = [p for p in t.model.parameters() if p.requires_grad]
     total, seen, lr = torch.zeros((), device=t.device), 0, 0.0
     for step, batch in enumerate(_batches(t, sum(sizes))):
@@ -118,27 +132,63 @@ def run_epoch(t: Training) -> dict[str, float]:
         lr = recipe.lr * lr_factor(recipe, at, len(sizes))
         for group in t.optimizer.param_groups:
             group["lr"] = lr
-        with t.setting.cast(t.device):
-            loss = t.task.loss(forward(t.model, batch), batch, recipe)
         t.optimizer.zero_grad()
-        loss.backward()
+        loss = _backward(t, batch)
+        if recipe.sam is not None:
+            with _uphill(params, recipe.sam), _statistics_kept(t.model):
+                t.optimizer.zero_grad()
+                _backward(t, batch)
         if recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(params, recipe.grad_clip)
         t.optimizer.step()
         if t.average is not None:
             t.average.update()
-        total += loss.detach() * len(batch)
+        total += loss * len(batch)
         seen += len(batch)
         if step % CHECK_EVERY_STEPS == 0:
             _check_finite(float(total), epoch + 1, "training", recipe)
     mean, scoring = float(total) / seen, time.perf_counter()
     _check_finite(mean, epoch + 1, "training", recipe)
     with t.averaged():
-        scores = score(t.model, t.data, "val", t.task)
+        scores = score(t.model, t.data, "val", t.task, views=recipe.views)
     t.scoring_s = time.perf_counter() - scoring
     val_loss = scores.pop("loss")
     _check_finite(val_loss, epoch + 1, "validation", recipe)
     return {"epoch": epoch + 1, "loss": mean, "val_loss": val_loss, **scores, "lr": lr}
+
+
+def _backward(t: Training, batch: Batch) -> Tensor:
+    """Add the gradients of a batch to the weights; return its loss."""
+    with t.setting.cast(t.device):
+        loss = t.task.loss(forward(t.model, batch), batch, t.recipe)
+    loss.backward()
+    return loss.detach()
+
+
+@contextlib.contextmanager
+def _uphill(params: list[nn.Parameter], distance: float) -> Iterator[None]:
+    """A context in which the weights are moved by `distance` along their gradient. Source: Foret et al. 2021 (SAM), equation 2."""
+    pairs = [(p, p.grad) for p in params if p.grad is not None]
+    length = nn.utils.get_total_norm([grad for _, grad in pairs])
+    steps = [(p, grad * (distance / (length + 1e-12))) for p, grad in pairs]
+    with torch.no_grad():
+        for p, step in steps:
+            p.add_(step)
+    yield
+    with torch.no_grad():
+        for p, step in steps:
+            p.sub_(step)
+
+
+@contextlib.contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """A context in which batch norms do not take in the statistics of a batch."""
+    norms = [(m, m.momentum) for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for norm, _ in norms:
+        norm.momentum = 0.0
+    yield
+    for norm, momentum in norms:
+        norm.momentum = momentum
 
 
 def _batches(t: Training, samples: int) -> Iterator[Batch]:
@@ -153,7 +203,9 @@ def _batches(t: Training, samples: int) -> Iterator[Batch]:
         if not len(some):
             return
         if t.augment is not None:
-            some = t.augment(some, t.generator)
+            some = t.augment(some, t.generator, len(t.curve))
+        if t.recipe.first_resolution < 1:
+            some = some.with_inputs(lambda x: at_share(x, t.side_share))
         some = some.with_inputs(t.setting.arrange)
         for start in range(0, len(some), size):
             yield some[start : start + size]
@@ -165,10 +217,18 @@ def _numbers(data: Dataset) -> int:
     return sum(shape["length"] if isinstance(shape, Mapping) else math.prod(shape) for shape in shapes)
 
 
-def score(model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None) -> dict[str, float]:
+def at_share(x: Tensor, share: float) -> Tensor:
+    """Return images (N, C, H, W) with their sides multiplied by `share`, to multiples of 4 pixels; pixels are averaged."""
+    sides = [min(side, max(4, 4 * round(side * share / 4))) for side in x.shape[-2:]]
+    return x if sides == list(x.shape[-2:]) else nn.functional.interpolate(x, size=sides, mode="area")
+
+
+def score(
+    model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None, *, views: str = "one"
+) -> dict[str, float]:
     """Return the metrics of the task for the model in eval mode on a part of the data.
 
-    Without `batch_size` a batch has up to 512 samples, fewer where these are large.
+    Without `batch_size` a batch has up to 512 samples, fewer where these are large. views: see `nasforge.train.Recipe`.
 
     Raises:
         UserError: the part is empty.
@@ -181,9 +241,19 @@ def score(model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: i
     scorer = task.scorer()
     with torch.no_grad():  # not inference mode: what a model caches in it could not be trained through later
         for batch in data.batches(part, batch_size):
-            scorer.update(forward(model, batch), batch)
+            scorer.update(_seen(model, batch, views), batch)
     model.train(training)
     return scorer.result()
+
+
+def _seen(model: nn.Module, batch: Batch, views: str) -> Any:
+    """Return the output for a batch, or the mean of the outputs for several views of its images. Source: Jordan 2024, section 3.5."""
+    if views == "one":
+        return forward(model, batch)
+    padded = nn.functional.pad(batch.x, (1, 1, 1, 1), mode="reflect") if views == "crops" else None
+    moved = [batch.x] if padded is None else [batch.x, padded[..., :-2, :-2], padded[..., 2:, 2:]]
+    outputs = [split_output(forward(model, batch.with_inputs(lambda _, x=x: x)))[0] for x in moved for x in (x, x.flip(-1))]
+    return torch.stack(outputs).mean(0)
 
 
 def is_stuck(t: Training, patience: int) -> bool:

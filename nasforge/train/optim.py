@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     params = [p for p in model.parameters() if p.requires_grad]
     if not params:
         raise UserError("training: the model must have a parameter to train, got none")
-    matrices = [p for p in params if p.ndim > 1 or recipe.decay_norm_bias]
-    vectors = [p for p in params if p.ndim <= 1 and not recipe.decay_norm_bias]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    groups = [g for g in groups if g["params"]]
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in params)
+    if recipe.optimizer == "muon":
+        return Muon(model, params, recipe, fused)
+    groups = _groups(params, recipe)
     if recipe.optimizer in ("sgd", "nesterov"):
         nesterov = recipe.optimizer == "nesterov" and recipe.momentum > 0
         return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=fused)
@@ -33,6 +33,77 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
         return torch.optim.RMSprop(groups, lr=recipe.lr, alpha=0.9, momentum=recipe.momentum, foreach=True)
     adam = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return adam(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)
+
+
+def _groups(params: Sequence[nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """The weights that decay, and those that do not."""
+    matrices = [p for p in params if p.ndim > 1 or recipe.decay_norm_bias]
+    vectors = [p for p in params if p.ndim <= 1 and not recipe.decay_norm_bias]
+    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+class Muon(Optimizer):
+    """Muon for the matrices and filters of hidden layers, AdamW for the other weights: first and last layer, depthwise filters, vectors.
+
+    A filter (out, in, height, width) is the matrix (out, in * height * width). Both parts have the learning rates of AdamW, as the steps of
+    Muon are scaled to the size of its steps.
+
+    Source: Jordan et al. 2024 (Muon); the scale: Liu et al. 2025, section 2.2.
+    """
+
+    def __init__(self, model: nn.Module, params: Sequence[nn.Parameter], recipe: Recipe, fused: bool) -> None:
+        self.filters = _hidden(model)
+        self.matrices = [nn.Parameter(_matrix(p)) for p in self.filters]
+        hidden = set(map(id, self.filters))
+        rest = _groups([p for p in params if id(p) not in hidden], recipe)
+        self.parts: list[Optimizer] = []
+        if self.matrices:
+            self.parts.append(torch.optim.Muon(
+                self.matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum, adjust_lr_fn="match_rms_adamw",
+            ))  # fmt: skip
+        if rest:
+            self.parts.append(torch.optim.AdamW(rest, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused))
+        super().__init__(params, {"lr": recipe.lr})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step by the gradients of the weights."""
+        for filters, matrix in zip(self.filters, self.matrices, strict=True):
+            if matrix.data_ptr() != filters.data_ptr():  # the weights have got another place in memory since
+                matrix.data = _matrix(filters)
+            matrix.grad = None if filters.grad is None else _matrix(filters.grad)
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad()
+        for filters in self.filters:
+            filters.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def _hidden(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of convolutions and linear layers but the first and the last layer, without depthwise filters."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    weights = [m.weight for m in model.modules() if isinstance(m, kinds)]
+    return [w for w in dict.fromkeys(weights[1:-1]) if w.requires_grad and w[0].numel() > 9 and w.shape[1] > 1]
+
+
+def _matrix(filters: Tensor) -> Tensor:
+    """A view (out, everything else) of weights, in whatever order they lie in memory."""
+    filters = filters.detach()
+    if filters.ndim == 4 and not filters.is_contiguous():  # channels last
+        return filters.permute(0, 2, 3, 1).view(len(filters), -1)
+    return filters.view(len(filters), -1)
 
 
 def lr_factor(recipe: Recipe, step: float, steps_per_epoch: int) -> float:
@@ -50,6 +121,7 @@ def lr_factor(recipe: Recipe, step: float, steps_per_epoch: int) -> float:
     return {
         "cosine": 0.5 + 0.5 * math.cos(math.pi * done),
         "linear": 1 - done,
+        "trapezoid": min(1.0, (1 - done) / 0.3),
         "step": 0.01 if done >= 0.75 else 0.1 if done >= 0.5 else 1.0,
         "constant": 1.0,
     }[recipe.schedule]

@@ -14,9 +14,10 @@ from nasforge.objectives.metrics import is_metric, nearest_metric
 from nasforge.tasks.base import Task
 from nasforge.train.augment import STRENGTHS
 
-OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
-SCHEDULES = ("cosine", "step", "linear", "constant", "onecycle")
-INITS = ("default", "xavier", "he", "orthogonal", "lsuv")
+OPTIMIZERS = ("sgd", "nesterov", "adam", "adamw", "rmsprop", "muon")
+SCHEDULES = ("cosine", "step", "linear", "constant", "onecycle", "trapezoid")
+INITS = ("default", "xavier", "he", "orthogonal", "lsuv", "dirac")
+VIEWS = ("one", "flip", "crops")
 PRECISIONS = ("auto", "fp32", "bf16")
 SAMPLINGS = ("natural", "balanced")
 WEIGHT = {"low": 0, "high": 1e6, "above": False, "optional": False, "whole": False}
@@ -37,15 +38,22 @@ class Recipe:
     """How to train: every value checked when made, so that a recipe that exists can be used.
 
     Attributes:
-        optimizer: `nesterov` is sgd with Nesterov momentum; `adamw` decouples the weight decay.
+        optimizer: `nesterov` is sgd with Nesterov momentum; `adamw` decouples the weight decay; `muon` turns the steps of hidden matrices
+            and filters into orthogonal ones, at the learning rates of adamw, which all other weights have.
         momentum: of sgd, nesterov and rmsprop; beta1 of adam and adamw.
         weight_decay: on weights of two or more dimensions; on norms and biases only with `decay_norm_bias`.
         schedule: of the learning rate by step: `cosine` and `linear` fall to 0, `step` falls to a tenth at 1/2 and again
-            at 3/4, `onecycle` rises over 30 % and falls to 0. `warmup_epochs` rises linearly before any but onecycle.
+            at 3/4, `onecycle` rises over 30 % and falls to 0, `trapezoid` stays and falls to 0 over the last 30 %. `warmup_epochs` rises
+            linearly before any but onecycle.
         label_smoothing: eps; the targets are 1 - eps + eps/K and eps/K.
         aux_weight: of the loss of each auxiliary head.
         augment: names, or strength by name; see `nasforge.train.augment`.
         init: of the weights before training; `default` leaves them as they are.
+        whiten: whether the first convolution begins with filters that whiten the patches of the training images.
+        zero_residual: whether the last norm in the body of each residual begins at 0, so that the block begins as its shortcut.
+        freeze_stem: share of the training after which the first layer learns no more; 0 is from the beginning, null never.
+        sam: how far weights are moved uphill, by the norm of the gradient, before the gradient is taken that is followed
+            (sharpness-aware minimisation); a step then takes about twice as long.
         early_stopping: epochs without a better validation result before the training stops; the best weights stay.
         ema: decay by step of the averaged weights, which then are the result.
         grad_clip: largest norm of the gradient.
@@ -53,6 +61,9 @@ class Recipe:
         channels_last: true, false or `auto`, measured likewise.
         data_fraction: share of the training samples used, a stratified one.
         resolution: share of the sides of images, in training and validation.
+        first_resolution: share of the sides with which the training begins; they grow in steps, and are whole for its last 40 %.
+        views: of an image when it is scored: `flip` averages the outputs for it and its mirror image, `crops` also for both moved by one
+            pixel up left and down right.
         class_weights: of the classes in the loss: `balanced`, or weights by name or number of the class; null weighs all the same.
         sampling: `balanced` draws the classes equally often in training, with replacement.
         head_weights: of the losses of several heads, by name; 1 where none is given.
@@ -74,6 +85,10 @@ class Recipe:
     aux_weight: float = _number(0.3, 0, 10)
     augment: Mapping[str, float] = field(default_factory=dict)
     init: str = _word("default", INITS)
+    whiten: bool = False
+    zero_residual: bool = False
+    freeze_stem: float | None = _number(0.0, 0, 1, optional=True)
+    sam: float | None = _number(0.05, 0, 10, above=True, optional=True)
     early_stopping: int | None = _number(10, 1, 100_000, optional=True)
     ema: float | None = _number(0.99, 0, 0.999999, optional=True)
     grad_clip: float | None = _number(1.0, 0, 1e6, above=True, optional=True)
@@ -81,6 +96,8 @@ class Recipe:
     channels_last: bool | str = "auto"
     data_fraction: float = _number(1.0, 0, 1, above=True)
     resolution: float = _number(1.0, 0, 1, above=True)
+    first_resolution: float = _number(1.0, 0, 1, above=True)
+    views: str = _word("one", VIEWS)
     class_weights: str | Mapping[str, float] | None = None
     sampling: str = _word("natural", SAMPLINGS)
     head_weights: Mapping[str, float] = field(default_factory=dict)
@@ -127,8 +144,8 @@ def _checked(f: dataclasses.Field[Any], value: Any, where: str) -> Any:
         if value is not None and not is_metric(str(value)):
             raise UserError(f"{where}: must be a metric, got {value!r}; {nearest_metric(str(value))}")
         return value
-    if f.name in ("decay_norm_bias", "channels_last"):
-        choices = (True, False) if f.name == "decay_norm_bias" else (True, False, "auto")
+    if f.type == "bool" or f.name == "channels_last":
+        choices = (True, False, "auto") if f.name == "channels_last" else (True, False)
         if not any(value is v or (isinstance(v, str) and value == v) for v in choices):
             raise UserError(f"{where}: must be one of {', '.join(str(v).lower() for v in choices)}, got {value!r}")
         return value

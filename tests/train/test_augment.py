@@ -39,6 +39,19 @@ def augment(names: dict[str, float], x: Tensor, y: Tensor | None = None, seed: i
     return batch.x, batch.y
 
 
+def test_alternating_flips_show_each_image_as_often_as_its_mirror_image() -> None:
+    x = torch.randn(200, 3, 8, 8)
+    change = making({"alternating_flip": 1}, samples(x))
+    assert change is not None
+    epochs = [change(samples(x).train, rng(epoch), epoch).x for epoch in range(4)]
+    mirrored = [(made == x.flip(-1)).flatten(1).all(1) for made in epochs]
+    assert torch.equal(mirrored[0], ~mirrored[1]) and torch.equal(mirrored[0], mirrored[2]) and torch.equal(mirrored[1], mirrored[3])
+    assert all(torch.equal(made[~m], x[~m]) for made, m in zip(epochs, mirrored, strict=True))
+    assert 60 < int(mirrored[0].sum()) < 140
+    order = torch.randperm(200)
+    assert torch.equal(change(samples(x[order]).train, rng(), 0).x, epochs[0][order])  # each image has its own coin
+
+
 def test_crop_and_flip_of_alexnet_cut_224_from_256() -> None:
     """Source: Krizhevsky et al. 2012, section 4.1: random 224 x 224 of 256 x 256, and their mirror images."""
     row, column = torch.arange(256.0)[:, None], torch.arange(256.0)
@@ -151,7 +164,8 @@ def test_each_repeats_with_its_seed_and_leaves_its_input_alone(name: str) -> Non
     kept = x.clone()
     strength = {name: STRENGTHS[name][0]}
     first, again, other = (augment(strength, x, seed=s)[0] for s in (1, 1, 2))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    by_seed = name != "alternating_flip"  # which follows the epoch, and the image
+    assert torch.equal(first, again) and torch.equal(first, other) != by_seed
     assert torch.equal(x, kept) and first.shape == x.shape and math.isfinite(float(first.sum()))
 
 

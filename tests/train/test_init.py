@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.compose.combine import Residual
 from nasforge.data import load
 from nasforge.errors import UserError
-from nasforge.train.init import initialize, weights
+from nasforge.networks.build import build
+from nasforge.train.init import initialize, weights, whiten, zero_residuals
 
 
 def test_xavier_of_784_x_256_has_the_printed_deviation() -> None:
@@ -114,6 +116,56 @@ def test_seed_decides_and_default_changes_nothing() -> None:
         initialize(made, "he", seed=seed)
     assert torch.equal(first.left.weight, again.left.weight)
     assert not torch.equal(first.left.weight, other.left.weight)
+
+
+def test_dirac_hands_the_input_on() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.Conv2d(6, 6, 3, groups=6)
+    ).requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    initialize(model, "dirac")
+    x = torch.rand(2, 4, 5, 5)
+    assert torch.equal(model[1](x)[:, :4], x)
+    after = model.state_dict()
+    assert torch.equal(after["0.weight"], before["0.weight"]) and torch.equal(after["2.weight"], before["2.weight"])
+    assert torch.equal(after["1.weight"][4:], before["1.weight"][4:])
+
+
+def test_whitened_patches_have_the_identity_as_covariance() -> None:
+    batch = load("digits").train
+    model = nn.Sequential(nn.Conv2d(1, 8, 2, bias=False), nn.ReLU()).requires_grad_(False)
+    whiten(model, batch)
+    out = nn.functional.conv2d(batch.x[:1000], model[0].weight, stride=2)  # the patches that were looked at
+    values = out[:, :4].transpose(0, 1).flatten(1)
+    assert torch.allclose(torch.cov(values), torch.eye(4), atol=0.02)
+    assert torch.allclose(out[:, :4], -out[:, 4:], atol=1e-5)
+
+
+def test_whitening_takes_the_principal_directions_where_filters_are_few() -> None:
+    batch = load("digits").train
+    few, many = nn.Conv2d(1, 2, 2, bias=False).requires_grad_(False), nn.Conv2d(1, 8, 2, bias=False).requires_grad_(False)
+    whiten(few, batch)
+    whiten(many, batch)
+    assert torch.equal(few.weight[0], many.weight[0]) and torch.equal(few.weight[1], many.weight[4])
+    linear = nn.Linear(4, 4)
+    before = linear.weight.clone()
+    whiten(linear, batch)
+    assert torch.equal(linear.weight, before)
+
+
+@pytest.mark.parametrize(("act", "zero"), [("none", True), ("celu", True), ("gelu", True), ("relu", False)])
+def test_residuals_begin_as_their_shortcut_where_they_can_learn(act: str, zero: bool) -> None:
+    conv = {"conv": {"out": 4, "act": act}}
+    arch = {"input": [3, 8, 8], "classes": 5, "body": [{"conv": {"out": 4}}, {"residual": {"body": [conv, conv], "shortcut": "identity"}}],
+            "head": ["gap_head"]}  # fmt: skip
+    model = build(arch)
+    zero_residuals(model)
+    block = next(m for m in model.modules() if isinstance(m, Residual))
+    x = torch.randn(2, 4, 8, 8)
+    assert torch.equal(block(x), x) == zero
+    model(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.weight.grad is not None and norm.weight.grad.any() for norm in norms[-1:])
 
 
 def test_mistakes() -> None:

@@ -88,6 +88,10 @@ def few(digits: TensorDataset) -> TensorDataset:
         ({"augment": ["flop"]}, "did you mean 'flip'"),
         ({"augment": {"flip": 2}}, "recipe.augment.flip: must be a number above 0 and at most 1"),
         ({"augment": 3}, "must be names"),
+        ({"whiten": "auto"}, "recipe.whiten: must be one of true, false"),
+        ({"freeze_stem": 2}, "recipe.freeze_stem: must be a number from 0 to 1, or null"),
+        ({"sam": 0}, "recipe.sam: must be a number above 0"),
+        ({"views": "all"}, "recipe.views: must be a known name"),
     ],
 )
 def test_mistakes_in_a_recipe(values: dict[str, Any], message: str) -> None:
@@ -148,6 +152,7 @@ def test_schedules() -> None:
     )
     assert [at("step", s) for s in (0, 49, 50, 74, 75, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert [at("onecycle", s) for s in (0, 30, 65)] == pytest.approx([0.04, 1, 0.5])
+    assert [at("trapezoid", s) for s in (0, 70, 85, 99)] == pytest.approx([1, 1, 0.5, 1 / 30])
     assert [at("cosine", s, 2) for s in (0, 9, 19, 20)] == pytest.approx([0.05, 0.5, 1, 1])
     assert at("linear", 49, 1_000) == 1  # a warm-up longer than the training takes half of it
 
@@ -228,9 +233,9 @@ def test_the_seed_decides_all_and_leaves_the_callers_random_state(few: TensorDat
     assert same(made[0], made[1]) and not same(made[0], made[2])
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "adamw", "rmsprop", "muon"])
 def test_every_optimizer_learns(few: TensorDataset, optimizer: str) -> None:
-    lr = {"sgd": 0.1, "nesterov": 0.1, "rmsprop": 1e-3}.get(optimizer, 1e-2)
+    lr = {"sgd": 0.1, "nesterov": 0.1, "rmsprop": 1e-3, "muon": 0.03}.get(optimizer, 1e-2)
     fitted = fit(cnn(), few, quick(optimizer=optimizer, lr=lr, epochs=6))
     assert fitted.metrics["accuracy"] > 0.6  # 0.1 is chance
 
@@ -241,7 +246,9 @@ def test_every_optimizer_learns(few: TensorDataset, optimizer: str) -> None:
         {"schedule": "onecycle"}, {"ema": 0.9}, {"grad_clip": 0.5}, {"channels_last": True}, {"precision": "bf16"},
         {"init": "lsuv"}, {"init": "orthogonal"}, {"label_smoothing": 0.1}, {"augment": {"mixup": 0.2}},
         {"augment": ["shift", "flip", "crop", "rotate", "zoom", "cutout", "fancy_pca"]}, {"data_fraction": 0.5},
-        {"decay_norm_bias": True},
+        {"decay_norm_bias": True}, {"optimizer": "muon"}, {"optimizer": "muon", "channels_last": True}, {"schedule": "trapezoid"},
+        {"init": "dirac"}, {"whiten": True}, {"freeze_stem": 0.5}, {"sam": 0.05}, {"augment": ["alternating_flip"]},
+        {"first_resolution": 0.5},
     ],
     ids=str,
 )  # fmt: skip
@@ -252,6 +259,87 @@ def test_every_option_changes_the_result_and_trains(few: TensorDataset, values: 
     assert not same(weights_of(plain), weights_of(other))
     assert fitted.curve[-1]["loss"] < fitted.curve[0]["loss"]
     assert all(v.is_contiguous() and v.dtype != torch.bfloat16 for v in other.state_dict().values())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_muon_moves_hidden_filters_by_orthogonal_steps(channels_last: bool) -> None:
+    """The step of a filter is orthogonal (its singular values within the bounds of the iteration), of the size of a step of AdamW."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 12, 3), nn.Conv2d(12, 12, 3, groups=12), nn.Flatten(), nn.Linear(48, 5))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = model.requires_grad_(True).to(memory_format=layout)  # type: ignore[call-overload]
+    before = weights_of(model)
+    optimizer = make_optimizer(model, Recipe(optimizer="muon", lr=0.01, weight_decay=0.0))
+    model(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    optimizer.step()
+    after = model.state_dict()
+    step = (before["1.weight"] - after["1.weight"]).flatten(1)
+    values = torch.linalg.svdvals(step / (0.01 * 0.2 * math.sqrt(8 * 9)))
+    assert float(values.min()) > 0.5 and float(values.max()) < 1.3
+    for name in ("0.weight", "2.weight", "4.weight", "1.bias"):  # the first step of AdamW is the sign of the gradient
+        assert torch.allclose((before[name] - after[name]).abs(), torch.tensor(0.01), rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "values", [{"optimizer": "muon"}, {"freeze_stem": 0.4}, {"first_resolution": 0.5}, {"augment": "alternating_flip"}], ids=str
+)
+def test_what_depends_on_the_epoch_goes_on_bit_identically(few: TensorDataset, tmp_path: Path, values: dict[str, Any]) -> None:
+    recipe, whole, again = quick(epochs=4, precision="fp32", channels_last=False, **values), cnn(), cnn()
+    fit(whole, few, recipe)
+    fit(cnn(), few, recipe, checkpoint=tmp_path / "c", on_epoch=lambda epoch, row: Stop.PAUSED if epoch == 2 else None)
+    fit(again, few, recipe, checkpoint=tmp_path / "c")
+    assert same(weights_of(whole), weights_of(again))
+    assert all(p.requires_grad for p in again.parameters())
+
+
+def test_a_frozen_stem_stays_and_learns_in_the_next_training(few: TensorDataset) -> None:
+    model = cnn()
+    before = weights_of(model)
+    fit(model, few, quick(freeze_stem=0))
+    first, *rest = [name for name, p in model.named_parameters() if p.ndim > 1]
+    assert torch.equal(before[first], model.state_dict()[first])
+    assert not any(torch.equal(before[name], model.state_dict()[name]) for name in rest)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_sam_takes_the_gradient_uphill(few: TensorDataset) -> None:
+    """w' = w - lr * grad(w + rho * grad(w) / |grad(w)|): Foret et al. 2021, algorithm 1, for one step over all samples."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(True)
+    words = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "lr": 0.1, "schedule": "constant", "warmup_epochs": 0, "ema": None}
+    other, batch = copy.deepcopy(model), few.train
+    fit(model, few, quick(epochs=1, batch_size=len(batch), grad_clip=None, sam=0.5, **words))
+    loss = lambda: nn.functional.cross_entropy(other(batch.x), batch.y)  # noqa: E731
+    params = list(other.parameters())
+    grads = torch.autograd.grad(loss(), params)
+    length = torch.cat([g.flatten() for g in grads]).norm()
+    with torch.no_grad():
+        for p, g in zip(params, grads, strict=True):
+            p += 0.5 * g / length
+    grads_above = torch.autograd.grad(loss(), params)
+    for p, g, up, trained in zip(params, grads, grads_above, model.parameters(), strict=True):
+        assert torch.allclose(trained, p - 0.5 * g / length - 0.1 * up, atol=1e-6)
+
+
+def test_images_grow_during_the_training(few: TensorDataset) -> None:
+    seen: list[int] = []
+    model = cnn()
+    model.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[-1]) if module.training else None)
+    fit(model, few, quick(epochs=10, first_resolution=0.5, batch_size=1000, precision="fp32", channels_last=False))
+    assert seen == sorted(seen) and seen[0] == 4 and seen[-4:] == [8] * 4
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(UserError, match=r"recipe.first_resolution: this network cannot read images of 4x4 pixels"):
+        fit(flat, few, quick(first_resolution=0.5))
+    with pytest.raises(UserError, match=r"recipe.first_resolution: .* is for images"):
+        fit(nn.Linear(10, 1), load("diabetes"), quick(first_resolution=0.5))
+
+
+def test_views_average_an_image_and_its_mirror_image(few: TensorDataset) -> None:
+    model, task = cnn(), task_of(few.spec)
+    fit(model, few, quick())
+    with torch.no_grad():
+        x, y = few.val.x, few.val.y
+        mean = (model(x) + model(x.flip(-1))) / 2
+    assert score(model, few, "val", task, views="flip")["accuracy"] == pytest.approx(float((mean.argmax(1) == y).float().mean()))
+    assert score(model, few, "val", task, views="crops") != score(model, few, "val", task)
 
 
 def test_gradients_are_clipped_to_their_norm(few: TensorDataset) -> None:
