@@ -151,12 +151,12 @@ def with_its_own_side(arch: Arch, data: Dataset) -> Arch:
 def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
     """Return the default recipe for the data with what the architecture and the job change.
 
-    Other epochs shorten the warm-up in proportion. With `minutes`, and nothing said of epochs, there are as many as the time allows, and no
-    early stopping: the learning rate falls until the end.
+    Other epochs shorten the warm-up in proportion. A full training with `minutes`, and nothing said of epochs, has as many as the time
+    allows, and no early stopping: the learning rate falls until the end. A short one has no more than it has without.
     """
     base = {**default_recipe(task, data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
     changes = dict(job.recipe)
-    if changes.get("minutes") is not None:
+    if job.full and changes.get("minutes") is not None:
         changes = {"epochs": MOST_EPOCHS, "early_stopping": None, **changes}
     if "epochs" in changes and "warmup_epochs" not in changes:
         before = Recipe.from_dict(base)

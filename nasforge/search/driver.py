@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,8 @@ class TrialDriver:
         return None
 
     def _ended(self) -> bool:
-        """Whether no more trials are begun: the space has no more, the time is over, or what was wanted is reached."""
-        return self.exhausted or self.reached or self.run.clock.over(self.phase)
+        """Whether no more trials are begun: the space has no more, the time is over for more than one, or what was wanted is reached."""
+        return self.exhausted or self.reached or (self.run.clock.over(self.phase) and self._open() > 0)
 
     def _open(self) -> int:
         """How many trials have ended or are on their way."""
@@ -171,10 +172,20 @@ class TrialDriver:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
-            candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **(fidelity or {})}, latency=latency,
-            latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
+            candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **self.time, **(fidelity or {})},
+            latency=latency, latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
             choices=dict(candidate.trial.params), **self._family(candidate),
         )  # fmt: skip
+
+    @cached_property
+    def time(self) -> dict[str, float]:
+        """How long a training may take, where there is a limit: the same again when the search was interrupted."""
+        study = self.ledger.study
+        minutes = study.user_attrs.get("trial_minutes") or self.run.clock.trial_minutes(self.run.workers)
+        if minutes is None:
+            return {}
+        study.set_user_attr("trial_minutes", minutes)
+        return {"minutes": minutes}
 
     def _family(self, candidate: Candidate) -> dict[str, Any]:
         """Where the weights go, and those of the nearest network that was trained: the one with the most choices alike."""
