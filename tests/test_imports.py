@@ -13,10 +13,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "nasforge"
 
 # what each room may import of nasforge; a package stands for all its modules. In words:
 # commands > api > report > search > runners > plugins > evaluation > strategies, latency > train > tasks > networks, zoo, scaling,
-# export > blocks > data > objectives, spaces > errors
+# export > blocks > data > objectives, spaces > files, errors
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "spaces": {"errors"},
+    "files": set(),
+    "spaces": {"files", "errors"},
     "objectives": {"errors"},
     "storage": {"errors"},
     "data": {"errors"},

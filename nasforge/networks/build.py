@@ -211,9 +211,14 @@ def steps(arch: Arch) -> Iterator[Step]:
     """Yield the live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
     known = input_shapes(arch)
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
-    classes = int(arch.get("classes", 0))
+    classes, layers = int(arch.get("classes", 0)), 0
     for line in plain.live_lines(arch):
-        yield _read(line.node, line.reads or ("last",), line.writes, line.where, shapes, classes)
+        step = _read(line.node, line.reads or ("last",), line.writes, line.where, shapes, classes)
+        layers += step.probe.layers
+        if layers > plain.MOST_BLOCKS:
+            most = f"a network must have at most {plain.MOST_BLOCKS:,} blocks"
+            raise UserError(f"{line.where}: {most}, got {layers:,}; lower the depth of a stage")
+        yield step
     for name, node in (arch.get("heads") or {}).items():
         nodes, reads = plain.head_lines(node)
         yield _read(nodes, reads, (), f"heads.{name}", dict(shapes), classes)

@@ -23,6 +23,7 @@ from nasforge.errors import UserError
 
 Scalar = bool | int | float | str | None
 KINDS = ("choose", "int", "float")
+MOST_OPTIONS = 10_000
 _REF = re.compile(r"^\$(\w+)(?:\s*\*\s*(\d+(?:\.\d*)?|\.\d+))?$")
 
 
@@ -160,6 +161,8 @@ def _labeled(options: Any, path: str) -> dict[Any, Any]:
     """Option values by their label: scalars are their own, blocks are called by their name."""
     if not isinstance(options, list | Mapping) or not options:
         raise UserError(f"{path}: choose takes a list of options or {{label: option}}, at least one; got {options!r}")
+    if len(options) > MOST_OPTIONS:
+        raise UserError(f"{path}: choose takes at most {MOST_OPTIONS:,} options, got {len(options):,}; write int or float for a range")
     if isinstance(options, Mapping):
         return dict(options)
     if all(isinstance(o, Scalar) and not str(o).startswith("$") for o in options):
