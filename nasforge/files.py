@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 MOST_BYTES = 2**28  # that a packed file may unpack to, whatever its size;
-MOST_TIMES = 200  # above that so many times its size
+MOST_TIMES = 100  # above that so many times its size
 MOST_JSON = 2**28  # bytes of a file that is parsed as a whole
 A_PIECE = 2**20
 
@@ -45,9 +46,14 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def most_of(packed: int) -> int:
+    """Return the most bytes that a file of so many bytes may unpack to."""
+    return max(MOST_BYTES, MOST_TIMES * packed)
+
+
 def unpacked(data: bytes) -> bytes:
     """Return what gzip packed. Raise Unreadable where it is far larger than what is packed ever is, and OSError where it is broken."""
-    most, out, size = max(MOST_BYTES, MOST_TIMES * len(data)), list[bytes](), 0
+    most, out, size = most_of(len(data)), list[bytes](), 0
     while data:
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
@@ -65,6 +71,17 @@ def unpacked(data: bytes) -> bytes:
             out.append(piece)
         data = member.unused_data
     return b"".join(out)
+
+
+def check_zip(path: str | Path) -> None:
+    """Raise Unreadable for what is no regular file, and for an archive (npz, pth) that unpacks to far more than what is packed ever is."""
+    if not is_regular(Path(path)):
+        content(path)  # says what it is
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            size = sum(member.file_size for member in file.infolist())
+        if size > (most := most_of(os.path.getsize(path))):
+            raise Unreadable(f"it unpacks to {size:,} bytes, more than {most:,}")
 
 
 def parsed(text: str | bytes) -> Any:
@@ -85,6 +102,6 @@ def write_whole(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    with open(handle, "w", encoding="utf-8") as file:
+    with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # names of files may be no text
         file.write(text)
     part.replace(path)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from nasforge.errors import UserError, nearest
-from nasforge.files import content
+from nasforge.files import content, write_whole
 
 MAX_NODES = 20_000  # values of a file, those that an alias or a merge repeats counted again; the largest network of the zoo has 2,100
 MAX_DEPTH = 100
@@ -165,9 +165,7 @@ def write(data: Any, path: str | Path) -> Path:
     """Return the path of the YAML file written; the file appears whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(dump(data), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, dump(data))
     return path
 
 
