@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nasforge.errors import UserError
+from nasforge.evaluation.base import numbers
 from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
 from nasforge.objectives.pareto import dominates
 from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
@@ -35,6 +36,17 @@ class TrialRecord:
     first: int | None = None  # its place in the order of asks, where trainings pause
     baseline: str | None = None
     choices: dict[str, Any] = field(default_factory=dict)
+
+
+def _check(record: TrialRecord) -> None:
+    """Raise TypeError for values that no record has; numbers that are none, as older versions stored them, are left out."""
+    words, places = (record.key, record.message, record.baseline or ""), (record.duplicate_of or 0, record.first or 0)
+    if not all(isinstance(word, str) for word in words) or not all(isinstance(place, int) for place in places):
+        raise TypeError("a field has the wrong type")
+    if not all(isinstance(values, dict) for values in (record.metrics, record.seconds, *record.curve)):
+        raise TypeError("metrics, seconds and epochs must be mappings")
+    record.metrics, record.seconds = numbers(record.metrics), numbers(record.seconds)
+    record.curve = [numbers(row) for row in record.curve]
 
 
 class Ledger:
@@ -64,6 +76,7 @@ class Ledger:
             stored = {"kind": TrialKind.INTERRUPTED}
         try:
             record = TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})
+            _check(record)
             self._add(record)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise UserError(
