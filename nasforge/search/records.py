@@ -56,7 +56,9 @@ class Ledger:
         self.study, self.objectives, self.limits = study, list(objectives), list(limits)
         self.records: dict[int, TrialRecord] = {}
         self.by_key: dict[str, int] = {}
+        self.too_large: list[TrialRecord] = []  # those that ran out of memory
         self._counts: Counter[str] = Counter()
+        self._last = -1
         self._front: dict[int, Losses] = {}
         self._curves: dict[int, list[Losses]] = {}
         self._judged = with_limits(self.objectives, self.limits)
@@ -87,6 +89,9 @@ class Ledger:
     def _add(self, record: TrialRecord) -> None:
         self.records[record.number] = record
         self._counts[record.kind] += 1
+        self._last = max(self._last, record.number)
+        if "out_of_memory" in record.metrics:
+            self.too_large.append(record)
         if record.curve and record.kind in (TrialKind.FINISHED, TrialKind.PRUNED):
             place = record.number if record.first is None else record.first
             self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
@@ -97,6 +102,16 @@ class Ledger:
 
     def count(self, *kinds: str) -> int:
         return sum(self._counts[kind] for kind in kinds)
+
+    def repeats(self) -> int:
+        """Return how many duplicates the last trials were, those not counted that are asked again or have not ended."""
+        found = 0
+        for number in range(self._last, -1, -1):
+            kind = self.records[number].kind if number in self.records else TrialKind.INTERRUPTED
+            if kind not in (TrialKind.DUPLICATE, TrialKind.INTERRUPTED):
+                break
+            found += kind == TrialKind.DUPLICATE
+        return found
 
     def asked(self) -> int:
         """Return how many trials have ended, those not counted that are asked again."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import json
-import os
 import re
 import time
 from pathlib import Path
@@ -13,52 +10,12 @@ from random import random
 from typing import Any
 from urllib.parse import unquote
 
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
-
 from nasforge.errors import UserError
-from nasforge.files import is_regular, parsed
+from nasforge.files import is_regular
+from nasforge.storage.journal import Journal, mend
 
 JOURNAL = "study.journal"
 MOST_COLLISIONS = 10
-
-
-class _KernelLock(BaseJournalFileLock):
-    """A lock that the kernel gives back when its holder dies, so that a killed search never blocks the next one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._held: list[int] = []
-
-    def acquire(self) -> bool:
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        self._held.append(handle)
-        return True
-
-    def release(self) -> None:
-        os.close(self._held.pop())  # closing gives the lock back
-
-
-class _Journal(JournalFileBackend):
-    """A journal that hands each entry to the operating system at once, but does not wait for the disk.
-
-    What was written survives the death of the process (kill -9), not of the machine's power; a wait for the disk at each of the
-    dozen entries of a trial costs more than the search itself.
-    """
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        data = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
-        self._lock.acquire()
-        try:
-            with open(self._file_path, "ab", buffering=0) as file:
-                end = file.tell()
-                if file.write(data) != len(data):  # a full disk takes a part and says nothing
-                    file.truncate(end)
-                    raise OSError(errno.ENOSPC, "No space left on device", self._file_path)
-        finally:
-            self._lock.release()
 
 
 class DriverLock:
@@ -92,9 +49,11 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         if path.exists() and not is_regular(path):
             raise UserError(f"{path}: must be a file, got a folder, a FIFO or a device; choose another --run")
         if write:
-            _mend(path)
+            mend(path)
         try:
-            return JournalStorage(_Journal(str(path), _KernelLock(path)))
+            return Journal(path)
+        except UserError:
+            raise
         except (ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
     _check_url(url)
@@ -139,24 +98,3 @@ def _database(url: str) -> Any:
                 raise
         time.sleep(0.1 + random())
     return Database(url, **engine)
-
-
-def _mend(path: Path) -> None:
-    """Cut off a last line that a kill left half written; refuse a journal that is damaged elsewhere."""
-    if not path.exists():
-        return
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    if end < len(data):
-        with path.open("r+b") as file:
-            file.truncate(end)
-            os.fsync(file.fileno())
-    for number, line in enumerate(data[:end].splitlines(), 1):
-        try:
-            entry = parsed(line)
-            if not isinstance(entry, dict) or "op_code" not in entry:
-                raise ValueError("no journal entry")
-        except ValueError:
-            raise UserError(
-                f"{path}:{number}: the journal is damaged here; restore it from a copy, or start anew with another --run"
-            ) from None
