@@ -17,6 +17,7 @@ from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses
 from nasforge.objectives.pareto import dominates
 from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
 from nasforge.strategies.base import TrialKind
+from nasforge.strategies.schedulers import Ended
 
 COUNTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED)
 
@@ -60,7 +61,8 @@ class Ledger:
         self._counts: Counter[str] = Counter()
         self._last = -1
         self._front: dict[int, Losses] = {}
-        self._curves: dict[int, list[Losses]] = {}
+        self._curves = Ended()
+        self._unread: list[TrialRecord] = []  # trained, and not among the curves yet
         self._judged = with_limits(self.objectives, self.limits)
         for trial in ended(study):
             self._take(trial)
@@ -93,8 +95,7 @@ class Ledger:
         if "out_of_memory" in record.metrics:
             self.too_large.append(record)
         if record.curve and record.kind in (TrialKind.FINISHED, TrialKind.PRUNED):
-            place = record.number if record.first is None else record.first
-            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+            self._unread.append(record)
         if record.kind == TrialKind.FINISHED and self.feasible(record.metrics):
             self._join_front(record.number, losses(record.metrics, self.objectives))
         if record.key and record.kind not in (TrialKind.DUPLICATE, TrialKind.INTERRUPTED):
@@ -156,6 +157,10 @@ class Ledger:
                 return
         self._front = {n: p for n, p in self._front.items() if not dominates(own, p) and p != own} | {number: own}
 
-    def curves(self) -> dict[int, list[Losses]]:
+    def curves(self) -> Ended:
         """Return the losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        for record in self._unread:
+            place = record.number if record.first is None else record.first
+            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+        self._unread.clear()
         return self._curves

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nasforge.errors import UserError
@@ -42,10 +43,14 @@ class Domain:
     def valid(self, value: Scalar) -> bool:
         """Whether `value` may be drawn here."""
         if self.kind == "choose":
-            return any(type(value) is type(o) and value == o for o in self.options)
+            return isinstance(value, Scalar) and (type(value), value) in self._options
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         return self.kind == "float" or (isinstance(value, int) and (value - int(self.low)) % self.step == 0)
+
+    @cached_property
+    def _options(self) -> frozenset[tuple[type, Scalar]]:
+        return frozenset((type(option), option) for option in self.options)
 
     def size(self) -> float:
         """Return how many values may be drawn; infinite for a float."""
