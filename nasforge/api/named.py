@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nasforge import zoo
 from nasforge.errors import UserError, nearest
+from nasforge.files import parsed_file
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
 
+MOST_DIGITS = 12  # of the number of a trial
 Network = str | Path | Mapping[str, Any]  # a documented network, a file, RUN:NAME, RUN:NUMBER; or an architecture as data
 
 
@@ -61,11 +62,11 @@ def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
     read_manifest(run)  # says which plugins are missing
     folder = run / "finalists"
     have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
-    if which.isascii() and which.isdigit():
+    if which.isascii() and which.isdigit() and len(which) < MOST_DIGITS:
         return _trial(run, int(which)), None
     if not which:
         try:
-            which = str(json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["name"])
+            which = str(parsed_file(run / "summary.json")["best"]["name"])
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
     if which not in have:

@@ -19,6 +19,7 @@ from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
 from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
+from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
@@ -131,7 +132,7 @@ def train(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(told(trained), indent=1), encoding="utf-8")
+    write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
     return trained
 
 

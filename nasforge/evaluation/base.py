@@ -6,13 +6,15 @@ Jobs, reports and results are plain data, so any runner can carry them. Nothing 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nasforge.data import Dataset, Source
 from nasforge.errors import UserError, is_disk_full, is_out_of_memory
 from nasforge.objectives.metrics import Metric
+from nasforge.objectives.objective import Objective
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.domains import Scalar
 from nasforge.strategies.schedulers import Decision
@@ -107,6 +109,27 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Stop | None = None
     error: str | None = None
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a finite number."""
+    return {name: value for name, value in values.items() if is_number(value)}
+
+
+def unfit(values: Mapping[str, Any], objectives: Iterable[Objective]) -> str | None:
+    """Return why objectives have no value for these metrics, in words; None where all have."""
+    for objective in objectives:
+        for name in sorted(objective.reads):
+            if not is_number(values.get(name)):
+                return f"{name} must be a finite number, got {values.get(name, 'none')!r:.40} from the evaluator; lower lr, or mend it"
+        if not is_number(objective.value(values)):
+            return f"{objective.metric} must be a finite number, got one that is none or too large; choose a target near the costs"
+    return None
 
 
 OnReport = Callable[[Report], Decision]

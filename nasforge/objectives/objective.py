@@ -29,10 +29,14 @@ class Objective:
     factors: tuple[tuple[str, float, float], ...] = ()
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """Return the value for a network of these metrics."""
+        """Return the value for a network of these metrics; NaN where the product is larger than any number, or none."""
         if not self.factors:
             return metrics[self.metric]
-        return metrics[self.base] * math.prod((metrics[name] / target) ** power for name, target, power in self.factors)
+        try:
+            found = metrics[self.base] * math.prod((metrics[name] / target) ** power for name, target, power in self.factors)
+        except ArithmeticError:
+            return math.nan
+        return found if isinstance(found, int | float) and math.isfinite(found) else math.nan  # a root of a negative number is complex
 
     @property
     def base(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
+from nasforge.files import write_whole
 from nasforge.report.format import lower, many, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
@@ -27,9 +28,7 @@ def report(run: Path, storage: str | None = None) -> Path:
     """Write the page into the run's folder and return its path; `storage` as for `collect`."""
     found = collect(run, storage)
     path = found.folder / "report.html"
-    part = path.with_name("report.html.part")
-    part.write_text(page(found), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, page(found))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Report, Result, Stop
+from nasforge.evaluation.base import Job, Report, Result, Stop, numbers, unfit
 from nasforge.evaluation.train import recipe_of
 from nasforge.latency import check_conditions, read_profile
 from nasforge.objectives.objective import epoch_losses, validation, with_limits
@@ -42,6 +42,7 @@ class Work:
     curve: list[dict[str, float]] = field(default_factory=list)
     lost: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    unfit: str | None = None  # why its last report is none
 
     @property
     def place(self) -> int:
@@ -213,7 +214,10 @@ class TrialDriver:
         work = self.running[number]
         if report.epoch <= len(work.curve):  # reported again after a restart from a checkpoint
             return Decision.CONTINUE
-        work.curve.append({**report.row, "epoch": report.epoch})
+        work.unfit = unfit({**work.candidate.metrics, **validation(report.row)}, self.judged)
+        if work.unfit:
+            return Decision.STOP
+        work.curve.append({**numbers(report.row), "epoch": report.epoch})
         if self.run.clock.over(self.phase):
             return Decision.STOP
         if work.candidate.baseline:
@@ -241,6 +245,11 @@ class TrialDriver:
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
+        result.error = result.error or work.unfit
+        if result.error is None and result.stopped in (None, Stop.EARLY):
+            known = {**candidate.metrics, **result.metrics}
+            result.error = unfit(known, [o for o in self.judged if o in self.plan.objectives or o.metric in known])
+        result.metrics, result.curve = numbers(result.metrics), [numbers(row) for row in result.curve]
         self.slow = self.slow + 1 if result.stopped is Stop.TOO_SLOW else 0
         self.screen.note(result.metrics, candidate.arch)
         if result.stopped is Stop.OUT_OF_MEMORY:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasforge.evaluation.base import Decision, Job, Report, Result
+from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, numbers
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import losses, scaled
 from nasforge.objectives.pareto import front as layer_of
@@ -253,6 +253,11 @@ class FinalsDriver:
 
     def on_end(self, number: int, result: Result) -> None:
         self.done += 1
+        main = self.run.metric.name
+        for found in (result.metrics, *([result.test] if result.test else [])):
+            if result.error is None and not is_number(found.get(main)):
+                result.error = f"{main} must be a finite number, got {found.get(main, 'none')!r:.40} from the evaluator"
+        result.metrics, result.test, result.curve = numbers(result.metrics), numbers(result.test), [numbers(row) for row in result.curve]
         study, timing, pair = self.finals.ledger.study, self.run.timing, self.todo[number]
         timing.ended(("final", number), result.seconds)
         self.stored[_name(*pair)] = {**asdict(result), "settings": self.settings, "arch": self.wanted[pair].arch}

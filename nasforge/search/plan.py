@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
+from nasforge.files import parsed_file, write_whole
 from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective
 from nasforge.plugins import Plugin, check_loaded
@@ -178,16 +179,14 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         },
         "commit": _commit(),
     }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(manifest, indent=1))
     return str(manifest["id"])
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """Return the manifest of a run. Raises UserError where there is none, or where plugins of the run are not loaded."""
     try:
-        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parsed_file(run / MANIFEST)
     except (OSError, ValueError) as error:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
     if not isinstance(manifest, dict):

@@ -73,7 +73,7 @@ class Screen:
 
     def next(self) -> Candidate | None:
         """Return the next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
-        repeats, asked, self.enough = self._repeats(), 0, False
+        repeats, asked, self.enough = self.ledger.repeats(), 0, False  # a run that goes on counts on
         while asked < MOST_MISSES:
             asked += 1
             candidate, record = self._ask()
@@ -94,11 +94,6 @@ class Screen:
                 f"the nearest seen: {self.nearest_seen() or self.trouble or 'none'}; relax the limit or widen the space"
             )
         return None
-
-    def _repeats(self) -> int:
-        """How many duplicates the last asks gave in a row: a run that goes on counts on."""
-        kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != TrialKind.INTERRUPTED]
-        return next((i for i, kind in enumerate(reversed(kinds)) if kind != TrialKind.DUPLICATE), len(kinds))
 
     def _ask(self) -> tuple[Candidate | None, TrialRecord | None]:
         trial = self.ledger.study.ask()
@@ -132,8 +127,8 @@ class Screen:
 
     def _too_large(self, record: TrialRecord) -> bool:
         """Whether a network that is nowhere larger has run out of memory: its size is the limit from then on."""
-        for other in self.ledger.records.values():
-            if "out_of_memory" in other.metrics and all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
+        for other in self.ledger.too_large:
+            if all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
                 record.message = f"trial {other.number}, which is no larger, ran out of memory"
                 return True
         return False

@@ -15,6 +15,7 @@ from typing import Any
 from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
 from nasforge.evaluation.zero_cost import zero_cost
+from nasforge.files import write_whole
 from nasforge.networks.build import key
 from nasforge.runners.base import Runner
 from nasforge.search.clock import Clock
@@ -80,7 +81,7 @@ def search(
             if not drivers.owns:  # the driver that made the study trains the finalists
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}
             summary = Finals(run, ledger, control).summary()
-            (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            write_whole(folder / SUMMARY, json.dumps(summary, indent=1))
             study.set_user_attr("summary", summary)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             return summary

@@ -100,22 +100,30 @@ def tpe(problem: Problem) -> BaseSampler:
 
 
 class Reader:
-    """Reads histories off a study; an ended trial is read once."""
+    """Reads histories off one study; an ended trial is read once."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._ended: dict[int, Trial] = {}
+        self._seen: list[Trial] = []  # by number
+        self._open: list[int] = []  # those of them that had not ended
+        self._interrupted = False
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
-        """Return what was known of the trials with numbers below `before`."""
-        return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != TrialKind.INTERRUPTED])
+        """Return what was known of the trials with numbers below `before`. `trials` are all of the study, in order."""
+        was_open, self._open = [*self._open, *range(len(self._seen), min(before, len(trials)))], []
+        for number in was_open:
+            found = self._read(trials[number])
+            self._seen[number : number + 1] = [found]
+            if not trials[number].state.is_finished():
+                self._open.append(number)
+            self._interrupted |= found.kind == TrialKind.INTERRUPTED
+        known = self._seen[:before]
+        return History(self.problem, [t for t in known if t.kind != TrialKind.INTERRUPTED] if self._interrupted else known)
 
-    def _seen(self, trial: FrozenTrial) -> Trial:
-        if not trial.state.is_finished():
-            return Trial(trial.number, TrialKind.RUNNING, dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
-        if trial.number not in self._ended:
-            self._ended[trial.number] = trial_of(trial, self.problem.objectives)
-        return self._ended[trial.number]
+    def _read(self, trial: FrozenTrial) -> Trial:
+        if trial.state.is_finished():
+            return trial_of(trial, self.problem.objectives)
+        return Trial(trial.number, TrialKind.RUNNING, dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
 
 
 def kind_of(trial: FrozenTrial) -> TrialKind:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from random import Random
 from typing import Protocol
 
@@ -20,6 +21,8 @@ import numpy as np
 from nasforge.objectives.objective import Losses
 from nasforge.objectives.pareto import dominates
 
+FACTOR = 3  # of successive halving: one of so many goes on
+WARM = 4  # trials that the first decision needs
 Curves = Mapping[int, Sequence[Losses]]  # by the place of a trial in the order of asks
 
 
@@ -91,10 +94,60 @@ def _planar(points: Sequence[Losses]) -> list[int]:
     return [found[point] for point in points]
 
 
+class Ended(dict[int, Sequence[Losses]]):
+    """Curves of trials that have ended, as `Curves`; how they rank at an epoch is kept up to date, so that a look costs little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rungs: dict[int, _Rung] = {}
+
+    def __setitem__(self, place: int, curve: Sequence[Losses]) -> None:
+        if place in self:
+            self._rungs.clear()
+        super().__setitem__(place, curve)
+
+    def at(self, epoch: int) -> _Rung:
+        """Return what was seen at an epoch."""
+        rung = self._rungs.setdefault(epoch, _Rung())
+        for curve in islice(self.values(), rung.read, None):
+            rung.read += 1
+            if len(curve) >= epoch:
+                rung.add(curve[epoch - 1])
+        return rung
+
+
+class _Rung:
+    """Losses seen at one epoch, each with its rank. read: how many curves were looked at."""
+
+    def __init__(self) -> None:
+        self.read = self.count = 0
+        self._points, self._ranks = np.empty((0, 0)), np.empty(0, int)
+
+    def rank(self, point: Losses) -> int:
+        """As `rank` among what was seen."""
+        seen = self._points[: self.count]
+        return int(((seen <= point).all(1) & (seen < point).any(1)).sum()) if self.count else 0
+
+    def add(self, point: Losses) -> None:
+        own = self.rank(point)
+        if self.count == len(self._points):
+            more = max(64, self.count)
+            self._points = np.concatenate([self._points.reshape(-1, len(point)), np.empty((more, len(point)))])
+            self._ranks = np.concatenate([self._ranks, np.empty(more, int)])
+        seen = self._points[: self.count]
+        self._ranks[: self.count] += (seen >= point).all(1) & (seen > point).any(1)
+        self._points[self.count], self._ranks[self.count] = point, own
+        self.count += 1
+
+    def best(self, place: int) -> int:
+        """Return the rank at a place of the order, from 0 on."""
+        return int(np.partition(self._ranks[: self.count], place)[place])
+
+
 # ---------------------------------------------------------------- stopping
 
 
-def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = 3, warm: int = 4) -> bool:
+def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = FACTOR, warm: int = WARM) -> bool:
     """Return whether to stop: at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
 
     Source: Li et al. 2020, algorithm 2, in its stopping form; with several objectives the order is by how many dominate.
@@ -192,6 +245,21 @@ class Stopping:
 
 
 @dataclass(frozen=True)
+class Asha(Stopping):
+    """As the rule `asha`, of a cost that hardly grows with the number of trials."""
+
+    def on_report(self, curves: Curves, trial: InTraining) -> Decision:
+        epoch = len(trial.curve)
+        if epoch not in rungs(trial.last):
+            return Decision.CONTINUE
+        if not isinstance(curves, Ended):
+            return super().on_report(curves, trial)
+        rung = curves.at(epoch)
+        late = rung.count >= WARM and rung.rank(trial.curve[-1]) > rung.best(max(0, rung.count // FACTOR - 1))
+        return Decision.STOP if late else Decision.CONTINUE
+
+
+@dataclass(frozen=True)
 class Halving:
     """Pauses at rungs and continues the best third. brackets: how many of them for so many rungs; one is successive halving."""
 
@@ -207,7 +275,7 @@ class Halving:
 
 
 SCHEDULERS: dict[str, Scheduler] = {
-    "asha": Stopping(asha),
+    "asha": Asha(asha),
     "median": Stopping(median),
     "halving": Halving(lambda rungs: 1),
     "hyperband": Halving(lambda rungs: rungs),

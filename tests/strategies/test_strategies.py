@@ -14,7 +14,7 @@ from nasforge.errors import UserError
 from nasforge.evaluation.base import Job, OnReport, Result
 from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.build import key
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.objective import Losses, parse_limit, parse_objectives
 from nasforge.runners import Driver
 from nasforge.search.plan import Plan
 from nasforge.search.screening import arch_key
@@ -23,6 +23,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import parse
 from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.schedulers import SCHEDULERS, Decision, Ended, InTraining, asha
 from nasforge.tasks import load_data
 
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
@@ -182,3 +183,22 @@ def scored(job: Job, on_report: OnReport) -> Result:
     """A score from the size of the description alone."""
     score = len(str(job.arch)) / 10_000
     return Result({"accuracy": score, "loss": 1 - score}, test={"accuracy": score})
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_asha_decides_by_ranks_that_are_kept_as_by_all_curves(objectives: int) -> None:
+    rng, ended, scheduler, decisions = Random(objectives), Ended(), SCHEDULERS["asha"], set()
+    for place in range(120):
+        curve: list[Losses] = []
+        for epoch in range(1, 10):
+            curve.append(tuple(rng.randrange(12) / 3 for _ in range(objectives)))
+            trial = InTraining(place, curve, [], 10)
+            decision = scheduler.on_report(ended, trial)
+            assert decision == scheduler.on_report(dict(ended), trial) == (
+                Decision.STOP if asha(list(ended.values()), curve, 10) else Decision.CONTINUE
+            )
+            decisions.add((epoch, decision))
+            if decision is Decision.STOP and rng.random() < 0.5:
+                break
+        ended[rng.randrange(90) if place > 100 else place] = curve  # a curve that is written again counts anew
+    assert {(1, Decision.STOP), (9, Decision.CONTINUE), (9, Decision.STOP)} <= decisions

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from zoo import references
 
-from nasforge import zoo
+from nasforge import files, zoo
 from nasforge.cli import main
 from nasforge.errors import UserError
 from nasforge.networks.build import build
@@ -153,3 +155,29 @@ def test_the_command_writes_what_export_reads(tmp_path: Path, capsys: pytest.Cap
     assert ["conv1", "steps.stem0.conv"] in told["pairs"]
     assert main(["zoo", "--weights", "resnet34", str(tmp_path / "theirs.pth"), "--out", str(out)]) == 2
     assert "resnet34: the weights must be of this network" in capsys.readouterr().err
+
+
+def test_state_dicts_that_never_end_or_hold_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: dict[str, Any] = {"epoch": 1}
+    inside["state_dict"] = inside
+    wrong = {
+        "a mapping in itself": inside,
+        "must hold its numbers": {"a.weight": torch.zeros(1).expand(10**12)},
+        "must be a dense tensor": {"a.weight": torch.zeros(3, 3).to_sparse()},
+        "on meta": {"a.weight": torch.zeros(3, device="meta")},
+    }
+    for message, state in wrong.items():
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(UserError, match=message):
+            read_state(tmp_path / "w.pth")
+    for name in ("fifo.pth", "fifo.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match="no regular file"):
+            read_state(tmp_path / name)
+    torch.save({"a.weight": torch.zeros(10**6)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in whole.infolist():
+            packed.writestr(member.filename, whole.read(member))
+    monkeypatch.setattr(files, "MOST_BYTES", 2**18)
+    with pytest.raises(UserError, match="unpacks to 4,000,"):
+        read_state(tmp_path / "small.pth")
