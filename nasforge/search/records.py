@@ -6,6 +6,7 @@ three are the asked trials), duplicate, infeasible (these cost nothing), interru
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,11 @@ from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
 from nasforge.strategies.base import TrialKind
 
 COUNTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED)
+
+
+def alike(message: str) -> str:
+    """Return what messages of one kind of failure have in common: all but the numbers."""
+    return re.sub(r"\d+", "#", message)
 
 
 @dataclass
