@@ -213,6 +213,8 @@ class TrialDriver:
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
+        if self.run.watch is not None:
+            self.run.watch.check(now=False)
         work = self.running.pop(number)
         before = work.seconds.get("training", 0.0)  # a result counts the seconds before a pause too
         self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})

@@ -270,6 +270,8 @@ class FinalsDriver:
         return Decision.CONTINUE
 
     def on_end(self, number: int, result: Result) -> None:
+        if self.run.watch is not None:
+            self.run.watch.check(now=False)
         self.done += 1
         study, timing, pair = self.finals.ledger.study, self.run.timing, self.todo[number]
         timing.ended(("final", number), result.seconds)
