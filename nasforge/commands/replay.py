@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     found = [replay_study(logs, "search", Space(plan.space), sampler_of(plan, plan.strategy, 0))]
     if any(log.get("study_name") == "control" for log in logs):
         found.append(replay_study(logs, "control", Space(plan.space), sampler_of(plan, "random", CONTROL_SEED)))
+    elif manifest.get("control") and plan.strategy != "random":
+        print(f"nasforge replay: {folder}: its control has not begun", file=sys.stderr)
     if args.json:
         print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
     else:
