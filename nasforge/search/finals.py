@@ -199,7 +199,7 @@ class Finals:
         for limit in self.plan.limits:
             if limit.metric == "latency_ms" and slowest_ms is not None and limit.excess(slowest_ms) > 0:
                 out.append(f"{limit}: measured {slowest_ms:.3g} on this machine")
-            elif metric(limit.metric).known is Known.TRAINED and limit.excess(found.get(limit.metric, limit.bound)) > 0:
+            elif metric(limit.metric).known is Known.TRAINED and limit.metric in found and limit.excess(found[limit.metric]) > 0:
                 out.append(f"{limit}: {found[limit.metric]:.6g} on val after the final trainings")
         return out
 
