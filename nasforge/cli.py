@@ -259,12 +259,23 @@ def _load_plugins(args: argparse.Namespace) -> None:
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The words with `--objective -params` as one: argparse takes a value that begins with a minus for an option."""
+    out: list[str] = []
+    for word in argv:
+        if out and len(out[-1]) > len("--o") and "--objective".startswith(out[-1]) and word[:1] == "-" and word[:2] != "--":
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by the user."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-    args = parser().parse_args(argv)
+    args = parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
     try:
         _load_plugins(args)

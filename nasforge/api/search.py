@@ -72,7 +72,7 @@ def search(
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])
     with progress(quiet=not show) as shown:
-        summary = carry_out(plan, folder, start_runner, shown, workers, began)
+        summary = carry_out(plan, folder, start_runner, shown, workers, began, say)
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)
@@ -96,7 +96,7 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     data = plan.load()
     slow = name == "local" and seconds_to_load(data) > SLOW_S  # others are read again, faster than sent
     carried = data if plan.dataset is not None or isinstance(data, StoredDataset) or slow else None
-    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins)
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins, data.key)
     return lambda: make(context, **{option: found[option] for option in takes})
 
 

@@ -175,4 +175,4 @@ def difference(given: Mapping[str, Any], arch: Arch) -> str:
         kept = key({**given, **{k: arch[k] for k in ("input", "classes", "padding") if k in arch}}) == key(arch)
     except UserError:
         kept = False
-    return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")
+    return sizes + ("" if kept else f", in its small form: {str(arch.get('note')).partition(': ')[2]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.objectives.objective import parse_limit, parse_objectives
-from nasforge.search.plan import SPACE, Plan, read_manifest, source_from
+from nasforge.search.plan import SPACE, Plan, other_versions, read_manifest, source_from
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
 from nasforge.search.study import quiet
@@ -24,11 +25,16 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command: 0 where all decisions come out again, else 1."""
     quiet()
     folder = Path(args.run)
-    plan = plan_of(folder, read_manifest(folder))
+    manifest = read_manifest(folder)
+    plan = plan_of(folder, manifest)
+    if changed := other_versions(manifest):
+        print(f"nasforge replay: {folder}: {changed}", file=sys.stderr)
     logs = entries(folder)
     found = [replay_study(logs, "search", Space(plan.space), sampler_of(plan, plan.strategy, 0))]
     if any(log.get("study_name") == "control" for log in logs):
         found.append(replay_study(logs, "control", Space(plan.space), sampler_of(plan, "random", CONTROL_SEED)))
+    elif manifest.get("control") and plan.strategy != "random":
+        print(f"nasforge replay: {folder}: its control has not begun", file=sys.stderr)
     if args.json:
         print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
     else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nasforge.data import Dataset, Source
-from nasforge.errors import UserError, is_disk_full, is_out_of_memory
+from nasforge.errors import OtherData, UserError, is_disk_full, is_out_of_memory
 from nasforge.objectives.metrics import Metric
 from nasforge.objectives.objective import Objective
 from nasforge.spaces.arch import Arch
@@ -35,6 +35,7 @@ class Context:
         table: file, column selected and column reported, where the evaluator is a table.
         dataset: the data themselves, where they came with the worker; else the worker loads its own.
         plugins: that a worker loads first: (name, file, its text), or (name, module, None) of an installed one.
+        data_key: of the data of the run; None where any will do.
     """
 
     evaluator: str = "train"
@@ -43,14 +44,27 @@ class Context:
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
     plugins: tuple[tuple[str, str, str | None], ...] = ()
+    data_key: str | None = None
 
     def load(self) -> Dataset:
-        """Return the data set, loaded once a process."""
-        return self.dataset if self.dataset is not None else load_data(self.source)
+        """Return the data set, loaded once a process. Raise OtherData where it is not that of the run."""
+        data = self.dataset if self.dataset is not None else load_data(self.source)
+        check_key(self.source, data, self.data_key)
+        return data
 
     def with_data(self, dataset: Dataset) -> Context:
         """Return the context with the data in it."""
         return replace(self, dataset=dataset)
+
+
+def check_key(source: Source, data: Dataset, key: str | None) -> None:
+    """Raise OtherData where data are not those of a key, which hashes content and split."""
+    if key is not None and data.key != key:
+        why = "it returns other data at each call: seed it" if source.allow_code and ":" in source.spec else "they changed: restore them"
+        raise OtherData(
+            f"data: {source.spec} must stay the same while a search runs, its key was {key}, is {data.key} here; "
+            f"{why}, or start anew with another --run"
+        )
 
 
 @dataclass(frozen=True)
@@ -171,3 +185,5 @@ def note(result: Result, error: Exception) -> None:
         result.stopped = Stop.OUT_OF_MEMORY
     elif is_disk_full(cause):
         result.stopped = Stop.DISK_FULL
+    elif isinstance(error, OtherData):
+        result.stopped = Stop.OTHER_DATA

@@ -20,6 +20,7 @@ from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
 from nasforge.train import Recipe, default_recipe, fit, inherit, score
+from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
 MOST_EPOCHS = 200  # of a training for which a time is given
@@ -125,13 +126,22 @@ def _inputs(spec: Any) -> str:
 
 
 def for_data(arch: Arch, data: Dataset) -> Arch:
-    """Return the architecture for a data set: networks for large images in their small form."""
-    native, images = arch.get("input"), data.spec.is_image
-    if images and isinstance(native, list) and len(native) == 3:
-        shape, classes = tuple(data.spec.input), task_of(data.spec, data.name).outputs
-        if list(shape) != native or arch.get("classes") != classes:
-            arch = small(arch, shape, classes)
-    return fit_to_data(arch, data)
+    """Return the architecture for a data set: a documented network made for other images in its small form, any other layer by layer.
+
+    Raises:
+        UserError: it cannot be built for these data.
+    """
+    native, images = arch.get("input"), data.spec.is_image and isinstance(arch.get("input"), list) and len(arch["input"]) == 3
+    if images and native != list(data.spec.input) and documented(arch):
+        return fit_to_data(small(arch, tuple(data.spec.input), task_of(data.spec, data.name).outputs), data)
+    fitted = fit_to_data(arch, data)
+    if images and native != fitted["input"]:
+        try:
+            build(fitted, "meta")
+        except UserError as error:
+            remedy = "bring the images to its side (--resize, --image-size), or write it for these"
+            raise UserError(f"{error}; it is made for images {native}, {data.name} has {fitted['input']}: {remedy}") from None
+    return fitted
 
 
 def with_its_own_side(arch: Arch, data: Dataset) -> Arch:

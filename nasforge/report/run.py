@@ -9,9 +9,9 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
-from nasforge.search.plan import MANIFEST, SPACE, read_manifest
+from nasforge.search.plan import MANIFEST, SPACE, check_owner, moved, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
-from nasforge.search.study import Study, load, running
+from nasforge.search.study import Study, load, prefix_of, running
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
@@ -117,10 +117,11 @@ def collect(run: Path, storage: str | None = None) -> Run:
     if manifest.get("storage", "journal") != "journal" and storage is None:
         raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
     opened = open_storage(run, storage, write=False)
-    prefix = "" if storage is None else f"{run.resolve().name}-"
+    prefix = prefix_of(opened, manifest, run.resolve().name, storage is not None)
     study = load(opened, f"{prefix}search")
     if study is None:
         raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
+    check_owner(study, manifest, run)
     control = load(opened, f"{prefix}control")
     for name in ("objectives", "constraints"):
         if not isinstance(manifest.get(name), list):
@@ -140,7 +141,7 @@ def collect(run: Path, storage: str | None = None) -> Run:
         Ledger(study, objectives, limits),
         Ledger(control, objectives, limits) if control else None,
         sum(running(s) for s in (study, control) if s),
-        attrs.get("summary"),
+        moved(attrs.get("summary"), run),
         finals,
         _seconds(attrs, [s for s in (study, control) if s]),
     )

@@ -18,7 +18,7 @@ import torch
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result
 from nasforge.runners.base import Driver
-from nasforge.runners.failures import check_disk, death, hung
+from nasforge.runners.failures import check_result, death, hung
 from nasforge.runners.memory import free_bytes, kills_for_memory, predicted_bytes
 from nasforge.runners.worker import started, work
 
@@ -91,7 +91,7 @@ class LocalRunner:
                 if isinstance(event, Report):
                     self.answer(number, driver.on_report(number, event))
                 else:
-                    check_disk(number, event)
+                    check_result(number, event)
                     driver.on_end(number, event)
 
     def free(self) -> bool:

@@ -32,7 +32,7 @@ from nasforge.data import Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop
 from nasforge.runners.base import Driver
-from nasforge.runners.failures import check_disk, hung
+from nasforge.runners.failures import check_result, hung
 from nasforge.runners.local import SILENCE_S
 from nasforge.runners.worker import started, work
 
@@ -126,7 +126,7 @@ class RayRunner:
             if weights is not None and job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 Path(job.weights).write_bytes(weights)
-            check_disk(number, result)
+            check_result(number, result)
             driver.on_end(number, result)
 
     def _replace(self, place: int, error: Exception, driver: Driver) -> None:

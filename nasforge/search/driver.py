@@ -18,7 +18,7 @@ from nasforge.objectives.objective import epoch_losses, validation, with_limits
 from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
-from nasforge.search.records import COUNTED, Ledger, TrialRecord
+from nasforge.search.records import COUNTED, Ledger, TrialRecord, alike
 from nasforge.search.screening import HERE, Candidate, Predict, Screen
 from nasforge.search.study import waiting
 from nasforge.spaces.space import Space
@@ -27,6 +27,7 @@ from nasforge.strategies.optuna import ordinal
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
 from nasforge.train import Recipe
 
+MOST_ALIKE = 5  # failures in a row for one reason, with nothing finished, before a search ends with it
 MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 OTHERS_S = 0.5  # between two looks at what other drivers do
 MOST_LOST = 2  # times that a trial is taken again after its worker died
@@ -65,6 +66,7 @@ class TrialDriver:
         self.left = sum("curve" in trial.user_attrs for trial in waiting(ledger.study))
         self.exhausted = False
         self.reached = any(self._reaches(record) for record in ledger.records.values())
+        self.failures: list[str] = []  # of one kind in a row, in this session
         self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
@@ -116,6 +118,7 @@ class TrialDriver:
                 self.screen.running.pop(candidate.key, None)
                 record = TrialRecord(candidate.trial.number, TrialKind.FAILED, candidate.key, candidate.metrics, message=str(error))
                 self.ledger.close(candidate.trial, record)
+                self._check_failures(record)
                 continue
             if self.scheduler.pauses and "first" not in candidate.trial.user_attrs:
                 trials = self.ledger.study.get_trials(deepcopy=False)
@@ -226,6 +229,8 @@ class TrialDriver:
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
+        if self.run.watch is not None:
+            self.run.watch.check(now=False)
         work = self.running.pop(number)
         before = work.seconds.get("training", 0.0)  # a result counts the seconds before a pause too
         self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})
@@ -260,8 +265,16 @@ class TrialDriver:
             first=candidate.trial.user_attrs.get("first"),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        self._check_failures(record)
         self.reached |= self._reaches(record)
         self._checkpoint(candidate).unlink(missing_ok=True)
+
+    def _check_failures(self, record: TrialRecord) -> None:
+        """Raise UserError where so many trials failed in a row for one reason, and nothing has finished: the others would too."""
+        same = record.kind == TrialKind.FAILED and (not self.failures or alike(self.failures[0]) == alike(record.message))
+        self.failures = [*self.failures, record.message] if same else [record.message] if record.kind == TrialKind.FAILED else []
+        if len(self.failures) >= MOST_ALIKE and self.phase == "search" and not self.ledger.count(TrialKind.FINISHED, TrialKind.PRUNED):
+            raise UserError(f"{self.run.folder}: {len(self.failures)} trials in a row failed alike and none has finished: {record.message}")
 
     def _reaches(self, record: TrialRecord) -> bool:
         """Whether a trial is what the search was to go on until."""

@@ -10,6 +10,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,6 +31,7 @@ SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
+KEYS = {"prior_ids": "prior", "table_key": None}  # what says more than a path, and the path; older manifests lack it
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
@@ -117,6 +119,8 @@ class Plan:
             "inherit": self.inherit,
             "scores": list(self.scores),
             "table": None if self.table is None else list(self.table[1:]),
+            **({} if self.table is None else {"table_key": sha256(Path(self.table[0]).read_bytes()).hexdigest()[:12]}),
+            **({"prior_ids": [read_manifest(Path(run)).get("id") for run in self.prior]} if self.prior else {}),
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
             **({"plugins": {plugin.name: plugin.identity for plugin in self.plugins}} if self.plugins else {}),
@@ -139,11 +143,11 @@ def source_from(described: Mapping[str, Any]) -> Source:
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
     """Return what drivers on several machines must have in common to work on one study; where each finds its data may differ."""
-    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
+    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior", *KEYS)}))
 
 
-def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> str:
-    """Return the id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
+def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> dict[str, Any]:
+    """Return the manifest of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
 
     spec: what the data are, for whoever uses the networks later: names of classes, mean and deviation of values.
     """
@@ -153,10 +157,6 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     write(dict(plan.space), run / SPACE)
     for plugin in plan.plugins:
         plugin.copy_to(run / PLUGINS)
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
     manifest = {
         "id": uuid4().hex[:12],
         **plan.identity(),
@@ -170,7 +170,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         "control": plan.control,
         **({} if plan.minutes is None else {"minutes": plan.minutes}),
         "device": plan.device,
-        "versions": versions,
+        "versions": _versions(),
         "machine": {
             "system": platform.system(),
             "processor": platform.machine(),
@@ -179,8 +179,59 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         },
         "commit": _commit(),
     }
+    _write(manifest, path)
+    return manifest
+
+
+def note_study(run: Path, manifest: Mapping[str, Any], prefix: str, owner: str) -> None:
+    """Write into a manifest which studies are the run's: what their names begin with, and the id of the run that made them."""
+    _write({**manifest, "study": {"prefix": prefix, "owner": owner}}, run / MANIFEST)
+
+
+def check_owner(study: Any, manifest: Mapping[str, Any], run: Path) -> None:
+    """Raise UserError where a study is of another run than the one that a manifest has noted."""
+    noted = manifest.get("study")
+    owner, wanted = study.user_attrs.get("run"), noted.get("owner") if isinstance(noted, Mapping) else None
+    if None not in (owner, wanted) and owner != wanted:
+        raise UserError(
+            f"{run}: its storage holds the study {study.study_name!r} of another run ({owner}, not {wanted}); give the storage in "
+            "which this run began, or another --run"
+        )
+
+
+def moved(summary: Any, run: Path) -> Any:
+    """Return a summary with its paths as they are now: a folder may be elsewhere than when it was written."""
+    if not isinstance(summary, dict):
+        return summary
+
+    def here(part: Any) -> Any:
+        if isinstance(part, list):
+            return [here(one) for one in part]
+        if isinstance(part, dict) and isinstance(part.get("arch"), str):
+            return {**part, "arch": str(run / "finalists" / Path(part["arch"]).name)}
+        return part
+
+    return {**{name: here(part) for name, part in summary.items()}, "run": str(run)}
+
+
+def _write(manifest: Mapping[str, Any], path: Path) -> None:
     write_whole(path, json.dumps(manifest, indent=1))
-    return str(manifest["id"])
+
+
+def _versions() -> dict[str, str]:
+    out = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            out[name] = importlib.metadata.version(name)
+    return out
+
+
+def other_versions(manifest: Mapping[str, Any]) -> str:
+    """Return in words which packages were others when a run began; nothing where none was."""
+    then, now = manifest.get("versions"), _versions()
+    known = then if isinstance(then, Mapping) else {}
+    changed = [f"{name} {known[name]} (now {now.get(name)})" for name in PACKAGES if name in known and known[name] != now.get(name)]
+    return f"began with {', '.join(changed)}: results may differ from those of one version" if changed else ""
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -196,18 +247,21 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def _compare(plan: Plan, path: Path, data_key: str) -> str:
+def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
-    changed = [k for k in new if k != "plugins" and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]  # of plugins, `old` knows
+    if not isinstance(old.get("id"), str):
+        raise UserError(f"{path}: id must be a word, got {old.get('id')!r:.40}; restore the file from a copy")
+    passed = {"plugins", *(paths if key in old else key for key, paths in KEYS.items())}  # of plugins, `old` knows
+    changed = [k for k in new if k not in passed and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
-    return str(old["id"])
+    return old
 
 
 def _fixed(name: str, value: Any) -> Any:
-    """What of an entry of a manifest must stay: whether code may run is asked each time."""
-    return {k: v for k, v in value.items() if k != "allow_code"} if name == "data" and isinstance(value, dict) else value
+    """What of an entry of a manifest must stay: of data the key says what they are, wherever they lie; code may run if asked each time."""
+    return {k: v for k, v in value.items() if k not in ("spec", "allow_code")} if name == "data" and isinstance(value, dict) else value
 
 
 def _commit() -> str | None:

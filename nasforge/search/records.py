@@ -6,6 +6,7 @@ three are the asked trials), duplicate, infeasible (these cost nothing), interru
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,11 @@ from nasforge.strategies.base import TrialKind
 from nasforge.strategies.schedulers import Ended
 
 COUNTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED)
+
+
+def alike(message: str) -> str:
+    """Return what messages of one kind of failure have in common: all but the numbers."""
+    return re.sub(r"\d+", "#", message)
 
 
 @dataclass

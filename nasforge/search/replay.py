@@ -91,8 +91,9 @@ def replay_study(logs: Sequence[dict[str, Any]], name: str, space: Space, sample
             decided = _decide(study, trial, space)
             _compare(found, trial, _recorded(logs, trial), decided)
     found.trials = begun
-    if study is not None:
-        _check_keys(found, study, space)
+    if study is None or begun != (asked := sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))):
+        raise UserError(f"{name}: {begun} of {'no' if study is None else asked} trials could be decided again; is the journal whole?")
+    _check_keys(found, study, space)
     return found
 
 

@@ -22,8 +22,8 @@ from nasforge.plugins import LOADED
 from nasforge.search.plan import Plan
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
-from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.space import Space
+from nasforge.spaces.choosers import random_chooser, replay
+from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
 from nasforge.tasks import Task, forward, load_data, task_of
@@ -82,7 +82,7 @@ def plan_of(
     task = task_of(data.spec, data.name)
     for note in data.spec.notes:
         say(f"{data.name}: {note}")
-    looked_up = _table(asked) if asked["evaluator"] == "table" else None
+    looked_up = _table(asked, Space(raw)) if asked["evaluator"] == "table" else None
     space = raw  # a table is of the space as it is
     if looked_up is None:
         space = fit_to_data(raw, data)
@@ -137,9 +137,23 @@ def plan_of(
         minutes=timed,
         until=until,
     )
-    for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
-        recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written
+    _check_recipes(plan, data, task)
     return plan
+
+
+def _check_recipes(plan: Plan, data: Dataset, task: Task) -> None:
+    """Raise UserError where no network could be trained for its recipe: of some random ones each has a wrong value, or a baseline has."""
+    for arch in plan.baselines.values():
+        recipe_of(Job(arch, full=True, recipe=plan.final_recipe), data, task)
+    for full, changes in ((False, plan.recipe), (True, plan.final_recipe)):
+        rng, space = Random(0), Space(plan.space)
+        for tried in range(1, MOST_TRIED + 1):
+            try:
+                recipe_of(Job(space.draw(random_chooser(rng))[0], full=full, recipe=changes), data, task)
+                break
+            except UserError:  # values that the space leaves open may be wrong in some networks
+                if tried == MOST_TRIED:
+                    raise
 
 
 def _checked_minutes(minutes: Any) -> float | None:
@@ -171,15 +185,29 @@ def check_outputs(space: Space, data: Dataset, task: Task) -> None:
         raise misfit
 
 
-def _table(asked: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The table that is looked up, and its columns: selected, reported."""
+def _table(asked: Mapping[str, Any], space: Space) -> tuple[str, str, str]:
+    """The table that is looked up, and its columns: selected, reported. Raise UserError where it is of another space."""
     table = read_table(Path(asked["table"]) if asked["table"] else OURS)
     if table.minimize:
         raise UserError(f"--table {asked['table']}: must hold accuracies, got losses; `nasforge bench` compares strategies on them")
     select, report = asked["select"] or table.usual[0], asked["report"] or table.usual[1]
     table.column(select, "--select")
     table.column(report, "--report")
+    if not any(_in_space(dict(row), space) for row in table.rows):
+        names = ", ".join(name for name, _ in next(iter(table.rows), ()))
+        raise UserError(
+            f"--table {asked['table'] or OURS}: holds no network of this space; its choices are {names or 'none'}; "
+            "search the space that the table was made for, or give its own table"
+        )
     return str(asked["table"] or OURS), select, report
+
+
+def _in_space(choices: Choices, space: Space) -> bool:
+    """Whether these choices, and no others, are what a space asks."""
+    try:
+        return space.draw(replay(choices))[1] == choices
+    except UserError:
+        return False
 
 
 def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[str, ...]:

@@ -54,6 +54,30 @@ def load(storage: BaseStorage | str, name: str) -> Study | None:
         raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
 
 
+def owner_of(study: Study) -> str | None:
+    """Return the id of the run that made a study; None in the moment before it signs."""
+    return study.user_attrs.get("run")
+
+
+def prefix_of(storage: BaseStorage, manifest: Mapping[str, Any], folder: str, shared: bool) -> str:
+    """Return what the names of a run's studies begin with.
+
+    Its manifest has noted it, whatever the folder is called by now. For one that has not, of an older version, it is the name of the folder
+    in a storage that many runs share, unless a study there is signed by the run.
+    """
+    noted = manifest.get("study")
+    if isinstance(noted, Mapping) and isinstance(noted.get("prefix"), str):
+        return noted["prefix"]
+    if not shared:
+        return ""
+    study = load(storage, f"{folder}-search")
+    if study is None or owner_of(study) != manifest.get("id"):
+        for one in storage.get_all_studies():
+            if one.study_name.endswith("-search") and one.user_attrs.get("run") == manifest.get("id"):
+                return one.study_name.removesuffix("search")
+    return f"{folder}-"
+
+
 def complete(study: Study) -> list[FrozenTrial]:
     """Return the trials that have values."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

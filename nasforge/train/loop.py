@@ -47,6 +47,7 @@ class Stop(StrEnum):
     TOO_SLOW = "too slow"  # its latency breaks a limit
     OUT_OF_MEMORY = "out of memory"
     DISK_FULL = "disk full"
+    OTHER_DATA = "other data"  # the worker has not the data of the run
     LOST = "lost"  # its worker died; it may be tried again
 
 

@@ -180,12 +180,12 @@ class Failing(MadeUpRunner):
 
 @pytest.mark.parametrize("always", [True, False])
 def test_everything_failed(tmp_path: Path, always: bool) -> None:
-    run = collect(made_up_run(tmp_path / "run", Failing(always), trials=6, baselines={"lenet": LENET}))
+    run = collect(made_up_run(tmp_path / "run", Failing(always), trials=4, baselines={"lenet": LENET}))
     assert run.best() is None
     groups = failures(run)
     trials = sum(ledger.count("failed") for ledger in run.ledgers.values())
     trainings = 3 * len({row["key"] for row in run.rows()})
-    assert trials == (12 if always else 0)
+    assert trials == (8 if always else 0)
     assert len(groups) == 1 and len(groups[0][1]) == trials + trainings
     assert "lenet with seed 2" in groups[0][1]
     text = text_of(run)
