@@ -23,12 +23,11 @@ from nasforge.runners import RUNNERS, Runner
 from nasforge.search.clock import divided
 from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
-from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
+from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
 from nasforge.search.study import quiet
 from nasforge.tasks import seconds_to_load
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
-RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
 SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
 
 

@@ -21,12 +21,14 @@ from nasforge.objectives.objective import Limit, Objective
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.files import write
+from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
+BASELINES = "baselines"  # a folder with one architecture each
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
 EXPECTED = 40  # trials of a search that ends by the clock
@@ -49,6 +51,7 @@ class Plan:
     until: what a trial must reach so that no more are asked.
     dataset: the data themselves, where they were given instead of a source.
     plugins: that were loaded when it was made.
+    command: the options that were given, by their long names, from which the page makes the command that goes on.
     """
 
     space: Mapping[str, Any]
@@ -78,6 +81,7 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     minutes: float | None = None
     until: tuple[Limit, ...] = ()
+    command: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def controlled(self) -> bool:
@@ -148,8 +152,14 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     """
     path = run / MANIFEST
     if path.exists():
-        return _compare(plan, path, data_key)
+        old = _compare(plan, path, data_key)
+        _write_baselines(plan, run)
+        now = {**{k: v for k, v in old.items() if k != "minutes"}, **_latest(plan)}
+        if now != old:
+            _write(now, path)
+        return str(old["id"])
     write(dict(plan.space), run / SPACE)
+    _write_baselines(plan, run)
     for plugin in plan.plugins:
         plugin.copy_to(run / PLUGINS)
     versions = {}
@@ -162,13 +172,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         "trials": plan.trials,
         "data_key": data_key,
         "data_spec": None if spec is None else {"inputs": dict(spec.inputs), "targets": {k: asdict(t) for k, t in spec.targets.items()}},
-        "baselines": sorted(plan.baselines),
-        "finalists": plan.finalists,
-        "final_seeds": plan.final_seeds,
-        "final_recipe": dict(plan.final_recipe),
-        "control": plan.control,
-        **({} if plan.minutes is None else {"minutes": plan.minutes}),
-        "device": plan.device,
+        **_latest(plan),
         "versions": versions,
         "machine": {
             "system": platform.system(),
@@ -178,10 +182,36 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         },
         "commit": _commit(),
     }
+    _write(manifest, path)
+    return str(manifest["id"])
+
+
+def _latest(plan: Plan) -> dict[str, Any]:
+    """What of a plan may be another each time that a run goes on; a manifest has it as the last command said it."""
+    told = {
+        "baselines": sorted(plan.baselines),
+        "finalists": plan.finalists,
+        "final_seeds": plan.final_seeds,
+        "final_recipe": dict(plan.final_recipe),
+        "control": plan.control,
+        **({} if plan.minutes is None else {"minutes": plan.minutes}),
+        "device": plan.device,
+        **({} if plan.storage is None else {"storage_url": without_password(plan.storage)}),
+        **({"command": {**plan.command}, "given_in": str(Path.cwd())} if plan.command else {}),
+    }
+    return json.loads(json.dumps(told))
+
+
+def _write_baselines(plan: Plan, run: Path) -> None:
+    """Baselines as they are compared with: a run can go on with them when their files are gone."""
+    for name, arch in plan.baselines.items():
+        write(arch, run / BASELINES / f"{name}.yaml")
+
+
+def _write(manifest: Mapping[str, Any], path: Path) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     part.replace(path)
-    return str(manifest["id"])
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
@@ -197,13 +227,14 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
-def _compare(plan: Plan, path: Path, data_key: str) -> str:
+def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
+    """The manifest of a run. Raise UserError where it is of another search."""
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
     changed = [k for k in new if k != "plugins" and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]  # of plugins, `old` knows
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
-    return str(old["id"])
+    return old
 
 
 def _fixed(name: str, value: Any) -> Any:

@@ -100,6 +100,15 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         ) from None
 
 
+def without_password(url: str) -> str:
+    """Return a storage URL that may be shown: without a password, also one that is written wrongly, with an unescaped @ or /."""
+    scheme, separator, rest = url.partition("://")
+    given, at, place = rest.rpartition("@")
+    place, question, query = place.partition("?")
+    kept = "&".join(word for word in query.split("&") if word and word.partition("=")[0] != "password")
+    return f"{scheme}{separator}{given.partition(':')[0]}{at}{place}{question if kept else ''}{kept}"
+
+
 def _database(url: str) -> Any:
     """The database of a URL; drivers that begin at one moment make its tables in turns."""
     from sqlalchemy.exc import DBAPIError
