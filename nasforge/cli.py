@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
-from nasforge.errors import UserError
+from nasforge.errors import Terminated, UserError
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
 
@@ -258,9 +262,32 @@ def _load_plugins(args: argparse.Namespace) -> None:
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; a second one changes nothing."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by the user."""
+    """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by Ctrl-C, 143 by SIGTERM."""
     args = parser().parse_args(argv)
+    with _ended_in_order():
+        return _carried_out(args)
+
+
+def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
     try:
         _load_plugins(args)
@@ -268,9 +295,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"nasforge {args.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"nasforge {args.command}: stopped; what had ended is kept, the same command goes on", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return 1

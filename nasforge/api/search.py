@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +51,7 @@ def search(
 
     Raises:
         UserError: the search cannot be carried out; nothing is written then.
-        KeyboardInterrupt: after writing down what was interrupted; the same call continues.
+        KeyboardInterrupt: after writing down what was interrupted, and the page of what there is; the same call continues.
     """
     began = time.monotonic()
     quiet()
@@ -70,8 +71,14 @@ def search(
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])
-    with progress(quiet=not show) as shown:
-        summary = carry_out(plan, folder, start_runner, shown, workers, began)
+    try:
+        with progress(quiet=not show) as shown:
+            summary = carry_out(plan, folder, start_runner, shown, workers, began)
+    except KeyboardInterrupt:
+        if page:
+            with contextlib.suppress(UserError):  # it was interrupted before there was anything
+                report(folder, plan.storage)
+        raise
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -217,9 +218,18 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
+def _end_with_driver() -> None:
+    """End this process when the driver is gone: in a long epoch it would not notice."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    driver.join()
+    os._exit(1)
+
+
 def serve_jobs(pipe: Connection, context: Context, threads: int, gpu: str | None) -> None:
     """Live as a worker: jobs come in, reports and results go out, until the driver is gone. The first word says that it is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    threading.Thread(target=_end_with_driver, name="end with the driver", daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     torch.set_num_threads(threads)

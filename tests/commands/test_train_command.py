@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from nasforge.cli import main
 from nasforge.errors import UserError
 from nasforge.spaces.files import read
 
+fit = importlib.import_module("nasforge.train.fit")  # the module, not the function of its name
 WORDS = ["train", "lenet5", "--data", "digits", "--data-limit", "200"]
 
 
@@ -66,3 +70,22 @@ def test_mistakes(words: list[str], message: str, tmp_path: Path, capsys: pytest
 def test_a_name_without_a_recipe_says_what_to_give() -> None:
     with pytest.raises(UserError, match="name a documented network that has one, or a YAML file"):
         recipe_named("nosuch", "lenet5")
+
+
+def test_sigterm_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_epoch, begun = fit.run_epoch, list[int]()
+
+    def told(training: Any) -> dict[str, float]:
+        begun.append(1)
+        if len(begun) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run_epoch(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "run_epoch", told)
+        patch.setattr(fit, "KEPT_EVERY_S", 0.0)
+        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6"]) == 143
+    assert "stopped; what had ended is kept, the same command goes on" in capsys.readouterr().err
+    assert len(torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["curve"]) == 3
+    went_on, whole = trained(capsys, tmp_path / "a", "--epochs", "6"), trained(capsys, tmp_path / "b", "--epochs", "6")
+    assert [r["loss"] for r in went_on["curve"]] == [r["loss"] for r in whole["curve"]] and went_on["test"] == whole["test"]
