@@ -225,7 +225,7 @@ def _export(commands: argparse._SubParsersAction) -> None:
 def _report(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
     c.add_argument("run", metavar="RUN", help="the folder of a search")
-    c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given")
+    c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given (default: as its manifest says)")
     c.add_argument("--against", metavar="RUN", help="compare the two spaces by the errors of networks drawn at random")
 
 

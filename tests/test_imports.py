@@ -38,10 +38,10 @@ BELOW: dict[str, set[str]] = {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
         "storage", "errors",
     },
-    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
-        "data", "objectives", "spaces", "storage", "errors",
+        "data", "objectives", "spaces", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",

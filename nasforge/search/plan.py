@@ -197,7 +197,8 @@ def _latest(plan: Plan) -> dict[str, Any]:
         **({} if plan.minutes is None else {"minutes": plan.minutes}),
         "device": plan.device,
         **({} if plan.storage is None else {"storage_url": without_password(plan.storage)}),
-        **({"command": {**plan.command}, "given_in": str(Path.cwd())} if plan.command else {}),
+        **({"command": {**plan.command}} if plan.command else {}),
+        **({"given_in": str(Path.cwd())} if plan.command or plan.storage else {}),
     }
     return json.loads(json.dumps(told))
 

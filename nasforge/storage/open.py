@@ -89,6 +89,9 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
             return JournalStorage(_Journal(str(path), _KernelLock(path)))
         except (ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, TypeError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
+    file = url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else ""
+    if file and not write and not Path(file).is_file():
+        raise UserError(f"--storage {url}: there is no such file")
     try:
         return _database(url)
     except ImportError as error:
