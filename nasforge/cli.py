@@ -153,6 +153,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")
+    c.add_argument("--as-trial", action="store_true", help="train RUN:NUMBER as its search did, and compare with what that recorded")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")
     c.add_argument("--out", metavar="DIR", help="folder for weights, checkpoint and curve (default: runs/train-NAME)")
 

@@ -60,9 +60,8 @@ class LocalRunner:
     ) -> None:  # fmt: skip
         if workers < 1:
             raise UserError(f"--workers: must be at least 1, got {workers}")
-        cores = os.cpu_count() or 1
         self.context, self.silence_s = context, silence_s
-        self.threads = threads or max(1, cores // workers if workers == 1 and cores > 8 else 1)
+        self.threads = threads or usual_threads(workers)
         self.memory_bytes = free_bytes(context.device) if memory_bytes is None else memory_bytes
         self._gpus = _gpus() if context.device == "cuda" else []
         self._failed_starts, self._serve = 0, serve or serve_jobs
@@ -192,6 +191,12 @@ class LocalRunner:
         for worker in self._workers:
             worker.process.join()
             worker.pipe.close()
+
+
+def usual_threads(workers: int) -> int:
+    """Return how many threads of torch each of so many workers has."""
+    cores = os.cpu_count() or 1
+    return cores if workers == 1 and cores > 8 else 1
 
 
 @contextlib.contextmanager

@@ -17,10 +17,10 @@ from uuid import uuid4
 from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
 from nasforge.latency import read_profile
-from nasforge.objectives.objective import Limit, Objective
+from nasforge.objectives.objective import Limit, Objective, parse_limit, parse_objectives
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
-from nasforge.spaces.files import write
+from nasforge.spaces.files import read, write
 from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
 
@@ -226,6 +226,26 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if isinstance(plugins := manifest.get("plugins"), dict):
         check_loaded(plugins, run / PLUGINS)
     return manifest
+
+
+def plan_from(run: Path, manifest: Mapping[str, Any]) -> Plan:
+    """Return the plan of the trials of a run; of its finals and of how it was carried out it knows nothing.
+
+    Raises UserError for a manifest that lacks a part of it.
+    """
+    try:
+        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
+        return Plan(
+            space=read(run / SPACE), data=source_from(manifest["data"]), objectives=objectives,
+            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], evaluator=manifest["evaluator"],
+            scheduler=manifest["pruner"], fidelity=manifest.get("fidelity", "epochs"), trials=int(manifest["trials"]),
+            seed=int(manifest["seed"]), recipe=dict(manifest["recipe"]), device=str(manifest.get("device", "cpu")),
+            prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{run}: its manifest lacks what a plan needs ({type(error).__name__}: {error})") from None
 
 
 def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
