@@ -122,9 +122,12 @@ def _zoo(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "zoo", "list documented networks with their figures and sources")
     c.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a name with * and ?")
     c.add_argument(
-        "--weights", nargs=2, metavar=("NAME", "FILE"), help="map the weights of torchvision or timm in FILE (.pth, .safetensors)"
+        "--weights", nargs=2, metavar=("ARCH", "FILE"), help="map the weights of torchvision or timm in FILE (.pth, .safetensors)"
     )
-    c.add_argument("--out", metavar="FILE", help="with --weights: where to write them (default: NAME.safetensors)")
+    c.add_argument(
+        "--check", nargs=2, metavar=("IN", "OUT"), help="with --weights: a batch and its outputs by the library's model, .npy files"
+    )
+    c.add_argument("--out", metavar="FILE", help="with --weights: where to write them (default: ARCH.safetensors)")
     c.add_argument("--partial", action="store_true", help="with --weights: layers that do not fit get fresh weights")
     c.add_argument(
         "--norm-eps", type=float, metavar="E", help="with --weights: what its batch norms add to the variance (default: as known)"
@@ -153,6 +156,7 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")
+    c.add_argument("--weights", metavar="FILE", help="begin with these (safetensors, or .pth of a library); what does not fit begins fresh")
     c.add_argument("--as-trial", action="store_true", help="train RUN:NUMBER as its search did, and compare with what that recorded")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")
     c.add_argument("--out", metavar="DIR", help="folder for weights, checkpoint and curve (default: runs/train-NAME)")
