@@ -39,10 +39,10 @@ BELOW: dict[str, set[str]] = {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
         "storage", "files", "errors",
     },
-    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "files", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "files", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
-        "data", "objectives", "spaces", "storage", "files", "errors",
+        "data", "objectives", "spaces", "files", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",

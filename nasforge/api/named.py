@@ -76,11 +76,10 @@ def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
 
 
 def _trial(run: Path, number: int) -> Arch:
-    """The architecture of a trial, drawn again from the choices in the run's journal."""
-    from nasforge.search.study import load
-    from nasforge.storage.open import open_storage
+    """The architecture of a trial, drawn again from the choices in the run's study."""
+    from nasforge.search.study import studies_of
 
-    study = load(open_storage(run, None, write=False), "search")
+    study = studies_of(run)("search")
     trials = study.get_trials(deepcopy=False) if study is not None else []
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import nn
+import torch
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
 
 from nasforge import zoo
 from nasforge.api.data import data_given
@@ -25,9 +26,12 @@ from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import parse, read, write
 from nasforge.tasks import load_data, task_of
-from nasforge.train import checked_device, use_threads
+from nasforge.train import Recipe, checked_device, use_threads
+from nasforge.zoo.state_files import read_state
+from nasforge.zoo.weights import map_weights
 
-OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "out", "show")
+INITIAL = "initial.safetensors"  # the weights that a training began with, where they were given
+OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "weights", "out", "show")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     resize: bool = False,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     show: bool = True,
     **options: Any,
@@ -88,6 +93,7 @@ def train(
         epochs: by the data where None.
         recipe: what differs from the default recipe, in the words of `nasforge.train.Recipe`.
         resize: bring the images to the side that the network reads, not the network to theirs.
+        weights: a file of them to begin with: ours, or those of a library; layers that do not fit, such as another head, begin fresh.
         out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
         show: whether to print notes and a line an epoch to stderr.
         options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
@@ -112,9 +118,10 @@ def train(
         use_threads(1 if minutes is None else None)
     given_words = {"minutes": minutes, "epochs": epochs}
     changes = {**(recipe or {}), **{name: value for name, value in given_words.items() if value is not None}}
-    weights, checkpoint = str(folder / "model.safetensors"), str(folder / "checkpoint.pt")
-    job = Job(arch, seed, full=True, test=True, recipe=changes, weights=weights, checkpoint=checkpoint)
+    final, checkpoint, initial = (str(folder / file) for file in ("model.safetensors", "checkpoint.pt", INITIAL))
+    job = Job(arch, seed, full=True, test=True, recipe=changes, weights=final, checkpoint=checkpoint, parent=initial)
     used = recipe_of(job, found, task)
+    _begin_with(weights, arch, used, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
 
     def on_report(report: Report) -> Decision:
@@ -134,6 +141,34 @@ def train(
     )  # fmt: skip
     write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
     return trained
+
+
+def _begin_with(weights: str | Path | None, arch: Arch, recipe: Recipe, seed: int, folder: Path, say: Callable[[str], None]) -> None:
+    """Write the weights that a training begins with into its folder. Raise UserError where nothing fits, or it has begun with others."""
+    initial, begun = folder / INITIAL, (folder / "checkpoint.pt").is_file()
+    before = initial.read_bytes() if initial.is_file() else None
+    state: dict[str, Tensor] = {}
+    if weights is not None:
+        if recipe.init != "default":
+            raise UserError(f"recipe.init: {recipe.init} would replace the weights of {weights}; leave one of them out")
+        given, ordered = read_state(weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            mapped = map_weights(arch, given, ordered=ordered, partial=True)
+        if not mapped.pairs:
+            raise UserError(f"--weights {weights}: no layer of it fits the network; give weights of this architecture")
+        for remark in mapped.remarks:
+            say(remark)
+        fresh = f"; fresh: {', '.join(mapped.fresh)}" if mapped.fresh else ""
+        say(f"{weights}: {len(mapped.pairs)} layers taken{fresh}")
+        state = mapped.state
+    if begun and before != (save(state) if state else None):
+        raise UserError(f"{folder}: holds a training that began with other weights; give another --out, or delete it")
+    if state:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, initial)
+    else:
+        initial.unlink(missing_ok=True)
 
 
 def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = None) -> dict[str, Any]:

@@ -10,12 +10,10 @@ from typing import Any
 
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
-from nasforge.objectives.objective import parse_limit, parse_objectives
-from nasforge.search.plan import SPACE, Plan, other_versions, read_manifest, source_from
+from nasforge.search.plan import Plan, other_versions, plan_from, read_manifest
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
 from nasforge.search.study import quiet
-from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
 
 MOST_SHOWN = 10
@@ -47,17 +45,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
     """Return the plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
     if manifest.get("storage") != "journal":
         raise UserError(f"{folder}: its study is in a database ({manifest.get('storage')}); the order of events is in a journal only")
-    try:
-        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
-        return Plan(
-            space=read(folder / SPACE), data=source_from(manifest["data"]), objectives=objectives,
-            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
-            seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None
+    return plan_from(folder, manifest)
 
 
 def _print(found: Replay) -> None:

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from nasforge.api.run import Run
-from nasforge.api.search import RUNNING, search
+from nasforge.api.search import search
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.report import collect
 from nasforge.report.budget import failures
-from nasforge.search.settings import DEFAULTS, OTHERS
+from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,14 +9,13 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
-from nasforge.search.plan import MANIFEST, SPACE, check_owner, moved, read_manifest
+from nasforge.search.plan import MANIFEST, SPACE, moved, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
-from nasforge.search.study import Study, load, prefix_of, running
+from nasforge.search.study import Study, running, studies_of
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
-from nasforge.storage.open import open_storage
 
 Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes it
 
@@ -107,22 +106,17 @@ class Run:
 
 
 def collect(run: Path, storage: str | None = None) -> Run:
-    """Return the run in a folder; `storage` is the URL of its studies where they are not in the folder.
+    """Return the run in a folder; `storage` is the URL of its studies where the manifest does not tell it, or needs a password.
 
     Raises:
         UserError: the folder holds no search, or its storage cannot be read.
     """
     run = Path(run)
     manifest = read_manifest(run)
-    if manifest.get("storage", "journal") != "journal" and storage is None:
-        raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
-    opened = open_storage(run, storage, write=False)
-    prefix = prefix_of(opened, manifest, run.resolve().name, storage is not None)
-    study = load(opened, f"{prefix}search")
+    study_named = studies_of(run, storage)
+    study, control = study_named("search"), study_named("control")
     if study is None:
-        raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
-    check_owner(study, manifest, run)
-    control = load(opened, f"{prefix}control")
+        raise UserError(f"{run}: its storage holds no study of this run; has the search started?")
     for name in ("objectives", "constraints"):
         if not isinstance(manifest.get(name), list):
             raise UserError(f"{run / MANIFEST}: {name} must be a list, got {manifest.get(name)!r:.40}; restore the file from a copy")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -222,10 +223,14 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
         failure, hint = "started here", "is there memory and disk for one? its logs lie in the folder `ray` of the temporary folder"
     elif address != "auto":
         _check_reachable(address)
+    told_to_end = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **wanted)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(f"--ray {address}: no cluster can be {failure} ({_reason(error)}); {hint}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray has its own answer, which writes nothing down
+            signal.signal(signal.SIGTERM, told_to_end)
 
 
 def _check_reachable(address: str) -> None:

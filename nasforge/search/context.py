@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nasforge.data import Dataset
 from nasforge.evaluation.base import check_key
 from nasforge.objectives.metrics import Metric
+from nasforge.objectives.objective import Objective
 from nasforge.runners.base import Runner
 from nasforge.search.clock import Clock
 from nasforge.search.plan import Plan
@@ -73,10 +74,21 @@ class RunContext:
     @property
     def metric(self) -> Metric:
         """The metric that tells how good a trained network is: of the first objective that training tells, else the task's main one."""
-        wanted = {m.name: m for m in self.task.metrics}
-        return next((wanted[o.base] for o in self.plan.objectives if o.base in wanted), self.task.main)
+        return watched(self.plan.objectives, self.task)
 
     @property
     def monitor(self) -> dict[str, str]:
         """What a recipe needs so that early stopping follows this metric; nothing where it does by itself."""
-        return {} if self.metric == self.task.main else {"monitor": self.metric.name}
+        return monitor_of(self.plan.objectives, self.task)
+
+
+def watched(objectives: Sequence[Objective], task: Task) -> Metric:
+    """Return the metric of the first objective that training tells, else the main one of the task."""
+    wanted = {m.name: m for m in task.metrics}
+    return next((wanted[o.base] for o in objectives if o.base in wanted), task.main)
+
+
+def monitor_of(objectives: Sequence[Objective], task: Task) -> dict[str, str]:
+    """Return what a recipe needs so that early stopping follows that metric; nothing where it does by itself."""
+    metric = watched(objectives, task)
+    return {} if metric == task.main else {"monitor": metric.name}

@@ -163,14 +163,7 @@ class TrialDriver:
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
         self.run.timing.started(number)
-        return number, self._job(work.candidate, self._fidelity(work))
-
-    def _fidelity(self, work: Work) -> dict[str, float]:
-        """What the recipe has less of below the last rung, besides epochs."""
-        part = share(len(work.curve), work.steps)
-        if self.plan.fidelity == "data":
-            return {"data_fraction": part * work.recipe.data_fraction}
-        return {"resolution": math.sqrt(part) * work.recipe.resolution} if self.plan.fidelity == "resolution" else {}
+        return number, self._job(work.candidate, fidelity_of(self.plan.fidelity, work.recipe, len(work.curve), work.steps))
 
     def _job(self, candidate: Candidate, fidelity: Mapping[str, float] | None = None) -> Job:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
@@ -310,6 +303,14 @@ class TrialDriver:
         if self.plan.minutes is not None:
             left = max(0.0, self.run.clock.left_s(self.phase))
         self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
+
+
+def fidelity_of(fidelity: str, recipe: Recipe, epochs: int, steps: Sequence[int]) -> dict[str, float]:
+    """Return what a recipe has less of below the last rung, besides epochs, for a training that goes on after so many epochs."""
+    part = share(epochs, steps)
+    if fidelity == "data":
+        return {"data_fraction": part * recipe.data_fraction}
+    return {"resolution": math.sqrt(part) * recipe.resolution} if fidelity == "resolution" else {}
 
 
 def predictors(plan: Plan) -> dict[str, Predict]:

@@ -19,16 +19,18 @@ from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
 from nasforge.files import parsed_file, write_whole
 from nasforge.latency import read_profile
-from nasforge.objectives.objective import Limit, Objective
+from nasforge.objectives.objective import Limit, Objective, parse_limit, parse_objectives
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
-from nasforge.spaces.files import write
+from nasforge.spaces.files import read, write
+from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
+BASELINES = "baselines"  # a folder with one architecture each
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
 KEYS = {"prior_ids": "prior", "table_key": None}  # what says more than a path, and the path; older manifests lack it
@@ -52,6 +54,7 @@ class Plan:
     until: what a trial must reach so that no more are asked.
     dataset: the data themselves, where they were given instead of a source.
     plugins: that were loaded when it was made.
+    command: the options that were given, by their long names, from which the page makes the command that goes on.
     """
 
     space: Mapping[str, Any]
@@ -81,6 +84,7 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     minutes: float | None = None
     until: tuple[Limit, ...] = ()
+    command: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def controlled(self) -> bool:
@@ -153,8 +157,14 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     """
     path = run / MANIFEST
     if path.exists():
-        return _compare(plan, path, data_key)
+        old = _compare(plan, path, data_key)
+        _write_baselines(plan, run)
+        now = {**{k: v for k, v in old.items() if k != "minutes"}, **_latest(plan)}
+        if now != old:
+            _write(now, path)
+        return now
     write(dict(plan.space), run / SPACE)
+    _write_baselines(plan, run)
     for plugin in plan.plugins:
         plugin.copy_to(run / PLUGINS)
     manifest = {
@@ -163,13 +173,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         "trials": plan.trials,
         "data_key": data_key,
         "data_spec": None if spec is None else {"inputs": dict(spec.inputs), "targets": {k: asdict(t) for k, t in spec.targets.items()}},
-        "baselines": sorted(plan.baselines),
-        "finalists": plan.finalists,
-        "final_seeds": plan.final_seeds,
-        "final_recipe": dict(plan.final_recipe),
-        "control": plan.control,
-        **({} if plan.minutes is None else {"minutes": plan.minutes}),
-        "device": plan.device,
+        **_latest(plan),
         "versions": _versions(),
         "machine": {
             "system": platform.system(),
@@ -181,6 +185,33 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     }
     _write(manifest, path)
     return manifest
+
+
+def _latest(plan: Plan) -> dict[str, Any]:
+    """What of a plan may be another each time that a run goes on; a manifest has it as the last command said it."""
+    told = {
+        "baselines": sorted(plan.baselines),
+        "finalists": plan.finalists,
+        "final_seeds": plan.final_seeds,
+        "final_recipe": dict(plan.final_recipe),
+        "control": plan.control,
+        **({} if plan.minutes is None else {"minutes": plan.minutes}),
+        "device": plan.device,
+        **({} if plan.storage is None else {"storage_url": without_password(plan.storage)}),
+        **({"command": {**plan.command}} if plan.command else {}),
+        **({"given_in": str(Path.cwd())} if plan.command or plan.storage else {}),
+    }
+    return json.loads(json.dumps(told))
+
+
+def _write_baselines(plan: Plan, run: Path) -> None:
+    """Baselines as they are compared with: a run can go on with them when their files are gone."""
+    for name, arch in plan.baselines.items():
+        write(arch, run / BASELINES / f"{name}.yaml")
+
+
+def _write(manifest: Mapping[str, Any], path: Path) -> None:
+    write_whole(path, json.dumps(manifest, indent=1))
 
 
 def note_study(run: Path, manifest: Mapping[str, Any], prefix: str, owner: str) -> None:
@@ -214,10 +245,6 @@ def moved(summary: Any, run: Path) -> Any:
     return {**{name: here(part) for name, part in summary.items()}, "run": str(run)}
 
 
-def _write(manifest: Mapping[str, Any], path: Path) -> None:
-    write_whole(path, json.dumps(manifest, indent=1))
-
-
 def _versions() -> dict[str, str]:
     out = {}
     for name in PACKAGES:
@@ -247,7 +274,28 @@ def read_manifest(run: Path) -> dict[str, Any]:
     return manifest
 
 
+def plan_from(run: Path, manifest: Mapping[str, Any]) -> Plan:
+    """Return the plan of the trials of a run; of its finals and of how it was carried out it knows nothing.
+
+    Raises UserError for a manifest that lacks a part of it.
+    """
+    try:
+        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
+        return Plan(
+            space=read(run / SPACE), data=source_from(manifest["data"]), objectives=objectives,
+            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], evaluator=manifest["evaluator"],
+            scheduler=manifest["pruner"], fidelity=manifest.get("fidelity", "epochs"), trials=int(manifest["trials"]),
+            seed=int(manifest["seed"]), recipe=dict(manifest["recipe"]), device=str(manifest.get("device", "cpu")),
+            prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{run}: its manifest lacks what a plan needs ({type(error).__name__}: {error})") from None
+
+
 def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
+    """The manifest of a run. Raise UserError where it is of another search."""
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
     if not isinstance(old.get("id"), str):
         raise UserError(f"{path}: id must be a word, got {old.get('id')!r:.40}; restore the file from a copy")

@@ -44,7 +44,7 @@ from nasforge.spaces.locate import Misfit, locate
 from nasforge.spaces.space import Space
 from nasforge.storage.drivers import Drivers
 from nasforge.storage.open import JOURNAL, DriverLock, open_storage
-from nasforge.strategies.base import Problem, Scores
+from nasforge.strategies.base import Problem, Scores, TrialKind
 from nasforge.strategies.registry import sampler
 from nasforge.tasks import task_of
 
@@ -66,7 +66,7 @@ def search(
 
     Raises:
         UserError: the plan cannot be carried out.
-        KeyboardInterrupt: after writing down what was interrupted.
+        KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
     watch = DataWatch(plan)
     data = watch.data
@@ -105,6 +105,10 @@ def search(
             study.set_user_attr("summary", summary)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             return summary
+        except KeyboardInterrupt:
+            if drivers.owns and not done:
+                (folder / SUMMARY).write_text(json.dumps(_so_far(plan, folder, study), indent=1), encoding="utf-8")
+            raise
         finally:
             runner.close()
             if drivers.owns:
@@ -141,6 +145,22 @@ def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[
     if old and (changed := other_versions(manifest)):
         say(f"{folder}: {changed}")
     return manifest, prefix
+
+
+def _so_far(plan: Plan, folder: Path, study: Study) -> dict[str, Any]:
+    """The summary of a search that was interrupted: no winner yet, the trials that had ended and those of them that no other dominates."""
+    ledger = Ledger(study, plan.objectives, plan.limits)
+    return {
+        "run": str(folder),
+        "unfinished": True,
+        "asked": plan.trials if plan.minutes is None else sum(ledger.count(kind) for kind in COUNTED),
+        **{str(kind): ledger.count(kind) for kind in (*COUNTED, TrialKind.INFEASIBLE, TrialKind.INTERRUPTED)},
+        "minutes": plan.minutes,
+        "objectives": [str(o) for o in plan.objectives],
+        "constraints": [str(limit) for limit in plan.limits],
+        "best": None,
+        "front": [{"number": r.number, "key": r.key, **r.metrics} for r in ledger.front()],
+    }
 
 
 def _study(storage: Any, name: str, plan: Plan, data_key: str, strategy: str, drivers: Drivers, other: int) -> Study:

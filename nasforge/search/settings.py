@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -24,6 +25,7 @@ from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Choices, Space
+from nasforge.storage.open import without_password
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
 from nasforge.tasks import Task, forward, load_data, task_of
@@ -42,8 +44,9 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
     "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
     "until": (),
 }  # fmt: skip
-
-
+RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
+    "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
+}  # fmt: skip
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
 
@@ -73,7 +76,7 @@ def plan_of(
         raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
     said = {**of_space, **{k: v for k, v in given.items() if v is not None}}
     timed = _checked_minutes(said.get("minutes"))
-    asked = {**DEFAULTS, **OTHERS, **(TIMED if timed is not None else {}), **said}
+    asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
@@ -136,6 +139,7 @@ def plan_of(
         plugins=tuple(LOADED.values()),
         minutes=timed,
         until=until,
+        command=_command(given, dataset is not None),
     )
     _check_recipes(plan, data, task)
     return plan
@@ -154,6 +158,24 @@ def _check_recipes(plan: Plan, data: Dataset, task: Task) -> None:
             except UserError:  # values that the space leaves open may be wrong in some networks
                 if tried == MOST_TRIED:
                     raise
+
+
+def defaults(minutes: float | None) -> dict[str, Any]:
+    """Return the value of each option where neither the command line nor the space says one."""
+    return {**DEFAULTS, **OTHERS, **RUNNING, **(TIMED if minutes is not None else {})}
+
+
+def _command(given: Mapping[str, Any], in_python: bool) -> dict[str, Any]:
+    """What was asked for, as plain data: options of DEFAULTS where something was said, others where that is not the default anyway.
+
+    in_python: the data were given as themselves; no command line names them.
+    """
+    usual = {**OTHERS, **RUNNING}
+    said = {k: v for k, v in given.items() if v is not None and (k in DEFAULTS or (k in usual and v != usual[k] and v != []))}
+    if "storage" in said:
+        said["storage"] = without_password(str(said["storage"]))
+    plain = json.loads(json.dumps(said, default=str))
+    return {**plain, "data": None} if in_python else plain
 
 
 def _checked_minutes(minutes: Any) -> float | None:

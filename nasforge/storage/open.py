@@ -57,6 +57,9 @@ def open_storage(run: Path, url: str | None, write: bool = True) -> Any:
         except (ValueError, LookupError, ArithmeticError, AssertionError, AttributeError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: the journal is damaged ({error}); restore it from a copy, or start anew with another --run") from None
     _check_url(url)
+    file = url.partition(":///")[2].partition("?")[0] if url.startswith("sqlite") else ""
+    if file and not write and not Path(file).is_file():
+        raise UserError(f"--storage {url}: there is no such file")
     try:
         return _database(url)
     except ImportError as error:
@@ -81,6 +84,15 @@ def _unsaid(url: str, text: str) -> str:
     for word in {password, unquote(password), *re.findall(r"password=([^&]+)", url)} - {""}:
         text = text.replace(word, "***")
     return text
+
+
+def without_password(url: str) -> str:
+    """Return a storage URL that may be shown: without a password, also one that is written wrongly, with an unescaped @ or /."""
+    scheme, separator, rest = url.partition("://")
+    given, at, place = rest.rpartition("@")
+    place, question, query = place.partition("?")
+    kept = "&".join(word for word in query.split("&") if word and word.partition("=")[0] != "password")
+    return f"{scheme}{separator}{given.partition(':')[0]}{at}{place}{question if kept else ''}{kept}"
 
 
 def _database(url: str) -> Any:

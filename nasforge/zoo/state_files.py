@@ -171,7 +171,7 @@ def guesses(layers: list[Layer]) -> list[str]:
     for children in inside.values():
         unknown = [child for child in children if child.rpartition(".")[2] not in (*EARLIER, *LATER, *FIRST, *LAST)]
         for i, one in enumerate(unknown):
-            rivals = (other for other in unknown[i + 1 :] if not _counted(one, other) and children[one] & children[other])
+            rivals = (other for other in unknown[i + 1 :] if not counted(one, other) and children[one] & children[other])
             found += [f"{one}, {other}" for other in rivals]
     return found
 
@@ -182,8 +182,8 @@ def paths(name: str) -> list[str]:
     return [".".join(words[: i + 1]) for i in range(len(words))]
 
 
-def _counted(one: str, other: str) -> bool:
-    """Whether a number orders two siblings: conv1 and conv2, denseblock1 and transition2, but not branch1x1 and branch3x3."""
+def counted(one: str, other: str) -> bool:
+    """Return whether a number orders two siblings: conv1 and conv2, denseblock1 and transition2, but not branch1x1 and branch3x3."""
     a, b = one.rpartition(".")[2], other.rpartition(".")[2]
     if re.sub(r"\d+$", "", a) == re.sub(r"\d+$", "", b):
         return True

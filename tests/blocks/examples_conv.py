@@ -110,6 +110,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         *((SMALL, {"kind": kind, "kernel": 3, "stride": 2}) for kind in ("max", "avg", "min", "mixed", "lp", "stochastic")),
         *((SMALL, {"kind": kind}) for kind in ("max", "avg", "min", "mixed", "lp", "stochastic")),
         *(((9, 4), {"kind": kind, "kernel": 2, "ceil": True}) for kind in ("max", "avg", "mixed", "lp", "stochastic")),
+        *((SMALL, {"kind": kind, "kernel": [2, 3], "stride": [2, 1], "pad": [0, 1]}) for kind in ("max", "avg", "lp", "stochastic")),
         *(((2, 4, 5, 5), {"kind": kind, "kernel": 2, "pad": 1, "p": 3.0}) for kind in ("min", "lp", "stochastic")),
         ((9, 4), {}),
         ((4, 6, 5), {"kind": "avg", "kernel": 3, "stride": 2, "pad": "tf"}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,47 @@ def test_devices_of_a_cluster_are_its_own() -> None:
     assert checked_device("cuda:77", here=False).index == 77
     with pytest.raises(nf.UserError, match="must be cpu"):
         checked_device("foo", here=False)
+
+
+def test_sigterm_ends_a_search_in_order(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), list[str]()
+
+    class Told(Train):
+        def evaluate(self, job: Job, on_report: OnReport) -> Result:
+            seen.append("")
+            if len(seen) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().evaluate(job, on_report)
+
+    command = ["search", "mlp.yaml", "--data", "d.csv", "--run", "run", "--json", *QUICK]
+    with monkeypatch.context() as patch:
+        patch.setitem(EVALUATORS, "train", Told)
+        assert main(command) == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+    told = capsys.readouterr()
+    assert told.out == "" and "stopped; what had ended is kept, the same command goes on" in told.err
+    run = here / "run"
+    found = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    assert found["unfinished"] and (found["finished"], found["asked"], found["best"]) == (1, 2, None) and len(found["front"]) == 1
+    assert "Not finished" in (run / "report.html").read_text(encoding="utf-8")
+    assert main(["show", "run"]) == 2 and "has no winner yet" in capsys.readouterr().err
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["finished"] == 2 and "unfinished" not in (run / "summary.json").read_text(encoding="utf-8")
+
+
+def test_finals_that_sigterm_cuts_off_are_made_later(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Told(Train):
+        def evaluate(self, job: Job, on_report: OnReport) -> Result:
+            if job.full:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().evaluate(job, on_report)
+
+    command = ["search", "mlp.yaml", "--data", "d.csv", "--run", "run", "--json", *QUICK[2:], "--minutes", "0.3", "--until", "loss<=100"]
+    with monkeypatch.context() as patch:
+        patch.setitem(EVALUATORS, "train", Told)
+        assert main(command) == 143
+    assert json.loads((here / "run" / "summary.json").read_text(encoding="utf-8"))["finished"] >= 1
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["best"]

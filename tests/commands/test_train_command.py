@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +22,7 @@ from nasforge.evaluation.train import fit_to_data, for_data
 from nasforge.spaces.files import read, write
 from nasforge.tasks import load_data
 
+fit = importlib.import_module("nasforge.train.fit")  # the module, not the function of its name
 WORDS = ["train", "lenet5", "--data", "digits", "--data-limit", "200"]
 
 
@@ -112,3 +117,43 @@ def test_mistakes(words: list[str], message: str, tmp_path: Path, capsys: pytest
 def test_a_name_without_a_recipe_says_what_to_give() -> None:
     with pytest.raises(UserError, match="name a documented network that has one, or a YAML file"):
         recipe_named("nosuch", "lenet5")
+
+
+def test_sigterm_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_epoch, begun = fit.run_epoch, list[int]()
+
+    def told(training: Any) -> dict[str, float]:
+        begun.append(1)
+        if len(begun) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run_epoch(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "run_epoch", told)
+        patch.setattr(fit, "KEPT_EVERY_S", 0.0)
+        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6"]) == 143
+    assert "stopped; what had ended is kept, the same command goes on" in capsys.readouterr().err
+    assert len(torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["curve"]) == 3
+    went_on, whole = trained(capsys, tmp_path / "a", "--epochs", "6"), trained(capsys, tmp_path / "b", "--epochs", "6")
+    assert [r["loss"] for r in went_on["curve"]] == [r["loss"] for r in whole["curve"]] and went_on["test"] == whole["test"]
+
+
+@pytest.mark.parametrize("network", ["perceptron", "mlp_2layer", "own.yaml", "steps.yaml"])
+@pytest.mark.parametrize("data", ["d.csv", "d.npz"])
+def test_plain_vectors(
+    network: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(60, 5)).astype("float32")
+    y = (x[:, 0] > 0).astype(int)
+    np.savez("d.npz", x=x, y=y)
+    rows = "\n".join(",".join(map(str, [*row, label])) for row, label in zip(x, y, strict=True))
+    Path("d.csv").write_text(f"a,b,c,d,e,y\n{rows}\n", encoding="utf-8")
+    for name, arch in (
+        ("own", {"input": [7], "body": [{"linear": {"out": 8}}, "relu"]}),
+        ("steps", {"input": [7, 1], "body": ["flatten"]}),
+    ):
+        write({**arch, "classes": 3, "head": ["linear"]}, f"{name}.yaml")
+    assert main(["train", network, "--data", data, "--epochs", "1", "--out", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["arch"] == network
+    assert read("out/arch.yaml")["input"] == ([5, 1] if network == "steps.yaml" else [5])

@@ -230,9 +230,8 @@ def test_no_run(tmp_path: Path) -> None:
 def test_run_in_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/studies.db"
     folder = made_up_run(tmp_path / "run", MadeUpRunner(), storage=url, trials=3, finalists=1, final_seeds=1, baselines={})
-    with pytest.raises(UserError, match="sqlite database"):
-        collect(folder)
-    run = collect(folder, url)
+    run = collect(folder)
+    assert run.search.records == collect(folder, url).search.records
     assert run.trained(run.search) == 3 and run.best() is not None
     assert "one seed only" in words(folder, url) and report(folder, url).exists()
 
