@@ -9,7 +9,7 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
-from nasforge.search.plan import SPACE, read_manifest
+from nasforge.search.plan import MANIFEST, NEEDED, SPACE, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
 from nasforge.search.study import Study, load, running
 from nasforge.spaces.arch import Arch
@@ -132,6 +132,9 @@ def collect(run: Path, storage: str | None = None) -> Run:
     if study is None:
         raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
     control = load(opened, f"{prefix}control")
+    lacks = next((name for name in NEEDED if name not in manifest), None if "spec" in manifest.get("data", {}) else "data.spec")
+    if lacks:
+        raise UserError(f"{run / MANIFEST}: must have {lacks}, got none; restore the file from a copy")
     objectives = parse_objectives(",".join(manifest["objectives"]))
     limits = [parse_limit(text) for text in manifest["constraints"]]
     attrs = study.user_attrs

@@ -31,10 +31,10 @@ SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
-NEEDED: dict[str, Any] = {  # fields of every manifest, and of their kind where they are there
+NEEDED: dict[str, Any] = {  # fields of every manifest
     "objectives": list[str], "constraints": list[str], "strategy": str, "evaluator": str, "pruner": str, "seed": int, "data": dict,
 }  # fmt: skip
-KNOWN: dict[str, Any] = {
+KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
     "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
     "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
     "inherit": bool, "control": bool, "finalists": int, "final_seeds": int, "device": str,
@@ -201,12 +201,8 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise UserError(f"{run / MANIFEST}: must hold an object, got {type(manifest).__name__}; restore it from a copy")
     for name, kind in {**NEEDED, **KNOWN}.items():
-        if not fits(manifest.get(name), kind) if name in manifest else name in NEEDED:
-            got = f"{manifest.get(name, 'nothing')!r:.40}"
-            raise UserError(f"{run / MANIFEST}: {name} must be {spell(kind)}, got {got}; restore the file from a copy")
-    if not fits(manifest["data"].get("spec"), str):
-        got = f"{manifest['data'].get('spec')!r:.40}"
-        raise UserError(f"{run / MANIFEST}: data.spec must be a word, got {got}; restore the file from a copy")
+        if name in manifest and not fits(manifest[name], kind):
+            raise UserError(f"{run / MANIFEST}: {name} must be {spell(kind)}, got {manifest[name]!r:.40}; restore the file from a copy")
     if isinstance(plugins := manifest.get("plugins"), dict):
         check_loaded(plugins, run / PLUGINS)
     return manifest
