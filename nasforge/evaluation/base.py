@@ -132,7 +132,7 @@ def is_number(value: Any) -> bool:
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Return what is a finite number."""
-    return {name: value for name, value in values.items() if is_number(value)}
+    return {k: v for k, v in values.items() if (math.isfinite(v) if type(v) is float else is_number(v))}
 
 
 def unfit(values: Mapping[str, Any], objectives: Iterable[Objective]) -> str | None:

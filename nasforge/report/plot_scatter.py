@@ -100,7 +100,7 @@ def _visible(shown: Sequence[tuple[str, TrialRecord]], plane: Plane, always: set
     if len(shown) <= MOST_MARKS:
         return [(name, r, 0) for name, r in shown]
     places = [(name, r, plane.at(r)) for name, r in shown]
-    side, squares = 1.0, dict[tuple[Any, ...], list[tuple[str, TrialRecord]]]()
+    side, squares = 2.0, dict[tuple[Any, ...], list[tuple[str, TrialRecord]]]()
     while not squares or len(squares) > MOST_MARKS:
         side, squares = 2 * side, {}
         for name, r, (x, y) in places:

@@ -9,14 +9,24 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
-from nasforge.search.plan import MANIFEST, SPACE, moved, read_manifest
+from nasforge.search.plan import MANIFEST, NEEDED, SPACE, moved, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
 from nasforge.search.study import Study, running, studies_of
 from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import fits
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
 
+SUMMARIZED: dict[str, Any] = {  # what a summary has
+    "asked": int, "finalists": list[dict], "control_finalists": list[dict], "baselines": list[dict], "best": dict | None,
+    "control": dict | None, "seconds": dict,
+}  # fmt: skip
+ROW: dict[str, Any] = {  # and each of its networks
+    "name": str, "role": str, "key": str, "metric": str, "params": int, "macs": int, "search_val": float | None, "val": float | None,
+    "test_mean": float | None, "test_std": float | None, "test_seeds": list[float], "tests": dict | None, "latency_ms": float | None,
+    "refused": list[str], "errors": list[str],
+}  # fmt: skip
 Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes it
 
 
@@ -117,9 +127,9 @@ def collect(run: Path, storage: str | None = None) -> Run:
     study, control = study_named("search"), study_named("control")
     if study is None:
         raise UserError(f"{run}: its storage holds no study of this run; has the search started?")
-    for name in ("objectives", "constraints"):
-        if not isinstance(manifest.get(name), list):
-            raise UserError(f"{run / MANIFEST}: {name} must be a list, got {manifest.get(name)!r:.40}; restore the file from a copy")
+    lacks = next((name for name in NEEDED if name not in manifest), None if "spec" in manifest.get("data", {}) else "data.spec")
+    if lacks:
+        raise UserError(f"{run / MANIFEST}: must have {lacks}, got none; restore the file from a copy")
     objectives = parse_objectives(",".join(manifest["objectives"]))
     limits = [parse_limit(text) for text in manifest["constraints"]]
     attrs = study.user_attrs
@@ -128,6 +138,7 @@ def collect(run: Path, storage: str | None = None) -> Run:
         if name.startswith("final/"):
             _, key, seed = name.split("/")
             finals.setdefault(key, {})[int(seed)] = result
+    _check_summary(run, attrs.get("summary"))
     return Run(
         run,
         manifest,
@@ -139,6 +150,19 @@ def collect(run: Path, storage: str | None = None) -> Run:
         finals,
         _seconds(attrs, [s for s in (study, control) if s]),
     )
+
+
+def _check_summary(run: Path, summary: Any) -> None:
+    """Raise UserError for a summary that lacks what pages read of it."""
+    fault = None
+    if summary is not None and not (isinstance(summary, dict) and all(fits(summary.get(name), kind) for name, kind in SUMMARIZED.items())):
+        fault = next((name for name, kind in SUMMARIZED.items() if not isinstance(summary, dict) or not fits(summary.get(name), kind)), "")
+    elif summary is not None:
+        rows = [row for group in ("finalists", "control_finalists", "baselines") for row in summary[group]]
+        winners = [row for row in (summary["best"], summary["control"]) if row is not None and row.get("test_mean") is not None]
+        fault = next((name for row in (*rows, *winners) for name, kind in ROW.items() if not fits(row.get(name), kind)), None)
+    if fault is not None:
+        raise UserError(f"{run}: the summary in its storage is damaged ({fault}); restore the storage from a copy")
 
 
 def _seconds(attrs: dict[str, Any], studies: list[Study]) -> dict[str, float]:

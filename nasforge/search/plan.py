@@ -22,6 +22,7 @@ from nasforge.latency import read_profile
 from nasforge.objectives.objective import Limit, Objective, parse_limit, parse_objectives
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
+from nasforge.spaces.check import fits, spell
 from nasforge.spaces.files import read, write
 from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
@@ -34,6 +35,15 @@ BASELINES = "baselines"  # a folder with one architecture each
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
 KEYS = {"prior_ids": "prior", "table_key": None}  # what says more than a path, and the path; older manifests lack it
+NEEDED: dict[str, Any] = {  # fields of every manifest
+    "objectives": list[str], "constraints": list[str], "strategy": str, "evaluator": str, "pruner": str, "seed": int, "data": dict,
+}  # fmt: skip
+KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
+    "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
+    "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
+    "inherit": bool, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
+    "command": dict, "given_in": str, "data_key": str,
+}  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
@@ -269,6 +279,9 @@ def read_manifest(run: Path) -> dict[str, Any]:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{run / MANIFEST}: must hold an object, got {type(manifest).__name__}; restore it from a copy")
+    for name, kind in {**NEEDED, **KNOWN}.items():
+        if name in manifest and not fits(manifest[name], kind):
+            raise UserError(f"{run / MANIFEST}: {name} must be {spell(kind)}, got {manifest[name]!r:.40}; restore the file from a copy")
     if isinstance(plugins := manifest.get("plugins"), dict):
         check_loaded(plugins, run / PLUGINS)
     return manifest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -82,12 +83,29 @@ class Problem:
         return Random(f"{self.seed}/{ordinal}")
 
 
+@dataclass
+class Standing:
+    """What a reader of a study keeps up to date, so that an ask need not look at all trials: of the ended ones ...
+
+    finished: as `History.finished`. kinds: how many of each. choices: of each, as sets of pairs.
+    """
+
+    finished: list[Trial] = field(default_factory=list)
+    kinds: Counter[TrialKind] = field(default_factory=Counter)
+    choices: set[frozenset[tuple[str, Scalar]]] = field(default_factory=set)
+    running: list[Trial] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class History:
-    """The trials of a study before an ask, in order of their numbers, without interrupted ones (they are asked again)."""
+    """The trials of a study before an ask, in order of their numbers, without interrupted ones (they are asked again).
+
+    known: what follows from them, where a reader has it ready.
+    """
 
     problem: Problem
     trials: Sequence[Trial]
+    known: Standing | None = field(default=None, compare=False)
 
     @property
     def ordinal(self) -> int:
@@ -97,11 +115,27 @@ class History:
     @cached_property
     def finished(self) -> list[Trial]:
         """Evaluated to the end, within the limits, each network once."""
+        if self.known is not None:
+            return self.known.finished.copy()
         return [t for t in self.trials if t.kind == TrialKind.FINISHED and self.feasible(t)]
 
     @cached_property
     def running(self) -> list[Trial]:
+        if self.known is not None:
+            return self.known.running
         return [t for t in self.trials if t.kind == TrialKind.RUNNING]
+
+    def count(self, *kinds: TrialKind) -> int:
+        """Return how many trials are of these kinds."""
+        if self.known is None:
+            return sum(t.kind in kinds for t in self.trials)
+        return sum(self.known.kinds[kind] for kind in kinds) + (len(self.running) if TrialKind.RUNNING in kinds else 0)
+
+    def has(self, choices: Mapping[str, Scalar]) -> bool:
+        """Return whether a trial was asked for with these choices."""
+        if self.known is None:
+            return any(t.choices == choices for t in self.trials)
+        return frozenset(choices.items()) in self.known.choices or any(t.choices == choices for t in self.known.running)
 
     def feasible(self, trial: Trial) -> bool:
         """Return whether no limit on a known metric is broken."""

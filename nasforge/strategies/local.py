@@ -50,7 +50,7 @@ def climb(problem: Problem) -> Propose:
 
 def kicked(history: History, center: Trial, rng: Random) -> Choices:
     """Two changes of a network at once."""
-    return unseen(history.trials, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
+    return unseen(history, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
 
 
 def open_moves(space: Space, center: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:

@@ -32,7 +32,7 @@ def nsga2(problem: Problem) -> Propose:
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = (population[tournament(len(population), 2, rng)] for _ in range(2))
-        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 
@@ -50,7 +50,7 @@ def nsga3(problem: Problem) -> Propose:
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = rng.sample(population, 2)
-        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 

@@ -7,6 +7,7 @@ is continued asks what it would have asked uninterrupted, and a run can be repla
 from __future__ import annotations
 
 import warnings
+from bisect import insort
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from nasforge.objectives.objective import Losses, Objective, losses
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Chooser
-from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
+from nasforge.strategies.base import History, Problem, Propose, Standing, Trial, TrialKind
 
 KINDS = {  # of a trial without a record: a table stores none, and a driver may have died between two lines of the journal
     TrialState.RUNNING: TrialKind.RUNNING, TrialState.WAITING: TrialKind.RUNNING, TrialState.COMPLETE: TrialKind.FINISHED,
@@ -106,19 +107,33 @@ class Reader:
         self.problem = problem
         self._seen: list[Trial] = []  # by number
         self._open: list[int] = []  # those of them that had not ended
-        self._interrupted = False
+        self._known = Standing()
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
         """Return what was known of the trials with numbers below `before`. `trials` are all of the study, in order."""
         was_open, self._open = [*self._open, *range(len(self._seen), min(before, len(trials)))], []
+        self._known.running.clear()
         for number in was_open:
             found = self._read(trials[number])
             self._seen[number : number + 1] = [found]
-            if not trials[number].state.is_finished():
+            if trials[number].state.is_finished():
+                self._ended(found)
+            else:
                 self._open.append(number)
-            self._interrupted |= found.kind == TrialKind.INTERRUPTED
-        known = self._seen[:before]
-        return History(self.problem, [t for t in known if t.kind != TrialKind.INTERRUPTED] if self._interrupted else known)
+                self._known.running.append(found)
+        seen = self._seen[:before]
+        if self._known.kinds[TrialKind.INTERRUPTED]:
+            seen = [t for t in seen if t.kind != TrialKind.INTERRUPTED]
+        return History(self.problem, seen, self._known if before >= len(self._seen) else None)
+
+    def _ended(self, trial: Trial) -> None:
+        """Note what follows from a trial that has ended."""
+        known = self._known
+        known.kinds[trial.kind] += 1
+        if trial.kind != TrialKind.INTERRUPTED:
+            known.choices.add(frozenset(trial.choices.items()))
+        if trial.kind == TrialKind.FINISHED and History(self.problem, ()).feasible(trial):
+            insort(known.finished, trial, key=lambda t: t.number)
 
     def _read(self, trial: FrozenTrial) -> Trial:
         if trial.state.is_finished():
