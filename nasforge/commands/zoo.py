@@ -47,13 +47,14 @@ def _take_weights(args: argparse.Namespace) -> int:
     """Map a state dict of another library and write it under our names."""
     from safetensors.torch import save_file  # with torch: not for a listing
 
-    from nasforge.zoo.state_files import read_state
-    from nasforge.zoo.weights import map_weights
+    from nasforge.zoo.state_files import of_tensorflow, read_state
+    from nasforge.zoo.weights import Pad, map_weights
 
     name, file = args.weights
     arch = zoo.load(name)
     given, ordered = read_state(file)
-    found = map_weights(arch, given, ordered=ordered, partial=args.partial, norm_eps=args.norm_eps)
+    pad: Pad | None = args.pad or ("tf" if of_tensorflow(file) else None)
+    found = map_weights(arch, given, ordered=ordered, partial=args.partial, norm_eps=args.norm_eps, pad=pad)
     out = Path(args.out or f"{arch['name']}.safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file(found.state, out, metadata={"arch": str(arch["name"]), "from": Path(file).name})
