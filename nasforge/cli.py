@@ -133,6 +133,9 @@ def _zoo(commands: argparse._SubParsersAction) -> None:
     c.add_argument(
         "--norm-eps", type=float, metavar="E", help="with --weights: what its batch norms add to the variance (default: as known)"
     )
+    c.add_argument(
+        "--pad", choices=("same", "tf"), help="with --weights: how their network pads, tf as TensorFlow (default: tf if FILE is named tf_)"
+    )
 
 
 def _show(commands: argparse._SubParsersAction) -> None:

@@ -50,14 +50,15 @@ def _take_weights(args: argparse.Namespace) -> int:
     from safetensors.torch import save_file  # with torch: not for a listing
 
     from nasforge.zoo.branches import batch_in, checked_weights, rivals, uncertain
-    from nasforge.zoo.state_files import read_state
-    from nasforge.zoo.weights import map_weights
+    from nasforge.zoo.state_files import of_tensorflow, read_state
+    from nasforge.zoo.weights import Pad, map_weights
 
     arch_name, file = args.weights
     arch = arch_named(arch_name)
     name = str(arch.get("name") or Path(arch_name).stem)
     given, ordered = read_state(file)
-    options = {"ordered": ordered, "partial": args.partial, "norm_eps": args.norm_eps}
+    pad: Pad | None = args.pad or ("tf" if of_tensorflow(file) else None)
+    options = {"ordered": ordered, "partial": args.partial, "norm_eps": args.norm_eps, "pad": pad}
     difference = None
     if args.check:
         found, difference = checked_weights(arch, given, *map(batch_in, args.check), **options)

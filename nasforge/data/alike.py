@@ -11,6 +11,8 @@ from nasforge.data.arrays import Arrays
 from nasforge.data.images import Images
 from nasforge.errors import UserError
 
+BYTES_AT_ONCE = 2**24
+
 
 def notes_of(parts: Mapping[str, Arrays], where: str) -> tuple[str, ...]:
     """Return what is to be said of features that hold one number, and of samples of val and test that other parts have too.
@@ -46,11 +48,15 @@ def _constant(x: np.ndarray, name: str) -> tuple[str, ...]:
 
 def _hashes(inputs: Mapping[str, Any]) -> Iterator[int]:
     """A number for each sample, equal for equal ones in this process."""
-    return map(hash, zip(*(_rows(inputs[name]) for name in sorted(inputs)), strict=True))
+    rows = [_rows(inputs[name]) for name in sorted(inputs)]
+    return map(hash, rows[0] if len(rows) == 1 else zip(*rows, strict=True))
 
 
 def _rows(x: Any) -> Iterator[bytes]:
     """The bytes of each sample; of images in files a digest of them."""
     for chunk in (x.digests,) if isinstance(x, Images) else (x,) if isinstance(x, np.ndarray) else x.chunks():
-        for row in chunk:
-            yield row.tobytes()
+        width = max(1, chunk.nbytes // max(1, len(chunk)))
+        step = max(1, BYTES_AT_ONCE // width)
+        for start in range(0, len(chunk), step):
+            some = np.ascontiguousarray(chunk[start : start + step])
+            yield from some.reshape(len(some), -1).view(f"V{width}").ravel().tolist()

@@ -105,6 +105,13 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], bool]:
     return unwrapped(data), path.suffix != ".safetensors"
 
 
+def of_tensorflow(path: str | Path) -> bool:
+    """Return whether the name of a file, or of its folder in the cache of Hugging Face, says that its weights are TensorFlow's."""
+    path = Path(path)
+    cached = [part for part in path.parts[:-1] if part.startswith("models--")]
+    return any(re.search(r"(?<![a-z0-9])tf(?![a-z0-9])", word.lower().replace("_", "-")) for word in (path.stem, *cached))
+
+
 def unwrapped(data: Any) -> dict[str, Tensor]:
     """Return the tensors by name, out of a checkpoint's wrapping and without the prefix of a data-parallel module."""
     for _ in range(MOST_WRAPPED):

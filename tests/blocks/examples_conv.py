@@ -175,9 +175,10 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "dual": [(SMALL, {"body": [{"conv": {"out": 9}}], "width": 6}), (SMALL, {"body": CONV, "shortcut": CONV, "width": 8})],
     "dual_path": [(SMALL, {"width": 6, "growth": 2, "mid": 4, "groups": 2, "stride": 2, "first": True})],
     # mobile
-    "depthwise_separable": [(SMALL, {"out": 6, "stride": 2})],
+    "depthwise_separable": [(SMALL, {"out": 6, "stride": 2}), (SMALL, {"out": 6, "stride": 2, "pad": "tf"})],
     "mbconv": [
         (SMALL, {"out": 8, "se": 0.25}),
+        ((6, 8, 8), {"out": 8, "kernel": 5, "stride": 2, "pad": "tf"}),
         (SMALL, {"out": 6, "expand": 1, "stride": 2, "act": "relu"}),
         (SMALL, {"out": 6, "expand": 2.3, "divisor": 8, "se": 0.25, "se_of": "expanded", "se_act": "relu", "se_gate": "hard_sigmoid"}),
     ],
