@@ -54,7 +54,7 @@ def search(
         KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
     data = plan.load()
-    lock = DriverLock(folder)
+    lock = DriverLock(folder, needed=plan.storage is None)
     try:
         storage = open_storage(folder, plan.storage)
         drivers = Drivers(storage, write_manifest(plan, folder, data.key, data.spec))

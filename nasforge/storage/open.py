@@ -19,6 +19,7 @@ from nasforge.errors import UserError
 
 JOURNAL = "study.journal"
 MOST_COLLISIONS = 10
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # what the lock of another process answers
 
 
 class _KernelLock(BaseJournalFileLock):
@@ -30,7 +31,11 @@ class _KernelLock(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(handle)
+            raise no_locks(self._path.parent, error) from None
         self._held.append(handle)
         return True
 
@@ -58,10 +63,16 @@ class _Journal(JournalFileBackend):
             self._lock.release()
 
 
-class DriverLock:
-    """Held while a search drives a run folder; a second driver is refused."""
+def no_locks(run: Path, error: OSError) -> UserError:
+    """Return what to say where a file cannot be locked at all, as on NFS without its lock daemon, or Lustre without `-o flock`."""
+    reason = error.strerror or error
+    return UserError(f"{run}: its file system has no locks ({reason}); put --run on a local disk, or use --storage postgresql://...")
 
-    def __init__(self, run: Path) -> None:
+
+class DriverLock:
+    """Held while a search drives a run folder; a second driver is refused. needed: whether there can be no search without it."""
+
+    def __init__(self, run: Path, needed: bool = True) -> None:
         try:
             run.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -69,8 +80,12 @@ class DriverLock:
         self._file = (run / "driver.lock").open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in HELD and not needed:
+                return
             self._file.close()
+            if error.errno not in HELD:
+                raise no_locks(run, error) from None
             raise UserError(f"{run}: another search is running in this folder; wait for it, or choose another --run") from None
 
     def close(self) -> None:

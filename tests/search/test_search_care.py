@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from safetensors.torch import load_file, save_file
 from support import DATA, Inline, quick, records, small_plan
@@ -21,6 +25,7 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search
 from nasforge.search.settings import _plain_names
 from nasforge.spaces.files import read
+from nasforge.storage.open import open_storage
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +157,45 @@ def test_a_worker_that_dies_idle_is_replaced() -> None:
         assert "nonsense" in (driver.ended[0].error or "")
     finally:
         runner.close()
+
+
+@pytest.mark.parametrize("strategy", ["random", "predictor", "nsga2", "grid"])
+def test_a_small_space_ends_when_every_point_was_asked(strategy: str, plan: Plan, tmp_path: Path) -> None:
+    few = {**plan.space, "body": [{"conv": {"out": {"choose": [8, 16, 24]}}}]}
+    asked = replace(plan, space=few, trials=10, strategy=strategy, control=True)
+    found, _ = run(asked, tmp_path / "a")
+    assert found["finished"] == 3 and found["exhausted"] and found["duplicates"] <= 20
+    assert run(replace(asked, trials=20), tmp_path / "a")[0]["finished"] == 3
+    with pytest.raises(UserError, match="none of the 3 architectures drawn keeps params<=1"):
+        run(replace(asked, limits=(parse_limit("params<=1"),), control=False), tmp_path / "b")
+
+
+def test_points_of_one_function_are_asked_once_each(plan: Plan, tmp_path: Path) -> None:
+    twins = {**plan.space, "body": [{"conv": {"out": {"choose": [8, 16]}}}, {"choose": {str(i): ["identity"] for i in range(40)}}]}
+    found, _ = run(replace(plan, space=twins, trials=10, strategy="random"), tmp_path)
+    assert found["finished"] == 2 and found["exhausted"] and found["duplicates"] <= 160
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(number: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said = rf"its file system has no locks \({os.strerror(number)}\); put --run on a local disk, or use --storage"
+    with pytest.raises(UserError, match=said):
+        run(plan, tmp_path / "r")
+    with pytest.raises(UserError, match=said):
+        optuna.create_study(storage=open_storage(tmp_path, None))
+    found, _ = run(replace(plan, trials=1, storage=f"sqlite:///{tmp_path}/s.db"), tmp_path / "r")
+    assert found["finished"] == 1
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_is_held_is_another_search(number: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="another search is running in this folder"):
+        run(replace(plan, storage=f"sqlite:///{tmp_path}/s.db"), tmp_path / "r")
