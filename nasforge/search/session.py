@@ -16,7 +16,7 @@ from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
 from nasforge.evaluation.zero_cost import zero_cost
 from nasforge.networks.build import key
-from nasforge.runners.base import Runner
+from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
 from nasforge.search.context import RunContext, Show
 from nasforge.search.driver import TrialDriver, ask_again
@@ -54,6 +54,7 @@ def search(
         KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
     data = plan.load()
+    task = task_of(data.spec, data.name)
     lock = DriverLock(folder, needed=plan.storage is None)
     try:
         storage = open_storage(folder, plan.storage)
@@ -66,13 +67,17 @@ def search(
         study = study_named("search", plan.strategy)
         done = study.user_attrs.get("summary")
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
+            if drivers.owns:
+                control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show)
+                Finals(run, Ledger(study, plan.objectives, plan.limits), control).restore(done)
             return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
         clock = Clock(plan.minutes, timing, plan.controlled)
         runner = start_runner()
         try:
-            run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show, clock, workers)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
@@ -95,6 +100,16 @@ def search(
             drivers.close()
     finally:
         lock.close()
+
+
+class Nothing:
+    """The runner of a search in which nothing is left to evaluate."""
+
+    def run(self, driver: Driver) -> None:
+        raise AssertionError("nothing is left to evaluate")
+
+    def close(self) -> None:
+        pass
 
 
 def _so_far(plan: Plan, folder: Path, study: Study) -> dict[str, Any]:

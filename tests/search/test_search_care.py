@@ -199,3 +199,22 @@ def test_a_lock_that_is_held_is_another_search(number: int, plan: Plan, tmp_path
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(UserError, match="another search is running in this folder"):
         run(replace(plan, storage=f"sqlite:///{tmp_path}/s.db"), tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "baselines", [{}, {"same": {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 16}}], "head": ["gap_head"]}}]
+)
+def test_lost_files_of_a_finished_run_come_back(baselines: dict[str, Any], plan: Plan, tmp_path: Path) -> None:
+    asked = replace(plan, control=True, strategy="evolution", baselines=baselines)
+    found, _ = run(asked, tmp_path, with_weights)
+    files = {
+        p.relative_to(tmp_path): p.read_bytes() for p in (*tmp_path.glob("finalists/*"), *tmp_path.glob("*.json"), tmp_path / "space.yaml")
+    }
+    assert len(files) >= 2 * (6 + len(baselines)) + 3
+    lost = {"all": [*files], "one": [Path("finalists/finalist2.safetensors")], "spec": [Path("finalists/control1.yaml")]}
+    for gone in lost.values():
+        for name in set(gone) - {Path("manifest.json")}:
+            (tmp_path / name).unlink()
+        again, runner = run(asked, tmp_path, with_weights)
+        assert again == found and not runner.jobs
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
