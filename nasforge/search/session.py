@@ -19,7 +19,7 @@ from nasforge.networks.build import key
 from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
 from nasforge.search.context import RunContext, Show
-from nasforge.search.driver import TrialDriver, ask_again
+from nasforge.search.driver import TrialDriver, ask_again, epochs_of
 from nasforge.search.finals import Finals
 from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
 from nasforge.search.prior import seen_before
@@ -181,7 +181,7 @@ def _inside(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, dict[str, Any]]) -> Ledger:
     """Run the trials of a study until the asked number is done, and return its ledger. seeds: choices to ask first, by name."""
-    run.drivers.take_over(study, ask_again, first=True)
+    run.drivers.take_over(study, ask_again, lambda trial: epochs_of(run, phase, trial), first=True)
     if seeds and not study.user_attrs.get("seeded"):
         for name, choices in seeds.items():
             study.enqueue_trial(choices, user_attrs={"baseline": name}, skip_if_exists=True)

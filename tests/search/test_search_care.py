@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 import pytest
 from safetensors.torch import load_file, save_file
-from support import DATA, Inline, quick, records, small_plan
+from support import DATA, Inline, Killed, quick, records, small_plan
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result, Stop
@@ -22,10 +22,12 @@ from nasforge.objectives.objective import parse_limit
 from nasforge.runners.local import LocalRunner
 from nasforge.search.driver import MOST_SLOW
 from nasforge.search.plan import Plan
+from nasforge.search.screening import arch_key
 from nasforge.search.session import search
 from nasforge.search.settings import _plain_names
 from nasforge.spaces.files import read
 from nasforge.storage.open import open_storage
+from nasforge.train.checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +220,30 @@ def test_lost_files_of_a_finished_run_come_back(baselines: dict[str, Any], plan:
         again, runner = run(asked, tmp_path, with_weights)
         assert again == found and not runner.jobs
         assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "halving"])
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_network_that_kills_its_driver_fails_unless_it_comes_further(scheduler: str, moves: bool, plan: Plan, tmp_path: Path) -> None:
+    """Each driver dies over the second network; where a checkpoint moves on between, these are no deaths of its own."""
+    seen: list[str] = []
+
+    def deadly(job: Job, on_report: OnReport) -> Result:
+        key = arch_key(job.arch)
+        seen.extend([] if key in seen else [key])
+        if not job.test and seen.index(key) == 1 and died[0] < (5 if moves else 99):
+            died[0] += 1
+            if moves:
+                assert job.checkpoint is not None
+                write_checkpoint(Path(job.checkpoint), {"identity": {}, "curve": [{}] * died[0]})
+            raise Killed
+        return quick(job, on_report)
+
+    died, asked = [0], replace(plan, scheduler=scheduler, trials=3)
+    while died[0] < (5 if moves else 3):
+        with pytest.raises(Killed):
+            run(asked, tmp_path, deadly)
+    found, _ = run(asked, tmp_path, deadly)
+    messages = [r["message"] for r in records(tmp_path) if r.get("kind") == "failed"]
+    assert messages == ([] if moves else ["the driver died 3 times while this was trained"])
+    assert found["finished"] + found["pruned"] == (3 if moves else 2)
