@@ -183,6 +183,7 @@ class Finals:
             "finalists": finalists,
             "control_finalists": control,
             "baselines": [r for r in rows if r["role"] == "baseline"],
+            "constant": self.run.task.constant(self.run.data, "test") if self.run.data.size("test") else {},
             "hypervolume": self._hypervolumes(),
             "seconds": self.run.timing.totals(),
         }
