@@ -92,6 +92,11 @@ class Run:
         """Return the metrics other than the main one that the finals know of test; none of a run of version 0.1."""
         return list(dict.fromkeys(name for r in self.rows() for name in r.get("tests") or {} if name != r["metric"]))
 
+    def constant(self) -> dict[str, float]:
+        """Return what an answer that ignores its input scores on test, where that is known."""
+        found = (self.summary or {}).get("constant")
+        return dict(found) if isinstance(found, dict) else {}
+
     def best(self) -> Row | None:
         """Return the winner among the finalists."""
         return self.summary["best"] if self.summary else None

@@ -153,9 +153,25 @@ def _warnings(run: Run, best: Row) -> list[str]:
     out = []
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
+    out += _no_better_than_constant(run)
     out += _refused(run)
     if run.trained(run.search) > run.summary["asked"]:  # type: ignore[index]
         out.append("More trials were run since this summary was written; run the search to its end for a new one.")
+    return out
+
+
+def _no_better_than_constant(run: Run) -> list[str]:
+    """Of finalists that are no better on test than the largest class is large."""
+    out = []
+    for name, share in run.constant().items():
+        sign = 1 if metric_or_value(name).maximize else -1
+        poor = [row["name"] for row in run.rows("finalist") if sign * (row.get("tests") or {}).get(name, math.inf * sign) <= sign * share]
+        if poor:
+            those = f"{' and '.join(poor)} {'is' if len(poor) == 1 else 'are'} not above it"
+            out.append(
+                f"Answering the largest class always gives {score(name, share)} on test, and {those}: weigh the classes alike, in the "
+                "recipe (class_weights) and the objective."
+            )
     return out
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Job, Report, Result, Stop, numbers, unfit
 from nasforge.evaluation.train import recipe_of
@@ -19,18 +21,20 @@ from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord, alike
-from nasforge.search.screening import HERE, Candidate, Predict, Screen
-from nasforge.search.study import waiting
+from nasforge.search.screening import HERE, Candidate, Predict, Screen, arch_key
+from nasforge.search.study import FrozenTrial, waiting
+from nasforge.spaces.choosers import replay
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import ordinal
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
 from nasforge.train import Recipe
+from nasforge.train.checkpoint import read_checkpoint
 
 MOST_ALIKE = 5  # failures in a row for one reason, with nothing finished, before a search ends with it
 MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 OTHERS_S = 0.5  # between two looks at what other drivers do
-MOST_LOST = 2  # times that a trial is taken again after its worker died
+MOST_LOST = 2  # times that a trial is taken again after its worker died, unless it came further in between
 
 
 @dataclass
@@ -41,7 +45,8 @@ class Work:
     recipe: Recipe  # in full fidelity
     steps: Sequence[int]  # the epochs at its rungs
     curve: list[dict[str, float]] = field(default_factory=list)
-    lost: int = 0
+    lost: int = 0  # times that its worker died while it came no further
+    lost_at: int = 0  # epochs after which it did
     seconds: dict[str, float] = field(default_factory=dict)
     unfit: str | None = None  # why its last report is none
 
@@ -138,8 +143,11 @@ class TrialDriver:
     def _look_around(self) -> None:
         """Take over the trials of drivers that died, and take in what others have ended."""
         if self.drivers.shared:
-            self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again)  # there is something to ask again
+            self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again, self._epochs_of)  # there is something to ask again
             self.ledger.refresh()
+
+    def _epochs_of(self, trial: FrozenTrial) -> int:
+        return epochs_of(self.run, self.phase, trial)
 
     def waits(self) -> bool:
         """Return whether other drivers still work on trials: the study may need this one again."""
@@ -162,6 +170,8 @@ class TrialDriver:
 
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
+        if work.curve and self.scheduler.pauses:
+            work.candidate.trial.set_user_attr("promoted", len(work.curve))
         self.run.timing.started(number)
         return number, self._job(work.candidate, fidelity_of(self.plan.fidelity, work.recipe, len(work.curve), work.steps))
 
@@ -229,6 +239,8 @@ class TrialDriver:
         self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})
         work.seconds |= result.seconds
         self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
+        if result.stopped is Stop.LOST and len(work.curve) > work.lost_at:  # it had come further since
+            work.lost, work.lost_at = 0, len(work.curve)
         if result.stopped is Stop.LOST and work.lost < MOST_LOST:
             work.lost += 1
             self.again[number] = work
@@ -324,10 +336,22 @@ def predictors(plan: Plan) -> dict[str, Predict]:
     return out
 
 
-def ask_again(study: Any, trial: Any) -> None:
-    """Queue the choices of a trial again, with what it was and how far it came."""
+def epochs_of(run: RunContext, phase: str, trial: FrozenTrial) -> int:
+    """Return the epochs after which a trial that was cut off goes on: those of its checkpoint, or of its pause."""
+    paused = len(trial.user_attrs.get("curve", ()))
+    try:
+        arch, _ = Space(run.plan.space).draw(replay(trial.params))
+        state = read_checkpoint(run.folder / "checkpoints" / f"{phase}-{arch_key(arch)}.pt", {}, torch.device("cpu"))
+    except UserError:  # it had not been asked for all choices, or half a file
+        return paused
+    return max(paused, 0 if state is None else len(state.get("curve", ())))
+
+
+def ask_again(study: Any, trial: Any, marks: Mapping[str, int] | None = None) -> None:
+    """Queue the choices of a trial again, with what it was and how far it came, and with marks of this."""
     choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    kept: Mapping[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first")}
+    kept: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first", "deaths", "reached")}
+    kept |= marks or {}
     if choices:
         study.enqueue_trial(choices, user_attrs=dict(kept))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import statistics
@@ -17,6 +18,7 @@ from nasforge.objectives.objective import Objective, losses, scaled
 from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
 from nasforge.search.context import RunContext
+from nasforge.search.plan import SUMMARY
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
@@ -107,9 +109,32 @@ class Finals:
             entrant.arch = forms[entrant.key]
         wanted = {(e.key, seed): e for e in entrants for seed in range(self.plan.final_seeds)}
         self.run.runner.run(FinalsDriver(self, wanted, stored, settings))
+        self._take(entrants, stored)
+
+    def _take(self, entrants: list[Entrant], stored: Mapping[str, Any]) -> None:
         for entrant in entrants:
             for seed in range(self.plan.final_seeds):
                 entrant.results[seed] = stored[_name(entrant.key, seed)]
+
+    def restore(self, summary: Mapping[str, Any]) -> None:
+        """Write files of a finished search that were lost, from its study and `weights/`; what is there stays."""
+        path = self.run.folder / SUMMARY
+        if not path.is_file():
+            path.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        rows = {row["name"]: row for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"])}
+        folder, stored = self.run.folder / "finalists", self.ledger.study.user_attrs
+        if all((folder / f"{name}.yaml").is_file() and self._has_weights(row) for name, row in rows.items()):
+            return
+        entrants = [entrant for entrant in self.entrants() if rows.get(entrant.name, {}).get("key") == entrant.key]
+        for entrant in entrants:
+            entrant.arch = stored[_name(entrant.key, 0)]["arch"]
+        self._take(entrants, stored)
+        self._write_finalists(entrants, [rows[entrant.name] for entrant in entrants])
+
+    def _has_weights(self, row: Mapping[str, Any]) -> bool:
+        """Whether the weights of a network of the finals lie in their folder, or none are left of it."""
+        kept = any(self._weights(row["key"], seed).is_file() for seed in range(self.plan.final_seeds))
+        return not kept or (self.run.folder / "finalists" / f"{row['name']}.safetensors").is_file()
 
     def job(self, entrant: Entrant, seed: int, left: int) -> Job:
         """Return the final training of a network with a seed; so many are left to begin, this one among them."""
@@ -159,6 +184,7 @@ class Finals:
             "finalists": finalists,
             "control_finalists": control,
             "baselines": [r for r in rows if r["role"] == "baseline"],
+            "constant": self.run.task.constant(self.run.data, "test") if self.run.data.size("test") else {},
             "hypervolume": self._hypervolumes(),
             "seconds": self.run.timing.totals(),
         }

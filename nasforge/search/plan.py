@@ -168,6 +168,8 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
     path = run / MANIFEST
     if path.exists():
         old = _compare(plan, path, data_key)
+        if not (run / SPACE).is_file():
+            write(dict(plan.space), run / SPACE)
         _write_baselines(plan, run)
         now = {**{k: v for k, v in old.items() if k != "minutes"}, **_latest(plan)}
         if now != old:

@@ -18,10 +18,10 @@ from nasforge.errors import UserError
 from nasforge.evaluation.zero_cost import zero_cost
 from nasforge.files import write_whole
 from nasforge.networks.build import key
-from nasforge.runners.base import Runner
+from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
 from nasforge.search.context import DataWatch, RunContext, Show
-from nasforge.search.driver import TrialDriver, ask_again
+from nasforge.search.driver import TrialDriver, ask_again, epochs_of
 from nasforge.search.finals import Finals
 from nasforge.search.plan import (
     MANIFEST,
@@ -69,8 +69,8 @@ def search(
         KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
     watch = DataWatch(plan)
-    data = watch.data
-    lock = DriverLock(folder)
+    data, task = watch.data, task_of(watch.data.spec, watch.data.name)
+    lock = DriverLock(folder, needed=plan.storage is None)
     try:
         storage = open_storage(folder, plan.storage)
         manifest, prefix = _begun(plan, folder, storage, data, say)
@@ -86,13 +86,18 @@ def search(
             say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began")
         done = study.user_attrs.get("summary")
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
-            return moved(done, folder)
+            done = moved(done, folder)
+            if drivers.owns:
+                control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show)
+                Finals(run, Ledger(study, plan.objectives, plan.limits), control).restore(done)
+            return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
         clock = Clock(plan.minutes, timing, plan.controlled)
         runner = start_runner()
         try:
-            run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show, clock, workers, watch)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
@@ -145,6 +150,16 @@ def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[
     if old and (changed := other_versions(manifest)):
         say(f"{folder}: {changed}")
     return manifest, prefix
+
+
+class Nothing:
+    """The runner of a search in which nothing is left to evaluate."""
+
+    def run(self, driver: Driver) -> None:
+        raise AssertionError("nothing is left to evaluate")
+
+    def close(self) -> None:
+        pass
 
 
 def _so_far(plan: Plan, folder: Path, study: Study) -> dict[str, Any]:
@@ -216,7 +231,7 @@ def _inside(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, dict[str, Any]]) -> Ledger:
     """Run the trials of a study until the asked number is done, and return its ledger. seeds: choices to ask first, by name."""
-    run.drivers.take_over(study, ask_again, first=True)
+    run.drivers.take_over(study, ask_again, lambda trial: epochs_of(run, phase, trial), first=True)
     if seeds and not study.user_attrs.get("seeded"):
         for name, choices in seeds.items():
             study.enqueue_trial(choices, user_attrs={"baseline": name}, skip_if_exists=True)

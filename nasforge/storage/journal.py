@@ -50,6 +50,12 @@ class Journal(JournalStorage):
         replayed.seen = True
 
 
+def no_locks(run: Path, error: OSError) -> UserError:
+    """Return what to say where a file cannot be locked at all, as on NFS without its lock daemon, or Lustre without `-o flock`."""
+    reason = error.strerror or error
+    return UserError(f"{run}: its file system has no locks ({reason}); put --run on a local disk, or use --storage postgresql://...")
+
+
 class _KernelLock(BaseJournalFileLock):
     """A lock that the kernel gives back when its holder dies, so that a killed search never blocks the next one."""
 
@@ -59,7 +65,11 @@ class _KernelLock(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(handle)
+            raise no_locks(self._path.parent, error) from None
         self._held.append(handle)
         return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import re
 import time
@@ -12,16 +13,17 @@ from urllib.parse import unquote
 
 from nasforge.errors import UserError
 from nasforge.files import is_regular
-from nasforge.storage.journal import Journal, mend
+from nasforge.storage.journal import Journal, mend, no_locks
 
 JOURNAL = "study.journal"
 MOST_COLLISIONS = 10
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # what the lock of another process answers
 
 
 class DriverLock:
-    """Held while a search drives a run folder; a second driver is refused."""
+    """Held while a search drives a run folder; a second driver is refused. needed: whether there can be no search without it."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, needed: bool = True) -> None:
         try:
             run.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -32,8 +34,12 @@ class DriverLock:
             raise UserError(f"{run / 'driver.lock'}: must be a file that can be written, got: {error}; remove it") from None
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in HELD and not needed:
+                return
             self._file.close()
+            if error.errno not in HELD:
+                raise no_locks(run, error) from None
             raise UserError(f"{run}: another search is running in this folder; wait for it, or choose another --run") from None
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasforge.data import IGNORE, Batch, Dataset, Target
+from nasforge.data import IGNORE, Batch, Dataset, Part, Target
 from nasforge.objectives.metrics import METRICS
 from nasforge.tasks.base import LossSettings, Task, epochs_for
 from nasforge.tasks.losses import class_weights, cross_entropy, mixed_cross_entropy
@@ -38,6 +38,14 @@ class Classification(Task):
 
     def scorer(self) -> ClassScorer:
         return ClassScorer(self)
+
+    def constant(self, data: Dataset, part: Part) -> dict[str, float]:
+        """The share of the largest class."""
+        counts = torch.zeros(self.target.size, dtype=torch.long)
+        for batch in data.batches(part, 1024):
+            y = batch.targets[self.key].flatten().cpu()
+            counts += torch.bincount(y[y != IGNORE], minlength=self.target.size)
+        return {"accuracy": int(counts.max()) / max(1, int(counts.sum()))}
 
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         """Measured on one thread of a 2-core CPU for small images; the others are customary values of the field."""
