@@ -19,14 +19,14 @@ from nasforge.api.named import Network, arch_of
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
-from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
+from nasforge.evaluation.train import BEGUN, for_data, recipe_of, with_its_own_side
 from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import parse, read, write
 from nasforge.tasks import load_data, task_of
-from nasforge.train import Recipe, checked_device, use_threads
+from nasforge.train import checked_device, use_threads
 from nasforge.zoo.state_files import read_state
 from nasforge.zoo.weights import map_weights
 
@@ -114,14 +114,12 @@ def train(
     if changed:
         say(f"{name}: {changed}")
     folder = Path(out or f"runs/train-{Path(name.replace(':', '-')).stem}")
-    if device == "cpu":
-        use_threads(1 if minutes is None else None)
     given_words = {"minutes": minutes, "epochs": epochs}
     changes = {**(recipe or {}), **{name: value for name, value in given_words.items() if value is not None}}
     final, checkpoint, initial = (str(folder / file) for file in ("model.safetensors", "checkpoint.pt", INITIAL))
     job = Job(arch, seed, full=True, test=True, recipe=changes, weights=final, checkpoint=checkpoint, parent=initial)
     used = recipe_of(job, found, task)
-    _begin_with(weights, arch, used, seed, folder, say)
+    _begin_with(weights, arch, {**(arch.get("recipe") or {}), **changes}, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
 
     def on_report(report: Report) -> Decision:
@@ -131,7 +129,13 @@ def train(
         say(f"epoch {report.epoch}{where}  {losses}{main}")
         return Decision.CONTINUE
 
-    result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        use_threads(1 if minutes is None else None)
+    try:
+        result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+    finally:
+        torch.set_num_threads(threads)
     if result.error:
         raise UserError(result.error)
     cost = count(arch)
@@ -143,14 +147,20 @@ def train(
     return trained
 
 
-def _begin_with(weights: str | Path | None, arch: Arch, recipe: Recipe, seed: int, folder: Path, say: Callable[[str], None]) -> None:
-    """Write the weights that a training begins with into its folder. Raise UserError where nothing fits, or it has begun with others."""
+def _begin_with(
+    weights: str | Path | None, arch: Arch, asked: Mapping[str, Any], seed: int, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Write the weights that a training begins with into its folder. Raise UserError where nothing fits, or it has begun with others.
+
+    asked: words of the recipe that were asked for.
+    """
     initial, begun = folder / INITIAL, (folder / "checkpoint.pt").is_file()
     before = initial.read_bytes() if initial.is_file() else None
     state: dict[str, Tensor] = {}
     if weights is not None:
-        if recipe.init != "default":
-            raise UserError(f"recipe.init: {recipe.init} would replace the weights of {weights}; leave one of them out")
+        for word, value in BEGUN.items():
+            if asked.get(word, value) != value:
+                raise UserError(f"recipe.{word}: {asked[word]} would replace the weights of {weights}; leave one of them out")
         given, ordered = read_state(weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

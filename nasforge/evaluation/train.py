@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
 MOST_EPOCHS = 200  # of a training for which a time is given
+BEGUN: dict[str, Any] = {"init": "default", "whiten": False, "zero_residual": False}  # words of a recipe for weights that are there already
 STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: Stop.PRUNED}
 
 
@@ -45,9 +47,10 @@ class Train:
             model = build(job.arch)
             if job.latency and not fast_enough(job, model, self.device, result):
                 return result
+            recipe = recipe_of(job, self.data, self.task)
             if job.parent and Path(job.parent).exists():
                 result.metrics["inherited"] = inherit(model, load_file(job.parent))
-            recipe = recipe_of(job, self.data, self.task)
+                recipe = replace(recipe, **BEGUN)
             fitted = fit(
                 model, data, recipe, task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],

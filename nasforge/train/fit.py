@@ -137,7 +137,8 @@ def _start(
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
-    average = None if recipe.ema is None else Average(model, recipe.ema)
+    decay = recipe.ema if recipe.soup is None else 1.0
+    average = None if decay is None else Average(model, decay)
     augment = make_augment(recipe.augment, data, task)
     generator = Generator().manual_seed(seed)
     return Training(model, task, recipe, data, monitor, setting, optimizer, average, augment, generator, device)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from support import shared_data
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nasforge.data import Batch, DataSpec, Target, TensorDataset, load
 from nasforge.errors import UserError
@@ -192,6 +193,18 @@ def test_average_follows_its_rule_and_returns_the_weights() -> None:
     assert model.weight.item() == 3.0
 
 
+def test_a_soup_is_the_mean_of_the_weights_of_the_last_steps(few: TensorDataset) -> None:
+    model, seen = cnn(), []
+    steps = 4 * math.ceil(few.size("train") / 32)
+    handle = register_optimizer_step_post_hook(lambda optimizer, args, kwargs: seen.append(weights_of(model)))
+    fit(model, few, quick(epochs=4, batch_size=32, soup=0.5, precision="fp32", channels_last=False))
+    handle.remove()
+    assert len(seen) == steps
+    name = "0.weight"
+    mean = torch.stack([weights[name] for weights in seen[steps // 2 :]]).mean(0)
+    assert torch.allclose(model.state_dict()[name], mean, atol=1e-6)
+
+
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +261,7 @@ def test_every_optimizer_learns(few: TensorDataset, optimizer: str) -> None:
         {"augment": ["shift", "flip", "crop", "rotate", "zoom", "cutout", "fancy_pca"]}, {"data_fraction": 0.5},
         {"decay_norm_bias": True}, {"optimizer": "muon"}, {"optimizer": "muon", "channels_last": True}, {"schedule": "trapezoid"},
         {"init": "dirac"}, {"whiten": True}, {"freeze_stem": 0.5}, {"sam": 0.05}, {"augment": ["alternating_flip"]},
-        {"first_resolution": 0.5},
+        {"first_resolution": 0.5}, {"soup": 0.3},
     ],
     ids=str,
 )  # fmt: skip
