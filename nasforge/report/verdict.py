@@ -154,9 +154,10 @@ def _no_better_than_constant(run: Run) -> list[str]:
         sign = 1 if metric_or_value(name).maximize else -1
         poor = [row["name"] for row in run.rows("finalist") if sign * (row.get("tests") or {}).get(name, math.inf * sign) <= sign * share]
         if poor:
+            are = "is" if len(poor) == 1 else "are"
             out.append(
-                f"Answering the largest class always gives {score(name, share)} on test, and {' and '.join(poor)} "
-                f"{'is' if len(poor) == 1 else 'are'} not above it: weigh the classes alike, in the recipe (class_weights) and the objective."
+                f"Answering the largest class always gives {score(name, share)} on test, and {' and '.join(poor)} {are} not above it: "
+                "weigh the classes alike, in the recipe (class_weights) and in the objective."
             )
     return out
 
