@@ -11,7 +11,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.files import parsed_file
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.files import find_space, read
+from nasforge.spaces.files import check_there, find_space, read
 from nasforge.spaces.space import Space
 
 MOST_DIGITS = 12  # of the number of a trial
@@ -40,8 +40,14 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _from_run(run, which if folder else "")
+    if folder and not Path(name).is_file():
+        raise UserError(f"{name}: {folder} is no folder of a search (manifest.json is missing); RUN:NAME and RUN:NUMBER are of one")
     if not Path(name).is_file():
-        return zoo.load(name), None
+        try:
+            return zoo.load(name), None
+        except UserError:
+            check_there(name)
+            raise
 
     return _closed(name, read(name)), None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ MAX_NODES = 20_000  # values of a file, those that an alias or a merge repeats c
 MAX_DEPTH = 100
 MAX_BYTES = 2**24
 MAX_DIGITS = 300  # of a whole number; a float reaches as far
+SUFFIXES = (".yaml", ".yml", ".json")
+MOST_BESIDE = 1000  # files of a folder among which a near name is looked for
 PACKAGE = Path(__file__).resolve().parent.parent
 SPACES = (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces")  # in an installed wheel, in a clone
 
@@ -174,6 +178,20 @@ def space_names() -> list[str]:
     return sorted({p.stem for folder in SPACES for p in folder.glob("*.yaml")})
 
 
+def check_there(name: str) -> None:
+    """Raise UserError where `name` is a path, by its look, and no file is there."""
+    path = Path(name)
+    if path.is_dir():
+        raise UserError(f"{name}: is a folder without a search; give a file, or the folder of a run")
+    if path.suffix.lower() not in SUFFIXES and "/" not in name:
+        return
+    if not path.parent.is_dir():
+        raise UserError(f"{name}: no such file, for there is no folder {path.parent}")
+    beside = [p.name for p in islice(path.parent.iterdir(), MOST_BESIDE) if p.suffix.lower() in SUFFIXES]
+    near = get_close_matches(path.name, beside, n=1, cutoff=0.6)
+    raise UserError(f"{name}: no such file" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
+
+
 def find_space(name: str) -> Path:
     """Return the file that `name` means: a path, or the name of a packaged space."""
     if Path(name).is_file():
@@ -181,4 +199,5 @@ def find_space(name: str) -> Path:
     for folder in SPACES:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
+    check_there(name)
     raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names())}")
