@@ -34,7 +34,7 @@ def climb(problem: Problem) -> Propose:
         if started(history) < starts:
             return newcomer(history, rng)
         best: list[Trial] = []
-        for peers in ranks(history.finished, problem.objectives):
+        for peers in ranks(history.finished, problem.objectives, history.points()):
             best = best or peers
             for center in peers:
                 left = [] if center.number in spent else open_moves(problem.space, center.choices, history.trials)

@@ -7,7 +7,6 @@ is continued asks what it would have asked uninterrupted, and a run can be repla
 from __future__ import annotations
 
 import warnings
-from bisect import insort
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -133,7 +132,7 @@ class Reader:
         if trial.kind != TrialKind.INTERRUPTED:
             known.choices.add(frozenset(trial.choices.items()))
         if trial.kind == TrialKind.FINISHED and History(self.problem, ()).feasible(trial):
-            insort(known.finished, trial, key=lambda t: t.number)
+            known.finish(trial)
 
     def _read(self, trial: FrozenTrial) -> Trial:
         if trial.state.is_finished():

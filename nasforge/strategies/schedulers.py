@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import islice
 from random import Random
 from typing import Protocol
@@ -161,7 +162,7 @@ def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, f
     return rank(own[-1], seen) > sorted(ranks(seen))[max(0, len(seen) // factor - 1)]
 
 
-def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = 4) -> bool:
+def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = WARM) -> bool:
     """Stop when more than half of the others dominate the trial at this epoch. Source: Golovin et al. 2017, section 3.2.1."""
     epoch = len(own)
     seen = [curve[epoch - 1] for curve in others if len(curve) >= epoch]
@@ -196,6 +197,11 @@ def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -
     Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
     """
     count = max(1, min(brackets, len(steps)))
+    return _drawn(number, count, factor) if count > 1 else 0
+
+
+@lru_cache(maxsize=100_000)
+def _drawn(number: int, count: int, factor: int) -> int:
     weights = [factor ** (count - 1 - b) / (count - b) for b in range(count)]
     return Random(f"bracket {number}").choices(range(count), weights)[0]
 
@@ -245,17 +251,23 @@ class Stopping:
 
 
 @dataclass(frozen=True)
-class Asha(Stopping):
-    """As the rule `asha`, of a cost that hardly grows with the number of trials."""
+class Ranking(Stopping):
+    """As its rule, of a cost that hardly grows with the number of trials.
+
+    asks: whether the rule may stop at an epoch. late: whether it does, from what was seen there and the own rank.
+    """
+
+    asks: Callable[[int, int], bool] = lambda epoch, last: True
+    late: Callable[[_Rung, int], bool] = lambda rung, rank: False
 
     def on_report(self, curves: Curves, trial: InTraining) -> Decision:
         epoch = len(trial.curve)
-        if epoch not in rungs(trial.last):
+        if not self.asks(epoch, trial.last):
             return Decision.CONTINUE
         if not isinstance(curves, Ended):
             return super().on_report(curves, trial)
         rung = curves.at(epoch)
-        late = rung.count >= WARM and rung.rank(trial.curve[-1]) > rung.best(max(0, rung.count // FACTOR - 1))
+        late = rung.count >= WARM and self.late(rung, rung.rank(trial.curve[-1]))
         return Decision.STOP if late else Decision.CONTINUE
 
 
@@ -275,9 +287,10 @@ class Halving:
 
 
 SCHEDULERS: dict[str, Scheduler] = {
-    "asha": Asha(asha),
-    "median": Stopping(median),
+    "asha": Ranking(asha, asks=lambda epoch, last: epoch in rungs(last),
+                    late=lambda rung, rank: rank > rung.best(max(0, rung.count // FACTOR - 1))),
+    "median": Ranking(median, asks=lambda epoch, last: epoch < last, late=lambda rung, rank: rank > rung.count / 2),
     "halving": Halving(lambda rungs: 1),
     "hyperband": Halving(lambda rungs: rungs),
-    "none": Stopping(never),
-}
+    "none": Ranking(never, asks=lambda epoch, last: False),
+}  # fmt: skip

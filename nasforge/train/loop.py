@@ -143,9 +143,9 @@ def run_epoch(t: Training) -> dict[str, float]:
             nn.utils.clip_grad_norm_(params, recipe.grad_clip)
         t.optimizer.step()
         if t.average is not None:
-            if recipe.soup is not None and at < (1 - recipe.soup) * recipe.epochs * len(sizes):
-                t.average.updates = 0  # its time has not come: the weights as they are
             t.average.update()
+            if recipe.soup is not None and at < (1 - recipe.soup) * recipe.epochs * len(sizes):
+                t.average.updates = 0  # its time has not come: the next weights are the first
         total += loss * len(batch)
         seen += len(batch)
         if step % CHECK_EVERY_STEPS == 0:

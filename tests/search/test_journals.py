@@ -101,6 +101,7 @@ def test_what_a_reader_keeps_is_what_the_trials_say() -> None:
         plain = History(problem, known.trials)
         assert known.finished == plain.finished
         assert known.running == plain.running
+        assert known.points().tolist() == plain.points().tolist()
         assert all(known.count(kind) == plain.count(kind) for kind in TrialKind if kind != TrialKind.INTERRUPTED)
         assert known.count(*STARTED) == plain.count(*STARTED)
         assert all(known.has({"x": x}) == plain.has({"x": x}) for x in range(10))

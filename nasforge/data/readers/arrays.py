@@ -80,6 +80,8 @@ def _open_array(path: Path, mapped: Literal["r"] | None = None) -> Any:
     """What `np.load` gives without pickles."""
     try:
         check_zip(path)
+        if path.suffix == ".npz" and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no archive, or was cut off")
         if path.suffix == ".npy":
             with path.open("rb") as file:
                 _check_size(file, path.stat().st_size)
