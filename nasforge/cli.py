@@ -17,6 +17,8 @@ from nasforge.errors import Terminated, UserError
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
 
+INHERIT = ("copy", "grow", "shrink")
+
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
@@ -94,7 +96,9 @@ def _search(commands: argparse._SubParsersAction) -> None:
         metavar="[NAME=]FILE",
         help="a device profile of calibrate: too slow networks are not even trained; with NAME, latency_ms@NAME is a metric",
     )
-    c.add_argument("--inherit", action="store_true", help="begin each training with the weights of the nearest network trained")
+    c.add_argument("--inherit", nargs="?", const="copy", default=False, choices=INHERIT,
+                   help="begin each training with the weights of the nearest network trained: those that fit (copy), computing what it "
+                        "does where that can be (grow), or those that fit, drawn towards initial ones (shrink)")  # fmt: skip
     c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... (default: none)")
     c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
     c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
@@ -272,9 +276,11 @@ def _load_plugins(args: argparse.Namespace) -> None:
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
-    """The words with `--objective -params` as one: argparse takes a value that begins with a minus for an option."""
+    """The words as argparse understands them: `--objective -params` as one, and nothing but its values after `--inherit`."""
     out: list[str] = []
     for word in argv:
+        if out and out[-1] == "--inherit" and word[:1] != "-" and word not in INHERIT:
+            out[-1] += "=copy"
         if out and len(out[-1]) > len("--o") and "--objective".startswith(out[-1]) and word[:1] == "-" and word[:2] != "--":
             out[-1] += f"={word}"
         else:

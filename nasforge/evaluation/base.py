@@ -80,6 +80,7 @@ class Job:
         latency_limit_ms: a network measured slower is not trained.
         weights, checkpoint: files to write the weights to, and to resume a training from.
         parent: file with the weights of a relative to begin with.
+        inherit: how: `copy` what fits, `grow` to compute what it does where that can be, `shrink` what was copied towards its beginning.
         choices: that gave the architecture in its space, where a table is looked up.
     """
 
@@ -93,6 +94,7 @@ class Job:
     weights: str | None = None
     checkpoint: str | None = None
     parent: str | None = None
+    inherit: str = "copy"
     choices: Mapping[str, Scalar] = field(default_factory=dict)
 
 

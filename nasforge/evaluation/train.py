@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nasforge.blocks.core.shapes import Tokens
@@ -20,12 +22,13 @@ from nasforge.networks.build import build, input_shapes
 from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
-from nasforge.train import Recipe, default_recipe, fit, inherit, score
+from nasforge.train import Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
 from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
 MOST_EPOCHS = 200  # of a training for which a time is given
 BEGUN: dict[str, Any] = {"init": "default", "whiten": False, "zero_residual": False}  # words of a recipe for weights that are there already
+GROWN_ON = 32  # samples on which a network that grows is compared with its parent
 STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: Stop.PRUNED}
 
 
@@ -49,7 +52,7 @@ class Train:
                 return result
             recipe = recipe_of(job, self.data, self.task)
             if job.parent and Path(job.parent).exists():
-                result.metrics["inherited"] = inherit(model, load_file(job.parent))
+                result.metrics["inherited"] = inherited(model, job, data)
                 recipe = replace(recipe, **BEGUN)
             fitted = fit(
                 model, data, recipe, task=self.task, seed=job.seed, device=self.device,
@@ -64,8 +67,26 @@ class Train:
                 result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
-                save_file({k: v.contiguous() for k, v in model.cpu().state_dict().items()}, job.weights)
+                state = {k: v.contiguous() for k, v in model.cpu().state_dict().items()}
+                save_file(state, job.weights, metadata={"arch": json.dumps(job.arch)})
         return result
+
+
+def inherited(model: torch.nn.Module, job: Job, data: Dataset) -> float:
+    """Let a network begin with the weights of the job's parent; return the share of its parameters that come from there."""
+    given, fresh = load_file(str(job.parent)), {name: p.detach().clone() for name, p in model.named_parameters()}
+    if job.inherit == "grow":
+        with safe_open(str(job.parent), "pt") as file:
+            arch = (file.metadata() or {}).get("arch")
+        if arch is not None:
+            parent = build(json.loads(arch))
+            parent.load_state_dict(given)
+            if morph(model, parent, next(data.batches("train", GROWN_ON)).to("cpu"), job.seed):
+                return 1.0
+    share = inherit(model, given)
+    if job.inherit == "shrink":
+        shrink_perturb(model, fresh)
+    return share
 
 
 def fast_enough(job: Job, model: torch.nn.Module, device: str, result: Result) -> bool:

@@ -204,7 +204,7 @@ class TrialDriver:
             alike = sum(record.choices.get(k) == v for k, v in own.items()) if record.kind in (TrialKind.FINISHED, TrialKind.PRUNED) else 0
             if alike > best:
                 best, parent = alike, record.key
-        out = {"weights": str(self._weights(candidate.key))}
+        out = {"weights": str(self._weights(candidate.key)), "inherit": self.plan.inherit}
         return out if parent is None else {**out, "parent": str(self._weights(parent))}
 
     def _weights(self, key: str) -> Path:

@@ -41,7 +41,7 @@ NEEDED: dict[str, Any] = {  # fields of every manifest
 KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
     "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
     "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
-    "inherit": bool, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
+    "inherit": bool | str, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
     "command": dict, "given_in": str, "data_key": str,
 }  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
@@ -58,7 +58,7 @@ class Plan:
     scores: zero-cost scores that the predictor reads beside the graph of a network.
     profiles: files of device profiles that predict latency, by device; the name "" is this machine.
     table: file, column selected and column reported, where the evaluator is a table.
-    inherit: whether a network begins with the weights of the nearest one that was trained; finalists never do.
+    inherit: how a network begins with the weights of the nearest one that was trained, nothing where it does not; finalists never do.
     control: whether an equal-budget random search runs beside.
     minutes: that the whole search may take, finals and page included; `trials` is then the most that are asked.
     until: what a trial must reach so that no more are asked.
@@ -86,7 +86,7 @@ class Plan:
     device: str = "cpu"
     storage: str | None = None
     prior: tuple[str, ...] = ()
-    inherit: bool = False
+    inherit: str = ""
     scores: tuple[str, ...] = ()
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
@@ -130,7 +130,7 @@ class Plan:
             "seed": self.seed,
             "recipe": dict(self.recipe),
             "prior": list(self.prior),
-            "inherit": self.inherit,
+            "inherit": {"": False, "copy": True}.get(self.inherit, self.inherit),  # as older manifests say it
             "scores": list(self.scores),
             "table": None if self.table is None else list(self.table[1:]),
             **({} if self.table is None else {"table_key": sha256(Path(self.table[0]).read_bytes()).hexdigest()[:12]}),

@@ -47,6 +47,7 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
 }  # fmt: skip
+INHERIT = ("copy", "grow", "shrink")
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
 
@@ -131,7 +132,7 @@ def plan_of(
         device=str(asked["device"]),
         storage=asked["storage"],
         prior=tuple(asked["prior"]),
-        inherit=asked["inherit"],
+        inherit=_inherit(asked["inherit"]),
         scores=scores,
         profiles=profiles,
         table=looked_up,
@@ -176,6 +177,13 @@ def _command(given: Mapping[str, Any], in_python: bool) -> dict[str, Any]:
         said["storage"] = without_password(str(said["storage"]))
     plain = json.loads(json.dumps(said, default=str))
     return {**plain, "data": None} if in_python else plain
+
+
+def _inherit(word: Any) -> str:
+    given = {None: "", False: "", True: "copy"}.get(word, word)
+    if given not in ("", *INHERIT):
+        raise UserError(f"--inherit: must be one of {', '.join(INHERIT)}, got {word!r}")
+    return given
 
 
 def _checked_minutes(minutes: Any) -> float | None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+SHRINK, PERTURB = 0.4, 0.1
+
 
 def inherit(model: nn.Module, weights: Mapping[str, Tensor]) -> float:
     """Copies what fits of a relative's weights into `model`, in place; the share of its parameters that were copied.
@@ -26,3 +28,16 @@ def inherit(model: nn.Module, weights: Mapping[str, Tensor]) -> float:
             own[corner] = given[corner].to(own)
             copied += own[corner].numel() if name in params else 0
     return copied / max(1, sum(p.numel() for p in params.values()))
+
+
+def shrink_perturb(model: nn.Module, fresh: Mapping[str, Tensor], shrink: float = SHRINK, perturb: float = PERTURB) -> None:
+    """Draws weights of two and more dimensions towards their initial values, in place: w = shrink * w + perturb * fresh.
+
+    So a training that begins with the weights of another still learns as well as one from the beginning.
+
+    Source: Ash and Adams 2020, section 4; the two numbers: Chebykin et al. 2023 (PBT-NAS), section 3.3.
+    """
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(shrink).add_(fresh[name], alpha=perturb)

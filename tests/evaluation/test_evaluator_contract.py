@@ -71,6 +71,22 @@ def test_weights_to_begin_with_are_not_replaced_by_initial_ones(tmp_path: Path) 
             assert torch.allclose(load_file(tmp_path / "2.safetensors")[name], before, atol=1e-6), name
 
 
+@pytest.mark.parametrize("how", ["copy", "grow", "shrink"])
+def test_a_wider_network_begins_with_the_weights_of_its_parent(tmp_path: Path, how: str) -> None:
+    evaluator = prepared(CONTEXTS["train"])
+    spec = {"input": [1, 8, 8], "classes": 10, "head": ["gap_head"]}
+    small, large = ({**spec, "stem": [{"conv": {"out": out}}], "body": [{"basic": {"out": out}}]} for out in (8, 12))
+    words = {"epochs": 3, "precision": "fp32", "channels_last": False}
+    one = evaluator.evaluate(Job(small, recipe=words, weights=str(tmp_path / "w.safetensors")), going_on)
+    still = {**words, "epochs": 1, "lr": 1e-9, "ema": None, "early_stopping": None}
+    two = evaluator.evaluate(Job(large, recipe=still, parent=str(tmp_path / "w.safetensors"), inherit=how), going_on)
+    assert one.error is two.error is None
+    if how == "grow":
+        assert two.metrics["inherited"] == 1 and abs(two.metrics["accuracy"] - one.metrics["accuracy"]) < 0.1  # statistics of norms move
+    else:
+        assert 0.3 < two.metrics["inherited"] < 1
+
+
 @pytest.mark.parametrize("body", [["linear", "gap_head"], ["nonsense"]], ids=["shapes", "block"])
 def test_a_network_that_cannot_be_built_is_a_result_with_an_error(evaluator: Evaluator, body: list[Any]) -> None:
     arch = {"input": [1, 8, 8], "classes": 10, "body": body}

@@ -239,7 +239,7 @@ def test_an_earlier_run_on_the_space_is_what_a_strategy_begins_with(plan: Plan, 
 
 def test_a_training_may_begin_with_the_weights_of_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
     runner = Inline(prepared(Context(source=DATA)))
-    search(replace(plan, trials=5, inherit=True), tmp_path, lambda: runner, lambda status: None)
+    search(replace(plan, trials=5, inherit="copy"), tmp_path, lambda: runner, lambda status: None)
     jobs = [job for job in runner.jobs if not job.test]
     assert jobs[0].parent is None and all(job.parent and Path(job.parent).exists() for job in jobs[1:])
     assert not any(job.parent for job in runner.jobs if job.test)
