@@ -32,6 +32,7 @@ from typing import Any
 API = {  # name: where it is
     "search": "nasforge.api.search",
     "train": "nasforge.api.train",
+    "train_again": "nasforge.api.again",
     "Run": "nasforge.api.run",
     "zoo": "nasforge.api.networks",
     "show": "nasforge.api.networks",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
-from nasforge.errors import UserError
+from nasforge.errors import Terminated, UserError
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
 
@@ -118,12 +123,18 @@ def _zoo(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "zoo", "list documented networks with their figures and sources")
     c.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="a name with * and ?")
     c.add_argument(
-        "--weights", nargs=2, metavar=("NAME", "FILE"), help="map the weights of torchvision or timm in FILE (.pth, .safetensors)"
+        "--weights", nargs=2, metavar=("ARCH", "FILE"), help="map the weights of torchvision or timm in FILE (.pth, .safetensors)"
     )
-    c.add_argument("--out", metavar="FILE", help="with --weights: where to write them (default: NAME.safetensors)")
+    c.add_argument(
+        "--check", nargs=2, metavar=("IN", "OUT"), help="with --weights: a batch and its outputs by the library's model, .npy files"
+    )
+    c.add_argument("--out", metavar="FILE", help="with --weights: where to write them (default: ARCH.safetensors)")
     c.add_argument("--partial", action="store_true", help="with --weights: layers that do not fit get fresh weights")
     c.add_argument(
         "--norm-eps", type=float, metavar="E", help="with --weights: what its batch norms add to the variance (default: as known)"
+    )
+    c.add_argument(
+        "--pad", choices=("same", "tf"), help="with --weights: how their network pads, tf as TensorFlow (default: tf if FILE is named tf_)"
     )
 
 
@@ -149,6 +160,8 @@ def _train(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--device", default="cpu")
+    c.add_argument("--weights", metavar="FILE", help="begin with these (safetensors, or .pth of a library); what does not fit begins fresh")
+    c.add_argument("--as-trial", action="store_true", help="train RUN:NUMBER as its search did, and compare with what that recorded")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")
     c.add_argument("--out", metavar="DIR", help="folder for weights, checkpoint and curve (default: runs/train-NAME)")
 
@@ -221,7 +234,7 @@ def _export(commands: argparse._SubParsersAction) -> None:
 def _report(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
     c.add_argument("run", metavar="RUN", help="the folder of a search")
-    c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given")
+    c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given (default: as its manifest says)")
     c.add_argument("--against", metavar="RUN", help="compare the two spaces by the errors of networks drawn at random")
 
 
@@ -258,9 +271,46 @@ def _load_plugins(args: argparse.Namespace) -> None:
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
+def _joined(argv: Sequence[str]) -> list[str]:
+    """The words with `--objective -params` as one: argparse takes a value that begins with a minus for an option."""
+    out: list[str] = []
+    for word in argv:
+        if out and len(out[-1]) > len("--o") and "--objective".startswith(out[-1]) and word[:1] == "-" and word[:2] != "--":
+            out[-1] += f"={word}"
+        else:
+            out.append(word)
+    return out
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; a second one changes nothing."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what signals do
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by the user."""
-    args = parser().parse_args(argv)
+    """The exit status of a command: 0 done, 2 a mistake in what was given, 1 a failure, 130 stopped by Ctrl-C, 143 by SIGTERM."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+    args = parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    with _ended_in_order():
+        return _carried_out(args)
+
+
+def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
     try:
         _load_plugins(args)
@@ -268,9 +318,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"nasforge {args.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"nasforge {args.command}: stopped; what had ended is kept, the same command goes on", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, Terminated) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -11,6 +11,14 @@ class UserError(ValueError):
     """A mistake in what the user gave. The command line prints its text alone, without a traceback."""
 
 
+class OtherData(UserError):
+    """Data that are not those with which a search began."""
+
+
+class Terminated(KeyboardInterrupt):
+    """Raised in a command that is told to end (SIGTERM): as Ctrl-C does, but for the exit status."""
+
+
 def nearest(name: object, valid: Iterable[object]) -> str:
     """'did you mean X? ' where a valid name is near, and the list of valid names."""
     names = sorted({str(v) for v in valid})

@@ -13,39 +13,40 @@ PACKAGE = Path(__file__).resolve().parent.parent / "nasforge"
 
 # what each room may import of nasforge; a package stands for all its modules. In words:
 # commands > api > report > search > runners > plugins > evaluation > strategies, latency > train > tasks > networks, zoo, scaling,
-# export > blocks > data > objectives, spaces > errors
+# export > blocks > data > objectives, spaces > files, errors
 BELOW: dict[str, set[str]] = {
     "errors": set(),
-    "spaces": {"errors"},
+    "files": set(),
+    "spaces": {"files", "errors"},
     "objectives": {"errors"},
-    "storage": {"errors"},
-    "data": {"errors"},
+    "storage": {"files", "errors"},
+    "data": {"files", "errors"},
     "blocks": {"spaces"},
     "networks": {"blocks", "spaces", "errors"},
     "scaling": {"networks", "blocks", "spaces", "errors"},
     "export": {"networks", "blocks", "spaces", "errors"},
-    "latency": {"networks", "blocks", "spaces", "errors"},
-    "zoo": {"scaling", "networks", "blocks", "spaces", "errors"},
+    "latency": {"networks", "blocks", "spaces", "files", "errors"},
+    "zoo": {"scaling", "networks", "blocks", "spaces", "files", "errors"},
     "strategies": {"networks", "objectives", "spaces", "errors"},
     "tasks": {"networks", "data", "objectives", "errors"},
-    "train": {"tasks", "blocks", "data", "objectives", "errors"},
+    "train": {"tasks", "blocks", "data", "objectives", "files", "errors"},
     "evaluation": {
-        "strategies", "latency", "train", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "errors"
+        "strategies", "latency", "train", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "files", "errors"
     },
     "plugins": {"evaluation", "strategies", "tasks", "zoo", "networks", "blocks", "data", "objectives", "spaces", "errors"},
     "runners": {"plugins", "evaluation", "train", "tasks", "networks", "data", "objectives", "errors"},
     "search": {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
-        "storage", "errors",
+        "storage", "files", "errors",
     },
-    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "files", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
-        "data", "objectives", "spaces", "storage", "errors",
+        "data", "objectives", "spaces", "files", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
-        "blocks", "data", "objectives", "spaces", "errors",
+        "blocks", "data", "objectives", "spaces", "files", "errors",
     },
     "cli": {"errors"},  # and the command that is asked for, by its name
     "__main__": {"cli"},

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nasforge import zoo
 from nasforge.errors import UserError, nearest
+from nasforge.files import parsed_file
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.files import find_space, read
+from nasforge.spaces.files import check_there, find_space, read
 from nasforge.spaces.space import Space
 
+MOST_DIGITS = 12  # of the number of a trial
 Network = str | Path | Mapping[str, Any]  # a documented network, a file, RUN:NAME, RUN:NUMBER; or an architecture as data
 
 
@@ -39,8 +40,14 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _from_run(run, which if folder else "")
+    if folder and not Path(name).is_file():
+        raise UserError(f"{name}: {folder} is no folder of a search (manifest.json is missing); RUN:NAME and RUN:NUMBER are of one")
     if not Path(name).is_file():
-        return zoo.load(name), None
+        try:
+            return zoo.load(name), None
+        except UserError:
+            check_there(name)
+            raise
 
     return _closed(name, read(name)), None
 
@@ -61,11 +68,11 @@ def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
     read_manifest(run)  # says which plugins are missing
     folder = run / "finalists"
     have = {p.stem: p for p in sorted(folder.glob("*.yaml"))}
-    if which.isascii() and which.isdigit():
+    if which.isascii() and which.isdigit() and len(which) < MOST_DIGITS:
         return _trial(run, int(which)), None
     if not which:
         try:
-            which = str(json.loads((run / "summary.json").read_text(encoding="utf-8"))["best"]["name"])
+            which = str(parsed_file(run / "summary.json")["best"]["name"])
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"{run}: the search has no winner yet; let it end, or name a trial as {run}:NUMBER") from None
     if which not in have:
@@ -75,11 +82,10 @@ def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:
 
 
 def _trial(run: Path, number: int) -> Arch:
-    """The architecture of a trial, drawn again from the choices in the run's journal."""
-    from nasforge.search.study import load
-    from nasforge.storage.open import open_storage
+    """The architecture of a trial, drawn again from the choices in the run's study."""
+    from nasforge.search.study import studies_of
 
-    study = load(open_storage(run, None, write=False), "search")
+    study = studies_of(run)("search")
     trials = study.get_trials(deepcopy=False) if study is not None else []
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def best(self) -> Found:
-        """The network that is best on val among the finalists. Raise UserError where there is none."""
+        """The finalist that is best by the objectives, the first one first, and keeps all limits. Raise UserError where there is none."""
         row = self.summary.get("best")
         if not row:
             raise UserError(f"{self.folder}: the search has no winner; its page says why each trial failed")

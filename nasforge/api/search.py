@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,12 +24,11 @@ from nasforge.runners import RUNNERS, Runner
 from nasforge.search.clock import divided
 from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
-from nasforge.search.settings import DEFAULTS, OTHERS, plan_of
+from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
 from nasforge.search.study import quiet
 from nasforge.tasks import seconds_to_load
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
-RUNNING: dict[str, Any] = {"runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0}
 SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
 
 
@@ -51,7 +51,7 @@ def search(
 
     Raises:
         UserError: the search cannot be carried out; nothing is written then.
-        KeyboardInterrupt: after writing down what was interrupted; the same call continues.
+        KeyboardInterrupt: after writing down what was interrupted, and the page of what there is; the same call continues.
     """
     began = time.monotonic()
     quiet()
@@ -71,8 +71,14 @@ def search(
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])
-    with progress(quiet=not show) as shown:
-        summary = carry_out(plan, folder, start_runner, shown, workers, began)
+    try:
+        with progress(quiet=not show) as shown:
+            summary = carry_out(plan, folder, start_runner, shown, workers, began, say)
+    except KeyboardInterrupt:
+        if page:
+            with contextlib.suppress(UserError):  # it was interrupted before there was anything
+                report(folder, plan.storage)
+        raise
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)
@@ -96,7 +102,7 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     data = plan.load()
     slow = name == "local" and seconds_to_load(data) > SLOW_S  # others are read again, faster than sent
     carried = data if plan.dataset is not None or isinstance(data, StoredDataset) or slow else None
-    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins)
+    context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins, data.key)
     return lambda: make(context, **{option: found[option] for option in takes})
 
 

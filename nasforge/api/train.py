@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import nn
+import torch
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor, nn
 
 from nasforge import zoo
 from nasforge.api.data import data_given
@@ -18,15 +19,19 @@ from nasforge.api.named import Network, arch_of
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
-from nasforge.evaluation.train import for_data, recipe_of, with_its_own_side
+from nasforge.evaluation.train import BEGUN, for_data, recipe_of, with_its_own_side
+from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import parse, read, write
 from nasforge.tasks import load_data, task_of
 from nasforge.train import checked_device, use_threads
+from nasforge.zoo.state_files import read_state
+from nasforge.zoo.weights import map_weights
 
-OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "out", "show")
+INITIAL = "initial.safetensors"  # the weights that a training began with, where they were given
+OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "weights", "out", "show")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     resize: bool = False,
+    weights: str | Path | None = None,
     out: str | Path | None = None,
     show: bool = True,
     **options: Any,
@@ -87,6 +93,7 @@ def train(
         epochs: by the data where None.
         recipe: what differs from the default recipe, in the words of `nasforge.train.Recipe`.
         resize: bring the images to the side that the network reads, not the network to theirs.
+        weights: a file of them to begin with: ours, or those of a library; layers that do not fit, such as another head, begin fresh.
         out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
         show: whether to print notes and a line an epoch to stderr.
         options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
@@ -107,13 +114,12 @@ def train(
     if changed:
         say(f"{name}: {changed}")
     folder = Path(out or f"runs/train-{Path(name.replace(':', '-')).stem}")
-    if device == "cpu":
-        use_threads(1 if minutes is None else None)
     given_words = {"minutes": minutes, "epochs": epochs}
     changes = {**(recipe or {}), **{name: value for name, value in given_words.items() if value is not None}}
-    weights, checkpoint = str(folder / "model.safetensors"), str(folder / "checkpoint.pt")
-    job = Job(arch, seed, full=True, test=True, recipe=changes, weights=weights, checkpoint=checkpoint)
+    final, checkpoint, initial = (str(folder / file) for file in ("model.safetensors", "checkpoint.pt", INITIAL))
+    job = Job(arch, seed, full=True, test=True, recipe=changes, weights=final, checkpoint=checkpoint, parent=initial)
     used = recipe_of(job, found, task)
+    _begin_with(weights, arch, {**(arch.get("recipe") or {}), **changes}, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
 
     def on_report(report: Report) -> Decision:
@@ -123,7 +129,13 @@ def train(
         say(f"epoch {report.epoch}{where}  {losses}{main}")
         return Decision.CONTINUE
 
-    result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        use_threads(1 if minutes is None else None)
+    try:
+        result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+    finally:
+        torch.set_num_threads(threads)
     if result.error:
         raise UserError(result.error)
     cost = count(arch)
@@ -131,8 +143,42 @@ def train(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
-    (folder / "result.json").write_text(json.dumps(told(trained), indent=1), encoding="utf-8")
+    write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
     return trained
+
+
+def _begin_with(
+    weights: str | Path | None, arch: Arch, asked: Mapping[str, Any], seed: int, folder: Path, say: Callable[[str], None]
+) -> None:
+    """Write the weights that a training begins with into its folder. Raise UserError where nothing fits, or it has begun with others.
+
+    asked: words of the recipe that were asked for.
+    """
+    initial, begun = folder / INITIAL, (folder / "checkpoint.pt").is_file()
+    before = initial.read_bytes() if initial.is_file() else None
+    state: dict[str, Tensor] = {}
+    if weights is not None:
+        for word, value in BEGUN.items():
+            if asked.get(word, value) != value:
+                raise UserError(f"recipe.{word}: {asked[word]} would replace the weights of {weights}; leave one of them out")
+        given, ordered = read_state(weights)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            mapped = map_weights(arch, given, ordered=ordered, partial=True)
+        if not mapped.pairs:
+            raise UserError(f"--weights {weights}: no layer of it fits the network; give weights of this architecture")
+        for remark in mapped.remarks:
+            say(remark)
+        fresh = f"; fresh: {', '.join(mapped.fresh)}" if mapped.fresh else ""
+        say(f"{weights}: {len(mapped.pairs)} layers taken{fresh}")
+        state = mapped.state
+    if begun and before != (save(state) if state else None):
+        raise UserError(f"{folder}: holds a training that began with other weights; give another --out, or delete it")
+    if state:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, initial)
+    else:
+        initial.unlink(missing_ok=True)
 
 
 def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = None) -> dict[str, Any]:
@@ -174,4 +220,4 @@ def difference(given: Mapping[str, Any], arch: Arch) -> str:
         kept = key({**given, **{k: arch[k] for k in ("input", "classes", "padding") if k in arch}}) == key(arch)
     except UserError:
         kept = False
-    return sizes + ("" if kept else ", in its small form: reductions taken out until the last map is at least 3 on a side")
+    return sizes + ("" if kept else f", in its small form: {str(arch.get('note')).partition(': ')[2]}")

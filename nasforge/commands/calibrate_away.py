@@ -11,6 +11,7 @@ from typing import Any
 from nasforge.blocks.core.shapes import Tokens, example
 from nasforge.errors import UserError
 from nasforge.export.to_python import write_python
+from nasforge.files import parsed_file
 from nasforge.latency import Profile, remote_script
 from nasforge.latency.profile import profile_of
 from nasforge.latency.runtimes import write_onnx
@@ -44,7 +45,7 @@ def write_folder(archs: Sequence[Arch], folder: Path, space: str, runtime: str, 
 def read_measured(path: Path) -> Profile:
     """Return the profile of a machine from the file that measure.py wrote there. Raises UserError for another file."""
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = parsed_file(path)
         about = {name: data[name] for name in ("runtime", "device", "threads", "batch", "processor", "versions", "date", "space")}
         archs, times = data["networks"], [float(t) for t in data["times_ms"]]
         errors = [float(e) for e in data["errors"]]
@@ -54,5 +55,5 @@ def read_measured(path: Path) -> Profile:
         return profile_of(archs, times, noise, precision="float32", **about)
     except UserError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path}: is not what measure.py writes ({error}); make its folder with calibrate --script") from None

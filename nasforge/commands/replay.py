@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
-from nasforge.objectives.objective import parse_limit, parse_objectives
-from nasforge.search.plan import SPACE, Plan, read_manifest, source_from
+from nasforge.search.plan import Plan, other_versions, plan_from, read_manifest
 from nasforge.search.replay import Replay, entries, replay_study
 from nasforge.search.session import CONTROL_SEED, sampler_of
 from nasforge.search.study import quiet
-from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
 
 MOST_SHOWN = 10
@@ -24,11 +23,16 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command: 0 where all decisions come out again, else 1."""
     quiet()
     folder = Path(args.run)
-    plan = plan_of(folder, read_manifest(folder))
+    manifest = read_manifest(folder)
+    plan = plan_of(folder, manifest)
+    if changed := other_versions(manifest):
+        print(f"nasforge replay: {folder}: {changed}", file=sys.stderr)
     logs = entries(folder)
     found = [replay_study(logs, "search", Space(plan.space), sampler_of(plan, plan.strategy, 0))]
     if any(log.get("study_name") == "control" for log in logs):
         found.append(replay_study(logs, "control", Space(plan.space), sampler_of(plan, "random", CONTROL_SEED)))
+    elif manifest.get("control") and plan.strategy != "random":
+        print(f"nasforge replay: {folder}: its control has not begun", file=sys.stderr)
     if args.json:
         print_json({"run": str(folder), "same": not any(r.partings for r in found), "studies": [asdict(r) for r in found]})
     else:
@@ -41,17 +45,7 @@ def plan_of(folder: Path, manifest: dict[str, Any]) -> Plan:
     """Return the plan of a run, as far as strategies see it. Raises UserError for a manifest that lacks a part of it."""
     if manifest.get("storage") != "journal":
         raise UserError(f"{folder}: its study is in a database ({manifest.get('storage')}); the order of events is in a journal only")
-    try:
-        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
-        return Plan(
-            space=read(folder / SPACE), data=source_from(manifest["data"]), objectives=objectives,
-            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], trials=int(manifest["trials"]),
-            seed=int(manifest["seed"]), prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{folder}: its manifest lacks what a replay needs ({type(error).__name__}: {error})") from None
+    return plan_from(folder, manifest)
 
 
 def _print(found: Replay) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 from nasforge.api.run import Run
-from nasforge.api.search import RUNNING, search
+from nasforge.api.search import search
 from nasforge.commands.common import print_json
+from nasforge.errors import UserError
 from nasforge.report import collect
 from nasforge.report.budget import failures
-from nasforge.search.settings import DEFAULTS, OTHERS
+from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING
 
 
 def run(args: argparse.Namespace) -> int:
@@ -20,14 +21,24 @@ def run(args: argparse.Namespace) -> int:
     options["control"] = args.control
     found = search(args.space, args.data, run=args.run, show=not args.json, **options)
     if "joined" in found.summary:  # this driver is not the owner of its study
-        summary = found.summary
+        summary, trouble = found.summary, []
         if args.json:
             print_json(summary)
         else:
             print(f"{summary['joined']} has its trials ({summary['finished']} finished); the driver that began it trains the finalists")
-        return 0
-    lost = None if found.summary.get("best") else _lost(found)
-    exported = _export(args.export, found)
+        if not summary["finished"]:
+            trouble.append(f"{found.folder}: no trial has finished")
+        if args.export:
+            trouble.append(f"--export {args.export}: the driver that began the search has the winner; export it there")
+        return _status(trouble)
+    trouble = [] if found.summary.get("best") else [f"{found.folder}: {_lost(found)}"]
+    exported = None
+    if args.export:
+        try:
+            done = found.export(args.export)
+            exported = {"path": str(done.path), "largest_difference": done.largest_difference}
+        except UserError as error:  # what was found is told all the same
+            trouble.append(f"--export {args.export}: nothing was written; {error}")
     if args.json:
         print_json({**found.summary, "report": str(found.folder / "report.html"), "exported": exported})
     else:
@@ -36,9 +47,14 @@ def run(args: argparse.Namespace) -> int:
             f"\nreport: {found.folder / 'report.html'}"
             + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else "")
         )
-    if lost:
-        print(f"nasforge search: {found.folder}: {lost}", file=sys.stderr)
-    return 1 if lost else 0
+    return _status(trouble)
+
+
+def _status(trouble: Sequence[str]) -> int:
+    """The exit status, after saying what was asked for and did not come."""
+    for text in trouble:
+        print(f"nasforge search: {text}", file=sys.stderr)
+    return 1 if trouble else 0
 
 
 def _lost(found: Run) -> str:
@@ -46,10 +62,3 @@ def _lost(found: Run) -> str:
     groups = failures(collect(found.folder, found.storage))
     said = "; ".join(f"{message} ({len(who)} x)" for message, who in groups[:1]) or "the report says what was found"
     return f"no network came through its final training and keeps all limits; {said}"
-
-
-def _export(to: str | None, found: Run) -> dict[str, Any] | None:
-    if not to or not found.summary.get("best"):
-        return None
-    done = found.export(to)
-    return {"path": str(done.path), "largest_difference": done.largest_difference}

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nasforge import zoo
+from nasforge.api.named import arch_named
 from nasforge.commands.common import print_json, table
+from nasforge.errors import UserError
 
 SHOWN = 5  # layers named in a message
 
@@ -47,26 +49,42 @@ def _take_weights(args: argparse.Namespace) -> int:
     """Map a state dict of another library and write it under our names."""
     from safetensors.torch import save_file  # with torch: not for a listing
 
-    from nasforge.zoo.state_files import read_state
-    from nasforge.zoo.weights import map_weights
+    from nasforge.zoo.branches import batch_in, checked_weights, rivals, uncertain
+    from nasforge.zoo.state_files import of_tensorflow, read_state
+    from nasforge.zoo.weights import Pad, map_weights
 
-    name, file = args.weights
-    arch = zoo.load(name)
+    arch_name, file = args.weights
+    arch = arch_named(arch_name)
+    name = str(arch.get("name") or Path(arch_name).stem)
     given, ordered = read_state(file)
-    found = map_weights(arch, given, ordered=ordered, partial=args.partial, norm_eps=args.norm_eps)
-    out = Path(args.out or f"{arch['name']}.safetensors")
+    pad: Pad | None = args.pad or ("tf" if of_tensorflow(file) else None)
+    options = {"ordered": ordered, "partial": args.partial, "norm_eps": args.norm_eps, "pad": pad}
+    difference = None
+    if args.check:
+        found, difference = checked_weights(arch, given, *map(batch_in, args.check), **options)
+    else:
+        found = map_weights(arch, given, **options)
+        documented = arch_name in (*zoo.names(), *zoo.aka())  # whose weights were compared
+        if not documented and (unclear := rivals(arch, found.pairs)):
+            raise UserError(
+                f"--weights {arch_name} {file}: {uncertain(unclear, found.pairs)}; add --check IN.npy OUT.npy, a batch and what "
+                "the library's model gives for it in eval mode"
+            )
+    out = Path(args.out or f"{name}.safetensors")
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(found.state, out, metadata={"arch": str(arch["name"]), "from": Path(file).name})
-    told = {"arch": arch["name"], "out": str(out), "mapped": len(found.pairs), "left": found.left, "fresh": found.fresh,
-            "norm_eps": found.norm_eps, "remarks": found.remarks}  # fmt: skip
+    save_file(found.state, out, metadata={"arch": name, "from": Path(file).name})
+    told = {"arch": name, "out": str(out), "mapped": len(found.pairs), "left": found.left, "fresh": found.fresh,
+            "norm_eps": found.norm_eps, "remarks": found.remarks, "difference": difference}  # fmt: skip
     if args.json:
         print_json({**told, "pairs": [list(pair) for pair in found.pairs]})
         return 0
-    print(f"{out}: {len(found.pairs)} layers of {file} as {arch['name']}, norms with {found.norm_eps:g}")
+    print(f"{out}: {len(found.pairs)} layers of {file} as {name}, norms with {found.norm_eps:g}")
     for layers, what in ((found.left, "layers of the file that have no place"), (found.fresh, "layers that find no weights")):
         if layers:
             print(f"{len(layers)} {what}: {', '.join(layers[:SHOWN])}{' ...' if len(layers) > SHOWN else ''}")
     for remark in found.remarks:
         print(remark)
-    print(f"to use them: nasforge export {arch['name']} --weights {out} --to onnx --out DIR")
+    if difference is not None:
+        print(f"checked: the outputs differ by {difference:.2g} of the largest")
+    print(f"to use them: nasforge export {arch_name} --weights {out} --to onnx --out DIR, or nasforge train {arch_name} --weights {out}")
     return 0

@@ -23,7 +23,10 @@ from PIL import Image, ImageOps
 from nasforge.data.dataset import Source
 from nasforge.data.rows import LEVELS
 from nasforge.errors import UserError
+from nasforge.files import content
 
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "ICO")  # not EPS, which runs a program
+MOST_PIXELS = 2**27  # of one image
 LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -51,7 +54,7 @@ class Encoded:
 
     def read(self, i: int) -> bytes:
         if self.data is None:
-            return self.files[i].read_bytes()
+            return content(self.files[i])
         return self.header + self.data[self.offsets[i] : self.offsets[i + 1]].tobytes()
 
     def where(self, i: int) -> str:
@@ -68,27 +71,29 @@ class Head:
     transparent: bool = False
 
     @classmethod
-    def of(cls, content: bytes) -> Head:
+    def of(cls, encoded: bytes) -> Head:
         """Return the head of an image. Raise Broken where there is none."""
         try:
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise Broken(f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
                 orientation = image.getexif().get(ORIENTATION, 1)
                 width, height = image.size
                 clear = image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info
                 size = (width, height) if orientation in TURNED else (height, width)
                 return cls(size, image.mode, orientation != 1, clear)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise Broken(str(error) or type(error).__name__) from error
+        except Exception as error:  # Pillow raises whatever a broken file leads to
+            raise error if isinstance(error, Broken) else Broken(str(error) or type(error).__name__) from error
 
 
-def decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+def decode(encoded: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
     """Return (C, H, W) bytes by the rule above; without `size` as large as it is, without `channels` grey if it is grey.
 
     Raises:
         Broken: it cannot be decoded, or holds no numbers of 1, 8 or 16 bits.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if size is not None and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) not in TURNED:
                 image.draft(None, (size[1], size[0]))  # a reduced decoding, still at least as large
             ImageOps.exif_transpose(image, in_place=True)
@@ -97,8 +102,8 @@ def decode(content: bytes, size: tuple[int, int] | None, channels: int | None) -
                 made = _cover(made, size)
             wanted = channels or (1 if made.mode == "L" else 3)
             pixels = np.asarray(made if (made.mode == "L") == (wanted == 1) else made.convert("L" if wanted == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Broken(str(error) or type(error).__name__) from error
+    except Exception as error:  # as above
+        raise error if isinstance(error, Broken) else Broken(str(error) or type(error).__name__) from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
@@ -229,16 +234,16 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
 
     def look(place: int) -> None:
         i = int(whole[place])
-        content = encoded.read(i)
         try:
-            pixels = decode(content, size, channels)
-        except Broken as error:
+            found = encoded.read(i)
+            pixels = decode(found, size, channels)
+        except (Broken, OSError) as error:
             broken[i] = str(error)
             return
         if kept is not None:
             kept[place] = pixels
             return
-        digests[place] = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.uint8)
+        digests[place] = np.frombuffer(hashlib.blake2b(found, digest_size=8).digest(), np.uint8)
         shown = Image.fromarray(pixels.transpose(1, 2, 0) if channels > 1 else pixels[0])
         counts = np.reshape(shown.histogram(), (channels, 256))
         sums[place] = counts @ LEVELS, counts @ LEVELS**2

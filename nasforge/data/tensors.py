@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from nasforge.data.alike import notes_of
 from nasforge.data.arrays import Arrays, Raw
 from nasforge.data.batch import Batch
 from nasforge.data.dataset import IGNORE, MEMORY_BYTES, PARTS, DataSpec, Part, Source, Target
@@ -162,14 +163,14 @@ def prepared(
     tensors = {part: {n: torch.from_numpy(y) for n, y in arrays.targets.items()} for part, arrays in parts.items()}
     vocab = {k: {"tokens": n} for k, n in (raw.vocab or {}).items()}
     shapes = {k: _shape(x, vocab.get(k)) for k, x in parts["train"].inputs.items()}
-    spec = DataSpec(shapes, targets, task or raw.task, raw.padded, raw.notes)
+    spec = DataSpec(shapes, targets, task or raw.task, raw.padded, (*raw.notes, *notes_of(parts, raw.name)))
     key = _key(parts, raw.kinds, seed)
     if stored:
         stores: dict[str, Any] = {part: arrays.inputs for part, arrays in parts.items()}
         found = {name: x.moments() for name, x in stores["train"].items() if name not in vocab}
         types = {name: torch.float64 if stores["train"][name].dtype == np.float64 else torch.float32 for name in found}
         means = {name: torch.from_numpy(m).to(types[name]) for name, (m, _) in found.items()}
-        deviations = {name: torch.from_numpy(np.where(d < 1e-12, 1.0, d)).to(types[name]) for name, (_, d) in found.items()}
+        deviations = {name: torch.from_numpy(np.where(_constant(m, d), 1.0, d)).to(types[name]) for name, (m, d) in found.items()}
         return StoredDataset(raw.name, key, spec, stores, tensors, means, deviations)
     inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})  # type: ignore[misc]
     return TensorDataset(raw.name, key, spec, {k: Batch(x, tensors[k]) for k, x in inputs.items()}, mean, std)
@@ -246,17 +247,37 @@ def _normalize(
             statistics.append(((), ()))
             continue
         dims = {2: [0], 3: [0, 1], 4: [0, 2, 3]}[train.ndim]
-        std, mean = torch.std_mean(train, dim=dims, correction=0, keepdim=True)
-        if bool(train.isnan().any()):
-            mean = train.nanmean(dims, keepdim=True)
-            std = (train - mean).square().nanmean(dims, keepdim=True).sqrt()
-        std = torch.where(std < 1e-12, torch.ones_like(std), std)  # a constant channel stays constant
+        std, mean = _moments(train, dims)
+        if bool(std.isinf().any()) or (bool((std < 1e-12).any()) and bool(((std < 1e-12) & _differs(train, dims)).any())):
+            for part in tensors.values():  # squares of very large and small numbers need more room
+                part[name] = part[name].double()
+            std, mean = _moments(tensors["train"][name], dims)
+        std = torch.where(_constant(mean, std), torch.ones_like(std), std)  # a constant channel stays constant
         for part in tensors.values():
             part[name] = part[name].sub_(mean).div_(std).float()
             if train.ndim == 2:
                 part[name].nan_to_num_(0.0)
         statistics.append((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
     return tensors, *statistics[0]
+
+
+def _moments(x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
+    """Deviation and mean over some axes; NaN does not count."""
+    if not bool(x.isnan().any()):
+        return torch.std_mean(x, dim=dims, correction=0, keepdim=True)
+    mean = x.nanmean(dims, keepdim=True)
+    return (x - mean).square().nanmean(dims, keepdim=True).sqrt(), mean
+
+
+def _differs(x: Tensor, dims: list[int]) -> Tensor:
+    """Whether there are two different numbers over some axes; NaN does not count."""
+    gone = x.isnan()
+    return x.masked_fill(gone, -math.inf).amax(dims, keepdim=True) > x.masked_fill(gone, math.inf).amin(dims, keepdim=True)
+
+
+def _constant(mean: Any, std: Any) -> Any:
+    """Whether a deviation is none: 0, or what rounding leaves of it."""
+    return (std == 0) | ((std < 1e-12) & (std <= 1e-6 * abs(mean)))
 
 
 def _as_tensor(x: np.ndarray) -> Tensor:

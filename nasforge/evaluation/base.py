@@ -6,13 +6,15 @@ Jobs, reports and results are plain data, so any runner can carry them. Nothing 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from nasforge.data import Dataset, Source
-from nasforge.errors import UserError, is_disk_full, is_out_of_memory
+from nasforge.errors import OtherData, UserError, is_disk_full, is_out_of_memory
 from nasforge.objectives.metrics import Metric
+from nasforge.objectives.objective import Objective
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.domains import Scalar
 from nasforge.strategies.schedulers import Decision
@@ -33,6 +35,7 @@ class Context:
         table: file, column selected and column reported, where the evaluator is a table.
         dataset: the data themselves, where they came with the worker; else the worker loads its own.
         plugins: that a worker loads first: (name, file, its text), or (name, module, None) of an installed one.
+        data_key: of the data of the run; None where any will do.
     """
 
     evaluator: str = "train"
@@ -41,14 +44,27 @@ class Context:
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
     plugins: tuple[tuple[str, str, str | None], ...] = ()
+    data_key: str | None = None
 
     def load(self) -> Dataset:
-        """Return the data set, loaded once a process."""
-        return self.dataset if self.dataset is not None else load_data(self.source)
+        """Return the data set, loaded once a process. Raise OtherData where it is not that of the run."""
+        data = self.dataset if self.dataset is not None else load_data(self.source)
+        check_key(self.source, data, self.data_key)
+        return data
 
     def with_data(self, dataset: Dataset) -> Context:
         """Return the context with the data in it."""
         return replace(self, dataset=dataset)
+
+
+def check_key(source: Source, data: Dataset, key: str | None) -> None:
+    """Raise OtherData where data are not those of a key, which hashes content and split."""
+    if key is not None and data.key != key:
+        why = "it returns other data at each call: seed it" if source.allow_code and ":" in source.spec else "they changed: restore them"
+        raise OtherData(
+            f"data: {source.spec} must stay the same while a search runs, its key was {key}, is {data.key} here; "
+            f"{why}, or start anew with another --run"
+        )
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,27 @@ class Result:
     error: str | None = None
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return what is a finite number."""
+    return {k: v for k, v in values.items() if (math.isfinite(v) if type(v) is float else is_number(v))}
+
+
+def unfit(values: Mapping[str, Any], objectives: Iterable[Objective]) -> str | None:
+    """Return why objectives have no value for these metrics, in words; None where all have."""
+    for objective in objectives:
+        for name in sorted(objective.reads):
+            if not is_number(values.get(name)):
+                return f"{name} must be a finite number, got {values.get(name, 'none')!r:.40} from the evaluator; lower lr, or mend it"
+        if not is_number(objective.value(values)):
+            return f"{objective.metric} must be a finite number, got one that is none or too large; choose a target near the costs"
+    return None
+
+
 OnReport = Callable[[Report], Decision]
 
 
@@ -148,3 +185,5 @@ def note(result: Result, error: Exception) -> None:
         result.stopped = Stop.OUT_OF_MEMORY
     elif is_disk_full(cause):
         result.stopped = Stop.DISK_FULL
+    elif isinstance(error, OtherData):
+        result.stopped = Stop.OTHER_DATA

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
 from nasforge.train import Recipe, default_recipe, fit, inherit, score
+from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
 MOST_EPOCHS = 200  # of a training for which a time is given
+BEGUN: dict[str, Any] = {"init": "default", "whiten": False, "zero_residual": False}  # words of a recipe for weights that are there already
 STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: Stop.PRUNED}
 
 
@@ -44,9 +47,10 @@ class Train:
             model = build(job.arch)
             if job.latency and not fast_enough(job, model, self.device, result):
                 return result
+            recipe = recipe_of(job, self.data, self.task)
             if job.parent and Path(job.parent).exists():
                 result.metrics["inherited"] = inherit(model, load_file(job.parent))
-            recipe = recipe_of(job, self.data, self.task)
+                recipe = replace(recipe, **BEGUN)
             fitted = fit(
                 model, data, recipe, task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
@@ -125,13 +129,22 @@ def _inputs(spec: Any) -> str:
 
 
 def for_data(arch: Arch, data: Dataset) -> Arch:
-    """Return the architecture for a data set: networks for large images in their small form."""
-    native, images = arch.get("input"), data.spec.is_image
-    if images and isinstance(native, list) and len(native) == 3:
-        shape, classes = tuple(data.spec.input), task_of(data.spec, data.name).outputs
-        if list(shape) != native or arch.get("classes") != classes:
-            arch = small(arch, shape, classes)
-    return fit_to_data(arch, data)
+    """Return the architecture for a data set: a documented network made for other images in its small form, any other layer by layer.
+
+    Raises:
+        UserError: it cannot be built for these data.
+    """
+    native, images = arch.get("input"), data.spec.is_image and isinstance(arch.get("input"), list) and len(arch["input"]) == 3
+    if images and native != list(data.spec.input) and documented(arch):
+        return fit_to_data(small(arch, tuple(data.spec.input), task_of(data.spec, data.name).outputs), data)
+    fitted = fit_to_data(arch, data)
+    if images and native != fitted["input"]:
+        try:
+            build(fitted, "meta")
+        except UserError as error:
+            remedy = "bring the images to its side (--resize, --image-size), or write it for these"
+            raise UserError(f"{error}; it is made for images {native}, {data.name} has {fitted['input']}: {remedy}") from None
+    return fitted
 
 
 def with_its_own_side(arch: Arch, data: Dataset) -> Arch:
@@ -151,12 +164,12 @@ def with_its_own_side(arch: Arch, data: Dataset) -> Arch:
 def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
     """Return the default recipe for the data with what the architecture and the job change.
 
-    Other epochs shorten the warm-up in proportion. With `minutes`, and nothing said of epochs, there are as many as the time allows, and no
-    early stopping: the learning rate falls until the end.
+    Other epochs shorten the warm-up in proportion. A full training with `minutes`, and nothing said of epochs, has as many as the time
+    allows, and no early stopping: the learning rate falls until the end. A short one has no more than it has without.
     """
     base = {**default_recipe(task, data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
     changes = dict(job.recipe)
-    if changes.get("minutes") is not None:
+    if job.full and changes.get("minutes") is not None:
         changes = {"epochs": MOST_EPOCHS, "early_stopping": None, **changes}
     if "epochs" in changes and "warmup_epochs" not in changes:
         before = Recipe.from_dict(base)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nasforge.errors import UserError
+from nasforge.files import parsed_file
 from nasforge.latency.fit import Fit, apart, estimate, fit, left_out, rank_correlation, widening
 from nasforge.latency.measure import Latency, measure_many
 from nasforge.latency.runtimes import PACKAGES
@@ -207,7 +208,7 @@ def write_profile(profile: Profile, path: str | Path) -> Path:
 def read_profile(path: str | Path) -> Profile:
     """Return the profile in a JSON file. Raises UserError where the file holds none."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = parsed_file(path)
         profile = Profile(**data)
         _check(profile)
         return profile

@@ -5,7 +5,6 @@ Source: Williams, Waterman & Patterson 2009 (the roofline model). A lower bound 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from nasforge.errors import UserError
+from nasforge.files import parsed_file
 from nasforge.networks.cost import Row, layer_table
 from nasforge.spaces.arch import Arch
 
@@ -65,12 +65,12 @@ def roof_named(name: str) -> Roof:
     if name in (HERE, "cpu"):
         return probe()
     try:
-        data: dict[str, Any] = json.loads(Path(name).read_text(encoding="utf-8"))
+        data: dict[str, Any] = parsed_file(name)
         roof = Roof(str(data.get("name", Path(name).stem)), float(data["macs_per_s"]), float(data["bytes_per_s"]))
         if not (0 < roof.macs_per_s < 1e30 and 0 < roof.bytes_per_s < 1e30):
             raise ValueError("both must be above 0")
         return roof
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise UserError(
             f"--device {name}: must be `{HERE}` (this machine, probed) or a JSON file such as "
             f'{{"name": "board", "macs_per_s": 5e10, "bytes_per_s": 1e10}} ({error})'

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from nasforge.errors import UserError
+from nasforge.files import check_zip
 from nasforge.latency.nasbench_cells import OPS, cell_features, counts, positions
 
 CHOICES = ("ops", "arch", "ks", "e", "d", "r")
@@ -43,9 +44,10 @@ class Latencies:
 def read_latencies(path: str | Path) -> Latencies:
     """Return the table in a file. Raises UserError for one that is not such a table."""
     try:
+        check_zip(path)
         with np.load(Path(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, AttributeError, EOFError, MemoryError, RuntimeError, LookupError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read as npz ({str(error).splitlines()[0]})") from None
     arrays = {name: a for name, a in arrays.items() if a.ndim in (1, 2) and len(a)}
     known = [name for name in CHOICES if name in arrays]

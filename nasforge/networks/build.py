@@ -105,10 +105,10 @@ def output(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "bl
 
 def probe(node: Node, shapes: tuple[Shape, ...], classes: int, where: str = "block") -> Probe:
     """Return what a block gives and costs; built once on meta for each (block, input shapes), then remembered."""
-    return _probe(_Text(node, where), shapes, tuple(map(type, shapes)), classes)
+    return _probe(Text(node, where), shapes, tuple(map(type, shapes)), classes)
 
 
-class _Text(str):
+class Text(str):
     """A block as text, the name of a memory; its data and its path travel along without being part of its identity.
 
     The text is `repr`, not JSON: screening makes nothing but such texts, and this takes less than half the time.
@@ -117,7 +117,7 @@ class _Text(str):
     node: Node
     where: str
 
-    def __new__(cls, node: Node, where: str) -> _Text:
+    def __new__(cls, node: Node, where: str) -> Text:
         self = super().__new__(cls, repr(node))
         self.node, self.where = node, where
         return self
@@ -128,7 +128,7 @@ class _Text(str):
 
 
 @lru_cache(maxsize=200_000)
-def _probe(text: _Text, shapes: tuple[Shape, ...], kinds: tuple[type, ...], classes: int) -> Probe:
+def _probe(text: Text, shapes: tuple[Shape, ...], kinds: tuple[type, ...], classes: int) -> Probe:
     node, where = text.data(), text.where
     if node is None or isinstance(node, list):
         found = Probe.nothing(shapes)
@@ -211,9 +211,14 @@ def steps(arch: Arch) -> Iterator[Step]:
     """Yield the live lines of stem, body, neck and head, then the heads and auxiliary heads, each with its shapes and cost."""
     known = input_shapes(arch)
     shapes: dict[str, Shape] = {**known, "last": next(iter(known.values()))}
-    classes = int(arch.get("classes", 0))
+    classes, layers = int(arch.get("classes", 0)), 0
     for line in plain.live_lines(arch):
-        yield _read(line.node, line.reads or ("last",), line.writes, line.where, shapes, classes)
+        step = _read(line.node, line.reads or ("last",), line.writes, line.where, shapes, classes)
+        layers += step.probe.layers
+        if layers > plain.MOST_BLOCKS:
+            most = f"a network must have at most {plain.MOST_BLOCKS:,} blocks"
+            raise UserError(f"{line.where}: {most}, got {layers:,}; lower the depth of a stage")
+        yield step
     for name, node in (arch.get("heads") or {}).items():
         nodes, reads = plain.head_lines(node)
         yield _read(nodes, reads, (), f"heads.{name}", dict(shapes), classes)
@@ -276,12 +281,12 @@ def _spread_drop_path(network: nn.Module, rate: float) -> None:
 
 
 @lru_cache(maxsize=200_000)
-def _opened(text: _Text) -> list[Node]:
+def _opened(text: Text) -> list[Node]:
     return plain.canonical_blocks(text.data(), BLOCKS)
 
 
 @lru_cache(maxsize=200_000)
-def _named(text: _Text) -> list[str]:
+def _named(text: Text) -> list[str]:
     return [plain.digest(block) for block in _opened(text)]
 
 
@@ -293,7 +298,7 @@ def forget() -> None:
 
 def opened(node: Node) -> list[Node]:
     """Return the canonical chain of one block, remembered."""
-    return _opened(_Text(node, "block"))
+    return _opened(Text(node, "block"))
 
 
 def key(arch: Arch) -> str:
@@ -302,7 +307,7 @@ def key(arch: Arch) -> str:
     Each canonical block stands in the hash by its own, so that a known block costs a look into the memory.
     """
     try:
-        return plain.key(arch, lambda node: _named(_Text(node, "block")))
+        return plain.key(arch, lambda node: _named(Text(node, "block")))
     except (ValueError, TypeError, KeyError):
         check_arch(arch, BLOCKS)  # what cannot be built has no key: say why
         list(steps(arch))

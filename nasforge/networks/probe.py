@@ -49,7 +49,8 @@ class Given(NamedTuple):
 class Probe:
     """What a block gives and costs for one sample.
 
-    Output shapes, parameters, multiply-adds; most bytes alive at once, with the inputs, and of what is made inside; how outputs lie.
+    Output shapes, parameters, multiply-adds; most bytes alive at once, with the inputs, and of what is made inside; how outputs lie;
+    how many layers it has.
     """
 
     shapes: tuple[Shape, ...]
@@ -58,6 +59,7 @@ class Probe:
     peak_bytes: int
     inner_bytes: int
     given: tuple[Given, ...]
+    layers: int = 0
 
     @classmethod
     def nothing(cls, shapes: tuple[Shape, ...]) -> Probe:
@@ -79,6 +81,7 @@ class Probe:
             max(self.peak_bytes, after.peak_bytes),
             max(self.inner_bytes, held + after.inner_bytes),
             given,
+            self.layers + after.layers,
         )
 
 
@@ -118,6 +121,7 @@ class Meter:
             self.live.peak_bytes + sum(x.nbytes for x in inputs),
             self.live.peak_bytes,
             tuple(given),
+            1 + sum(known.layers for known in inside),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,10 +30,14 @@ class Objective:
     factors: tuple[tuple[str, float, float], ...] = ()
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """Return the value for a network of these metrics."""
+        """Return the value for a network of these metrics; NaN where the product is larger than any number, or none."""
         if not self.factors:
             return metrics[self.metric]
-        return metrics[self.base] * math.prod((metrics[name] / target) ** power for name, target, power in self.factors)
+        try:
+            found = metrics[self.base] * math.prod((metrics[name] / target) ** power for name, target, power in self.factors)
+        except ArithmeticError:
+            return math.nan
+        return found if isinstance(found, int | float) and math.isfinite(found) else math.nan  # a root of a negative number is complex
 
     @property
     def base(self) -> str:
@@ -55,18 +60,22 @@ class Objective:
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound that a network must keep: `excess` is 0 or below where it does, relative to the bound."""
+    """A bound that a network must keep: `excess` is 0 or below where it does, relative to the bound.
+
+    strict: whether the bound itself breaks it, as in `params<20000`.
+    """
 
     metric: str
     upper: bool
     bound: float
+    strict: bool = False
 
     def excess(self, value: float) -> float:
         gap = value - self.bound if self.upper else self.bound - value
-        return gap / (abs(self.bound) or 1.0)
+        return sys.float_info.epsilon if self.strict and gap == 0 else gap / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
-        return f"{self.metric}{'<=' if self.upper else '>='}{self.bound:.15g}"
+        return f"{self.metric}{'<' if self.upper else '>'}{'' if self.strict else '='}{self.bound:.15g}"
 
 
 def parse_objectives(text: str) -> list[Objective]:
@@ -104,7 +113,7 @@ def _finite(text: str, whole: str) -> float:
 
 
 def parse_limit(text: str) -> Limit:
-    """Return the limit of `params<=20000`. Raises UserError where the text is none."""
+    """Return the limit of `params<=20000` or `params<20000`. Raises UserError where the text is none."""
     match = _LIMIT.match(text)
     try:
         bound = float(match[3]) if match else math.nan
@@ -114,7 +123,7 @@ def parse_limit(text: str) -> Limit:
         raise UserError(f"--constraint {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
     if not is_metric(match[1]):
         raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest_metric(match[1])}")
-    return Limit(match[1], "<" in match[2], bound)
+    return Limit(match[1], "<" in match[2], bound, "=" not in match[2])
 
 
 def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:

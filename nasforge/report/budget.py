@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from nasforge.report.format import clock, percent
 from nasforge.report.run import Run
+from nasforge.search.records import alike
 
 Group = tuple[str, list[str]]  # a message, and whose it is
 
@@ -41,7 +41,7 @@ def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
     groups: dict[str, Group] = {}
     for who, message in said:
         text = message or "no message"
-        groups.setdefault(re.sub(r"\d+", "#", text), (text, []))[1].append(who)
+        groups.setdefault(alike(text), (text, []))[1].append(who)
     return sorted(groups.values(), key=lambda g: -len(g[1]))
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 from nasforge.objectives.objective import scaled
-from nasforge.objectives.pareto import dominates, hypervolume
+from nasforge.objectives.pareto import Front, hypervolume
 from nasforge.report.run import Run
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
-
-Point = tuple[float, ...]
 
 
 def counted(ledger: Ledger) -> list[TrialRecord]:
@@ -42,13 +40,11 @@ def volume_so_far(run: Run) -> dict[str, list[tuple[int, float]]]:
         return {}
     out: dict[str, list[tuple[int, float]]] = {}
     for name, ledger in run.ledgers.items():
-        front: list[Point] = []
-        share = 0.0
+        front, share = Front(), 0.0
         out[name] = []
         for done, record in enumerate(counted(ledger), 1):
             point = points[name].get(record.number)
-            if point is not None and not any(dominates(p, point) or p == point for p in front):
-                front = [p for p in front if not dominates(point, p)] + [point]
-                share = hypervolume(front, worst) / box
+            if point is not None and front.join(point):
+                share = hypervolume(front.points, worst) / box
             out[name].append((done, share))
     return out

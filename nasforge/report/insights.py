@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from nasforge.blocks import BLOCKS
-from nasforge.networks.build import opened
+from nasforge.networks.build import Text, opened
 from nasforge.report.format import word
 from nasforge.report.run import Run
 from nasforge.search import study
@@ -120,12 +119,12 @@ def operators(arch: Arch) -> Iterator[str]:
     lines = [node for section in SECTIONS for node in chain(arch.get(section))] + list((arch.get("heads") or {}).values())
     for node in lines:
         bare = {k: v for k, v in node.items() if k not in WIRES} if isinstance(node, dict) else node
-        yield from _operators(json.dumps(bare), axes)
+        yield from _operators(Text(bare, "block"), axes)
 
 
 @lru_cache(maxsize=100_000)
-def _operators(text: str, axes: int) -> tuple[str, ...]:
-    return tuple(name for node in opened(json.loads(text)) for name in _words(node, axes))
+def _operators(text: Text, axes: int) -> tuple[str, ...]:
+    return tuple(name for node in opened(text.data()) for name in _words(node, axes))
 
 
 def _words(node: Node, axes: int) -> Iterator[str]:

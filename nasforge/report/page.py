@@ -5,7 +5,8 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from nasforge.report.format import lower, many, word
+from nasforge.files import write_whole
+from nasforge.report.format import lower, many, score, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
 from nasforge.report.sections_context import account, failed, going_on, insights, made_with
@@ -27,9 +28,7 @@ def report(run: Path, storage: str | None = None) -> Path:
     """Write the page into the run's folder and return its path; `storage` as for `collect`."""
     found = collect(run, storage)
     path = found.folder / "report.html"
-    part = path.with_name("report.html.part")
-    part.write_text(page(found), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, page(found))
     return path
 
 
@@ -57,6 +56,8 @@ def _footnote(run: Run) -> str:
     if best is not None and best["test_seeds"]:
         notes.append(f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds.")
         notes.append("Networks were chosen on validation data; test data were read once, at the end.")
+    if best is not None:
+        notes += [f"Answering the largest class always gives {score(name, share)} on test." for name, share in run.constant().items()]
     if lower(run.score):
         notes.append(f"The lower the {word(run.score)}, the better the network: in the plots, good networks are at the bottom.")
     return paragraph(" ".join(notes), "note") if notes else ""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
-from nasforge.objectives.metrics import metric_or_value
-from nasforge.objectives.objective import validation
+from nasforge.objectives.metrics import is_metric, metric_or_value
 from nasforge.report.format import brief, cap, lower, percent, percent_tick, tick, value, word
 from nasforge.report.history import best_so_far, volume_so_far
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import CHAR, Axis, axis, frame, inside, line, mark, picture, plot_axes, plot_height, tag, text
 
+MOST_CURVES = 500  # of trials in one plot; of more, every second, third ... is drawn
 Lines = dict[str, list[tuple[int, float]]]
 
 
@@ -57,8 +59,9 @@ def _against_trials(lines: Lines, span: Sequence[float], width: float, words: st
     shapes, ends = [], []
     for name, points in lines.items():
         path = [(x(points[0][0]), y(points[0][1]))]
-        for done, v in points[1:]:
-            path += [(x(done), path[-1][1]), (x(done), y(v))]
+        for (_, before), (done, v) in pairwise(points):
+            if v != before or done == points[-1][0]:
+                path += [(x(done), path[-1][1]), (x(done), y(v))]
         said = f"{name} {shown.value(points[-1][1])}"
         shapes.append(line(path, f"history {name}", f"{said} after {points[-1][0]} trials"))
         ends.append((path[-1][1], path[-1][0], said, name))
@@ -93,7 +96,8 @@ def curve_plot(run: Run, width: float) -> str:
     ends = [c[-1] for _, r, c in thin if r.kind == "finished"] + [c[-1] for _, c in bold]
     span = _span(curves, ends, not metric_or_value(metric).maximize)
     x, y = plot_axes([1, max(map(len, curves))], span, width, cap=cap(metric), right=margin)
-    lines = [line(drawn_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in thin]
+    drawn = thin[:: math.ceil(len(thin) / MOST_CURVES)] if thin else []
+    lines = [line(drawn_path(c, x, y), f"curve {name} {r.kind}", f"{name} trial {r.number}") for name, r, c in drawn]
     lines += [line(drawn_path(c, x, y), f"curve bold {row['role']}", row["name"]) for row, c in bold]
     named = beside([(x(len(c)), y(c[-1]), brief(r["name"]), r["role"]) for r, c in bold if r["name"] in heads], x, y)
     words = titled(f"{word(metric)} (validation)", lower(metric), width)
@@ -104,7 +108,10 @@ def curve_plot(run: Run, width: float) -> str:
 
 def on_val(curve: Sequence[dict[str, float]], metric: str) -> list[float]:
     """Return a metric on val after each epoch; nothing where an epoch lacks it."""
-    found = [validation(row).get(metric) for row in curve]
+    if not is_metric(metric):
+        return []
+    name = "val_loss" if metric == "loss" and curve and "val_loss" in curve[0] else metric
+    found = [row.get(name) for row in curve]
     return [v for v in found if v is not None] if None not in found else []
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import Objective, losses
@@ -19,6 +20,7 @@ from nasforge.report.run import Row, Run
 from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, picture, plot_axes, plot_height
 from nasforge.search.records import Ledger, TrialRecord
 
+MOST_MARKS = 800  # of trials in one plot; of more, those that would lie on one another are one mark
 MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
 
@@ -77,20 +79,42 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
     plane = Plane(objective, run.first, *axes)
     lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
-    marks = [_trial(r, name, plane) for name, r in sorted(shown, key=lambda s: s[0])]
+    always = {id(r) for r in chain(*on_front.values(), (r for r, _, _ in named))}
+    marks = [_trial(r, name, plane, more) for name, r, more in _visible(sorted(shown, key=lambda s: s[0]), plane, always)]
     places = [(*plane.at(r), brief(name), role) for r, name, role in named]
     rings = [mark("ring", x, y, name, role) for x, y, name, role in places]
-    taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(*plane.at(r), 4) for r in done]
+    seen = [plane.at(r) for r in done]
+    if len(seen) > MOST_MARKS:
+        seen = sorted({(x // 4 * 4.0, y // 4 * 4.0) for x, y in seen})
+    taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(x, y, 4) for x, y in seen]
     label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
     parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(places, plane.bounds, taken))
     return picture(width, plot_height(width), label, *parts)
 
 
-def _trial(record: TrialRecord, name: str, plane: Plane) -> str:
-    """The mark of a trial; at the edge where it lies outside, nothing if it was stopped there."""
+def _visible(shown: Sequence[tuple[str, TrialRecord]], plane: Plane, always: set[int]) -> list[tuple[str, TrialRecord, int]]:
+    """The trials to mark, and how many others of their kind lie under each mark: of many, one for each small square of the plot.
+
+    always: those that have a mark of their own.
+    """
+    if len(shown) <= MOST_MARKS:
+        return [(name, r, 0) for name, r in shown]
+    places = [(name, r, plane.at(r)) for name, r in shown]
+    side, squares = 2.0, dict[tuple[Any, ...], list[tuple[str, TrialRecord]]]()
+    while not squares or len(squares) > MOST_MARKS:
+        side, squares = 2 * side, {}
+        for name, r, (x, y) in places:
+            own = id(r) if id(r) in always or r.baseline else None
+            squares.setdefault((name, r.kind, x // side, y // side, own), []).append((name, r))
+    return [(*some[0], len(some) - 1) for some in squares.values()]
+
+
+def _trial(record: TrialRecord, name: str, plane: Plane, more: int = 0) -> str:
+    """The mark of a trial, under which so many more lie; at the edge where it lies outside, nothing if it was stopped there."""
     (x, y), score = plane.at(record), record.metrics[plane.score.metric]
     facts = ", ".join(f"{word(m)} {value(m, record.metrics[m])}" for m in (plane.score.metric, plane.cost.metric))
     words = f"{name} trial {record.number}{f' ({record.baseline})' if record.baseline else ''}: {facts}"
+    words += f"; {more} more here" * bool(more)
     outside = not plane.y.low <= score <= plane.y.high
     if record.kind == "pruned":
         return "" if outside else mark("cross", x, y, f"{words}, stopped early", name, 4)

@@ -9,15 +9,24 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
-from nasforge.search.plan import MANIFEST, SPACE, read_manifest
+from nasforge.search.plan import MANIFEST, NEEDED, SPACE, moved, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
-from nasforge.search.study import Study, load, running
+from nasforge.search.study import Study, running, studies_of
 from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import fits
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import read
 from nasforge.spaces.space import Space
-from nasforge.storage.open import open_storage
 
+SUMMARIZED: dict[str, Any] = {  # what a summary has
+    "asked": int, "finalists": list[dict], "control_finalists": list[dict], "baselines": list[dict], "best": dict | None,
+    "control": dict | None, "seconds": dict,
+}  # fmt: skip
+ROW: dict[str, Any] = {  # and each of its networks
+    "name": str, "role": str, "key": str, "metric": str, "params": int, "macs": int, "search_val": float | None, "val": float | None,
+    "test_mean": float | None, "test_std": float | None, "test_seeds": list[float], "tests": dict | None, "latency_ms": float | None,
+    "refused": list[str], "errors": list[str],
+}  # fmt: skip
 Row = dict[str, Any]  # one network of the finals, as `Finals.summary()` writes it
 
 
@@ -83,6 +92,11 @@ class Run:
         """Return the metrics other than the main one that the finals know of test; none of a run of version 0.1."""
         return list(dict.fromkeys(name for r in self.rows() for name in r.get("tests") or {} if name != r["metric"]))
 
+    def constant(self) -> dict[str, float]:
+        """Return what an answer that ignores its input scores on test, where that is known."""
+        found = (self.summary or {}).get("constant")
+        return dict(found) if isinstance(found, dict) else {}
+
     def best(self) -> Row | None:
         """Return the winner among the finalists."""
         return self.summary["best"] if self.summary else None
@@ -107,24 +121,20 @@ class Run:
 
 
 def collect(run: Path, storage: str | None = None) -> Run:
-    """Return the run in a folder; `storage` is the URL of its studies where they are not in the folder.
+    """Return the run in a folder; `storage` is the URL of its studies where the manifest does not tell it, or needs a password.
 
     Raises:
         UserError: the folder holds no search, or its storage cannot be read.
     """
     run = Path(run)
     manifest = read_manifest(run)
-    if manifest.get("storage", "journal") != "journal" and storage is None:
-        raise UserError(f"{run}: its studies are in a {manifest['storage']} database, not in the folder; give its URL as storage")
-    opened = open_storage(run, storage, write=False)
-    prefix = "" if storage is None else f"{run.resolve().name}-"
-    study = load(opened, f"{prefix}search")
+    study_named = studies_of(run, storage)
+    study, control = study_named("search"), study_named("control")
     if study is None:
-        raise UserError(f"{run}: its storage holds no study {prefix + 'search'!r}; has the search started?")
-    control = load(opened, f"{prefix}control")
-    for name in ("objectives", "constraints"):
-        if not isinstance(manifest.get(name), list):
-            raise UserError(f"{run / MANIFEST}: {name} must be a list, got {manifest.get(name)!r:.40}; restore the file from a copy")
+        raise UserError(f"{run}: its storage holds no study of this run; has the search started?")
+    lacks = next((name for name in NEEDED if name not in manifest), None if "spec" in manifest.get("data", {}) else "data.spec")
+    if lacks:
+        raise UserError(f"{run / MANIFEST}: must have {lacks}, got none; restore the file from a copy")
     objectives = parse_objectives(",".join(manifest["objectives"]))
     limits = [parse_limit(text) for text in manifest["constraints"]]
     attrs = study.user_attrs
@@ -133,6 +143,7 @@ def collect(run: Path, storage: str | None = None) -> Run:
         if name.startswith("final/"):
             _, key, seed = name.split("/")
             finals.setdefault(key, {})[int(seed)] = result
+    _check_summary(run, attrs.get("summary"))
     return Run(
         run,
         manifest,
@@ -140,10 +151,23 @@ def collect(run: Path, storage: str | None = None) -> Run:
         Ledger(study, objectives, limits),
         Ledger(control, objectives, limits) if control else None,
         sum(running(s) for s in (study, control) if s),
-        attrs.get("summary"),
+        moved(attrs.get("summary"), run),
         finals,
         _seconds(attrs, [s for s in (study, control) if s]),
     )
+
+
+def _check_summary(run: Path, summary: Any) -> None:
+    """Raise UserError for a summary that lacks what pages read of it."""
+    fault = None
+    if summary is not None and not (isinstance(summary, dict) and all(fits(summary.get(name), kind) for name, kind in SUMMARIZED.items())):
+        fault = next((name for name, kind in SUMMARIZED.items() if not isinstance(summary, dict) or not fits(summary.get(name), kind)), "")
+    elif summary is not None:
+        rows = [row for group in ("finalists", "control_finalists", "baselines") for row in summary[group]]
+        winners = [row for row in (summary["best"], summary["control"]) if row is not None and row.get("test_mean") is not None]
+        fault = next((name for row in (*rows, *winners) for name, kind in ROW.items() if not fits(row.get(name), kind)), None)
+    if fault is not None:
+        raise UserError(f"{run}: the summary in its storage is damaged ({fault}); restore the storage from a copy")
 
 
 def _seconds(attrs: dict[str, Any], studies: list[Study]) -> dict[str, float]:

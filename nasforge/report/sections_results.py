@@ -59,12 +59,21 @@ def finals(run: Run) -> str:
         for row, note in zip(rows, notes, strict=True)
     ]
     winner = next((i for i, r in enumerate(rows) if best is not None and r["name"] == best["name"]), None)
-    extreme = "highest" if metric_or_value(metric).maximize else "lowest"
-    chosen = (
-        f"The winner is the finalist whose {word(metric)} on validation is the {extreme} on average after the final trainings "
-        "(of equal ones the smallest network); the results on test have no part in it."
-    )
+    chosen = f"The winner is {_chosen(run)}; the results on test have no part in it."
     return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"), _also(run, winner))
+
+
+def _chosen(run: Run) -> str:
+    """By what the winner was chosen."""
+    if run.first.described.is_cost:
+        extreme = "highest" if run.first.maximize else "lowest"
+        return f"the finalist of {extreme} {word(run.first.metric)} among those that keep all limits after the final trainings"
+    if run.first.factors:
+        best = "highest" if run.first.maximize else "lowest"
+        return f"the finalist whose {word(run.first.metric)} is the {best} after the final trainings (validation)"
+    extreme = "highest" if metric_or_value(run.score).maximize else "lowest"
+    mean = f"the {extreme} on average after the final trainings (of equal ones the smallest network)"
+    return f"the finalist whose {word(run.score)} on validation is {mean}"
 
 
 def _also(run: Run, winner: int | None) -> str:

@@ -186,7 +186,10 @@ def labels(wanted: Sequence[tuple[float, float, str, str]], bounds: Rect, taken:
     parts = []
     for x, y, words, cls in sorted(wanted, key=lambda w: (w[1], w[0])):
         width = CHAR * len(words)
-        best = min(_spots(x, y, width), key=lambda spot: (_cost(spot[0], bounds, full), spot[2]))
+        spots = _spots(x, y, width)
+        left, top, right, bottom = (pick(box[i] for box, _, _ in spots) for i, pick in enumerate((min, min, max, max)))
+        near = [one for one in full if one[0] < right and one[2] > left and one[1] < bottom and one[3] > top]
+        best = min(spots, key=lambda spot: (_cost(spot[0], bounds, near), spot[2]))
         (left, top, _, bottom), reach, _ = best[0], best[1], best[2]
         full.append(best[0])
         if reach:

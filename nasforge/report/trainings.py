@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from html import escape
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
+from nasforge.files import parsed_file, write_whole
 from nasforge.objectives.metrics import Known, metric_or_value, names
 from nasforge.report.format import brief, cap, clock, lower, many, score, tick, value, word
 from nasforge.report.html import Cell, figure, paragraph, section, table
@@ -32,14 +32,14 @@ def trainings(folder: Path) -> list[Training]:
     found = []
     for path in sorted([*folder.glob(RESULT), *folder.glob(f"*/{RESULT}")]):
         try:
-            one = json.loads(path.read_text(encoding="utf-8"))
+            one = parsed_file(path)
             metric = one.get("metric") or min(one["test"], key=_place)
             found.append({
                 "name": Path(str(one["arch"])).stem, "data": str(one["data"]), "metric": metric, "params": int(one["params"]),
                 "macs": int(one["macs"]), "test": float(one["test"][metric]), "seconds": float(one["seconds"].get("training", 0.0)),
                 "curve": [float(v) for v in on_val(one["curve"], metric)],
             })  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: is no result of `nasforge train` ({type(error).__name__}: {error}); train it again") from None
 
     def order(one: Training) -> tuple[Any, ...]:
@@ -64,7 +64,7 @@ def write_trainings(folder: Path, found: Sequence[Training]) -> Path:
     curves = figure("Learning curves", f"{word(found[0]['metric'])} {ABOUT}", partial(_curves, found))
     parts = [top, curves, section("Test", _table(found))]
     path = folder / "report.html"
-    path.write_text(HEAD.format(name=escape(name), style=STYLE) + "\n".join(parts) + "\n</main></body></html>\n", encoding="utf-8")
+    write_whole(path, HEAD.format(name=escape(name), style=STYLE) + "\n".join(parts) + "\n</main></body></html>\n")
     return path
 
 

@@ -83,6 +83,8 @@ def _against_control(run: Run, best: Row) -> list[str]:
     if control["key"] == best["key"]:
         same = f"Random search with the same budget found the same network: here {strategy} was no better."
         return [same, *_fronts(run)]
+    if run.first.described.is_cost:
+        return [_cheaper(run, best, control), *_fronts(run)]
     metric = best["metric"]
     gap, limit = difference(metric, best["test_mean"], control["test_mean"]), difference(metric, _spread(best, control))
     limit = f"the spread over seeds ({limit})"
@@ -97,6 +99,17 @@ def _against_control(run: Run, best: Row) -> list[str]:
         f"whether that is more than chance{sizes}. {not_shown}",
     }
     return [verdicts[compare(best, control)], *_fronts(run)]
+
+
+def _cheaper(run: Run, best: Row, control: Row) -> str:
+    """The winner against the control's where a cost is the first objective."""
+    name = run.first.metric
+    ours, theirs = (row.get("objectives", row).get(name) for row in (best, control))
+    if ours is None or theirs is None:
+        return f"How the winner and that of random search with the same budget compare in {word(name)} is not known."
+    better = "as good as" if ours == theirs else "better than" if (ours > theirs) == run.first.maximize else "worse than"
+    verdict = f"By {word(name)}, which comes first, the winner is {better} that of random search with the same budget"
+    return f"{verdict}: {value(name, ours)} against {value(name, theirs)}, with {on_test(best)} and {on_test(control)} on test."
 
 
 def _sizes(best: Row, other: Row) -> str:
@@ -140,14 +153,30 @@ def _warnings(run: Run, best: Row) -> list[str]:
     out = []
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
+    out += _no_better_than_constant(run)
     out += _refused(run)
     if run.trained(run.search) > run.summary["asked"]:  # type: ignore[index]
         out.append("More trials were run since this summary was written; run the search to its end for a new one.")
     return out
 
 
+def _no_better_than_constant(run: Run) -> list[str]:
+    """Of finalists that are no better on test than the largest class is large."""
+    out = []
+    for name, share in run.constant().items():
+        sign = 1 if metric_or_value(name).maximize else -1
+        poor = [row["name"] for row in run.rows("finalist") if sign * (row.get("tests") or {}).get(name, math.inf * sign) <= sign * share]
+        if poor:
+            those = f"{' and '.join(poor)} {'is' if len(poor) == 1 else 'are'} not above it"
+            out.append(
+                f"Answering the largest class always gives {score(name, share)} on test, and {those}: weigh the classes alike, in the "
+                "recipe (class_weights) and the objective."
+            )
+    return out
+
+
 def _refused(run: Run) -> list[str]:
-    return [f"{row['name']} does not keep {limit} on this machine." for row in run.rows() for limit in row["refused"]]
+    return [f"{row['name']} does not keep {limit}." for row in run.rows() for limit in row["refused"]]
 
 
 def _open_ends(run: Run) -> list[str]:

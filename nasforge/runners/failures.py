@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from nasforge.errors import UserError
+from nasforge.errors import OtherData, UserError
 from nasforge.evaluation.base import Result, Stop
 
 
@@ -23,7 +23,9 @@ def hung(seconds: float) -> Result:
     return Result(error=f"the worker was silent for {seconds:.0f} s and was ended; a longer --silence allows more", stopped=Stop.LOST)
 
 
-def check_disk(number: int, result: Result) -> None:
-    """Raise UserError for a result whose files could not be written: no later job could do better."""
+def check_result(number: int, result: Result) -> None:
+    """Raise UserError where no later job could do better: files cannot be written, or a worker has other data than the run."""
+    if result.stopped is Stop.OTHER_DATA:
+        raise OtherData(result.error)
     if result.stopped is Stop.DISK_FULL:
         raise UserError(f"trial {number}: its files cannot be written ({result.error}); make room, then give the same command")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nasforge.evaluation.base import Context
 from nasforge.runners.base import Driver
-from nasforge.runners.failures import check_disk
+from nasforge.runners.failures import check_result
 from nasforge.runners.worker import started, work
 
 
@@ -18,7 +18,7 @@ class InlineRunner:
         while (asked := driver.next_job()) is not None:
             number, job = asked
             result = work(self.evaluator, job, lambda report, n=number: driver.on_report(n, report))  # type: ignore[misc]
-            check_disk(number, result)
+            check_result(number, result)
             driver.on_end(number, result)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import torch
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result
 from nasforge.runners.base import Driver
-from nasforge.runners.failures import check_disk, death, hung
+from nasforge.runners.failures import check_result, death, hung
 from nasforge.runners.memory import free_bytes, kills_for_memory, predicted_bytes
 from nasforge.runners.worker import started, work
 
@@ -59,9 +60,8 @@ class LocalRunner:
     ) -> None:  # fmt: skip
         if workers < 1:
             raise UserError(f"--workers: must be at least 1, got {workers}")
-        cores = os.cpu_count() or 1
         self.context, self.silence_s = context, silence_s
-        self.threads = threads or max(1, cores // workers if workers == 1 and cores > 8 else 1)
+        self.threads = threads or usual_threads(workers)
         self.memory_bytes = free_bytes(context.device) if memory_bytes is None else memory_bytes
         self._gpus = _gpus() if context.device == "cuda" else []
         self._failed_starts, self._serve = 0, serve or serve_jobs
@@ -91,7 +91,7 @@ class LocalRunner:
                 if isinstance(event, Report):
                     self.answer(number, driver.on_report(number, event))
                 else:
-                    check_disk(number, event)
+                    check_result(number, event)
                     driver.on_end(number, event)
 
     def free(self) -> bool:
@@ -193,6 +193,12 @@ class LocalRunner:
             worker.pipe.close()
 
 
+def usual_threads(workers: int) -> int:
+    """Return how many threads of torch each of so many workers has."""
+    cores = os.cpu_count() or 1
+    return cores if workers == 1 and cores > 8 else 1
+
+
 @contextlib.contextmanager
 def _main_not_run_again(context: Context) -> Iterator[None]:
     """Start processes that do not import the program's main file, so that a script needs no `if __name__ == "__main__"`.
@@ -217,9 +223,18 @@ def _gpus() -> list[str]:
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
+def _end_with_driver() -> None:
+    """End this process when the driver is gone: in a long epoch it would not notice."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    driver.join()
+    os._exit(1)
+
+
 def serve_jobs(pipe: Connection, context: Context, threads: int, gpu: str | None) -> None:
     """Live as a worker: jobs come in, reports and results go out, until the driver is gone. The first word says that it is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides
+    threading.Thread(target=_end_with_driver, name="end with the driver", daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     torch.set_num_threads(threads)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -32,7 +33,7 @@ from nasforge.data import Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop
 from nasforge.runners.base import Driver
-from nasforge.runners.failures import check_disk, hung
+from nasforge.runners.failures import check_result, hung
 from nasforge.runners.local import SILENCE_S
 from nasforge.runners.worker import started, work
 
@@ -126,7 +127,7 @@ class RayRunner:
             if weights is not None and job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 Path(job.weights).write_bytes(weights)
-            check_disk(number, result)
+            check_result(number, result)
             driver.on_end(number, result)
 
     def _replace(self, place: int, error: Exception, driver: Driver) -> None:
@@ -222,10 +223,14 @@ def _connect(ray: Any, address: str, cpus: int) -> None:
         failure, hint = "started here", "is there memory and disk for one? its logs lie in the folder `ray` of the temporary folder"
     elif address != "auto":
         _check_reachable(address)
+    told_to_end = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, **wanted)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UserError(f"--ray {address}: no cluster can be {failure} ({_reason(error)}); {hint}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray has its own answer, which writes nothing down
+            signal.signal(signal.SIGTERM, told_to_end)
 
 
 def _check_reachable(address: str) -> None:

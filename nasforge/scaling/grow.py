@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.core.shapes import divisible
 from nasforge.errors import UserError
+from nasforge.networks.cost import layer_table
 from nasforge.spaces.arch import SECTIONS, WIRES, Arch, Node, chain
 
 WIDTHS = (  # numbers of maps, features or hidden units
@@ -22,6 +24,9 @@ DEPTHS = {  # numbers of repeats
 }  # fmt: skip
 SHARES = ("groups", "norm_groups", "group_width")  # what a width must be a multiple of
 PATHS = ("bottleneck", "resnext")  # their groups are paths of a width of their own: any number of them fits
+TILED = {"patches": "size", "space_to_depth": "block"}  # blocks that must tile their map, by what
+FARTHEST = 64  # that a side may be from the wanted one, beyond twice that
+Fits = Callable[[int, int], bool]  # a side, and its axis: 0 height, 1 width
 GRADED = ("dual_path",)  # more groups of the same width: `mid` grows with them
 
 
@@ -36,6 +41,7 @@ class Growth:
     divisor: int = 8
     heads: tuple[int, int] = (1, 1)
     units: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    finer: tuple[Fraction, ...] = ()  # height and width of the input, new by old
 
 
 def grow(
@@ -48,10 +54,13 @@ def grow(
     Width: every argument that is a number of maps (WIDTHS), written or default, is multiplied and rounded to a multiple of `divisor` (of
     the part of `divisor` that it is a multiple of now: 12 stays a multiple of 4), never below 90 %, and stays divisible by heads and
     groups. Heads become more as well: their own width stays about the same. Relative widths (`expand`, ratios) stay, and so does the
-    classifier: the last line of the head, and separate heads. Height and width of an image are rounded to whole numbers.
+    classifier: the last line of the head, and separate heads. Height and width of an image are rounded to whole numbers, those that
+    patches tile and of which grids of tokens stay whole.
     """
     out = {k: v for k, v in arch.items() if k != "published"}
-    out["input"] = _resize(arch.get("input"), resolution)
+    fits = _fitting(arch) if resolution != 1 and _has_grid(arch) else None
+    out["input"] = _resize(arch.get("input"), resolution, fits)
+    finer = _ratios(arch.get("input"), out["input"])
     last = next((s for s in reversed(SECTIONS) if arch.get(s)), None)
     parts: dict[str, tuple[list[Node], list[Node]]] = {}
     for section in SECTIONS:
@@ -60,6 +69,7 @@ def grow(
             end = len(lines) - 1 if section == last and section == "head" else len(lines)
             parts[section] = lines[:end], lines[end:]
     growth = _growth([line for grown, _ in parts.values() for line in grown], depth, width, cardinality, steepness, divisor)
+    growth = replace(growth, finer=finer)
     return out | {section: [_node(line, growth) for line in grown] + kept for section, (grown, kept) in parts.items()}
 
 
@@ -159,6 +169,8 @@ def _value(name: str, key: str, value: Any, args: Mapping[str, Any], growth: Gro
     if key == DEPTHS.get(name):
         fixed = (name == "cell_stack" and args["stride"] != 1) or args.get("blocks") is not None  # a reduction is one cell
         return value if fixed else _deepen(value, growth.depth)
+    if key == "size" and growth.finer and _is_grid(value):
+        return [max(1, round(side * ratio)) for side, ratio in zip(value, growth.finer, strict=True)]
     if key == "heads" and _whole(value):
         free = args.get("head_width") is not None
         return max(1, round(value * growth.width)) if free else value // growth.heads[0] * growth.heads[1]
@@ -188,13 +200,65 @@ def _holds_blocks(name: str, key: str) -> bool | None:
 # ---------------------------------------------------------------- numbers
 
 
-def _resize(spec: Any, factor: float) -> Any:
-    """Height and width of an image [C, H, W] or video [C, T, H, W] times the factor; other inputs as they are."""
+def _resize(spec: Any, factor: float, fits: Fits | None = None) -> Any:
+    """Height and width of an image [C, H, W] or video [C, T, H, W] times the factor; other inputs as they are.
+
+    fits: whether a side, of an axis, can be read; the nearest one that can is taken.
+    """
     if isinstance(spec, list | tuple) and len(spec) >= 3:
-        return [*spec[:-2], *(max(1, round(side * factor)) for side in spec[-2:])]
+        return [*spec[:-2], *(_side(side * factor, axis, fits) for axis, side in enumerate(spec[-2:]))]
     if isinstance(spec, Mapping) and "tokens" not in spec:
-        return {name: _resize(one, factor) for name, one in spec.items()}
+        return {name: _resize(one, factor, fits) for name, one in spec.items()}
     return spec
+
+
+def _side(wanted: float, axis: int, fits: Fits | None) -> int:
+    """The whole number nearest to a side that can be read; the nearest one where none can."""
+    near = max(1, round(wanted))
+    if fits is None:
+        return near
+    able = [side for side in range(1, 2 * near + FARTHEST) if fits(side, axis)]
+    return min(able, key=lambda side: abs(side - wanted), default=near)
+
+
+def _is_grid(value: Any) -> bool:
+    """Whether an argument `size` is that of a grid of tokens."""
+    return isinstance(value, list) and len(value) == 2 and all(map(_whole, value))
+
+
+def _has_grid(arch: Arch) -> bool:
+    blocks = [block for section in SECTIONS for block in blocks_in(arch.get(section))]
+    return any(name in TILED or _is_grid(args.get("size")) for name, args in blocks)
+
+
+def _fitting(arch: Arch) -> Fits:
+    """Whether patches and blocks of pixels tile a side of the input, and grids of tokens stay whole; for an input of one image."""
+    spec = arch.get("input")
+    if not isinstance(spec, list | tuple):
+        return lambda side, axis: True
+    rules: list[tuple[int, int, int, int]] = []  # axis, maps by input, tile, padding
+    grids = [args["size"] for section in SECTIONS for _, args in blocks_in(arch.get(section)) if _is_grid(args.get("size"))]
+    for row in layer_table(arch):
+        if row.type not in TILED or row.args.get("stride") is not None:
+            continue
+        tile = _given(row.type, row.args, TILED[row.type])
+        for axis, (whole, side) in enumerate(zip(spec[-2:], row.inputs[0][-2:], strict=True)):
+            if whole % side == 0:
+                rules.append((axis, whole // side, tile, row.args.get("pad", 0)))
+
+    def fits(side: int, axis: int) -> bool:
+        tiled = all(side % by == 0 and side // by + 2 * pad >= tile and (side // by + 2 * pad) % tile == 0
+                    for at, by, tile, pad in rules if at == axis)  # fmt: skip
+        return tiled and all(side * grid[axis] % spec[axis - 2] == 0 for grid in grids)
+
+    return fits
+
+
+def _ratios(before: Any, after: Any) -> tuple[Fraction, ...]:
+    """New by old height and width of an image."""
+    if not isinstance(before, list | tuple) or len(before) < 3:
+        return ()
+    return tuple(Fraction(new, old) for new, old in zip(after[-2:], before[-2:], strict=True))
 
 
 def _deepen(depth: Any, factor: float) -> Any:

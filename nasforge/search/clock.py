@@ -10,6 +10,7 @@ from nasforge.search.timing import Timing
 UNTIL = {"search": 0.45, "finals": 1.0}  # shares of the time at which phases end
 UNTIL_WITH_CONTROL = {"search": 0.35, "control": 0.7, "finals": 1.0}
 WRITING_S = 4.0  # for the summary, the page and an export
+TRIALS = 24  # that the time of a search is to be enough for, however large the networks and the data
 BETWEEN_S = 1.0  # between two trainings of a worker: building, loading, weights on disk
 
 
@@ -32,6 +33,13 @@ class Clock:
     def over(self, phase: str) -> bool:
         """Return whether the time of a phase has run out."""
         return self.left_s(phase) <= 0
+
+    def trial_minutes(self, workers: int) -> float | None:
+        """Return the longest time of a training while networks are looked for, so that enough of them are tried; None without a limit."""
+        if self.minutes is None:
+            return None
+        shares = UNTIL_WITH_CONTROL if self.control else UNTIL
+        return self.minutes * shares["search"] * workers / TRIALS
 
     def training_minutes(self, trainings: int, workers: int) -> float | None:
         """Return how long the next training of the finals may take where so many are still to begin; None without a limit."""

@@ -6,29 +6,35 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nasforge.errors import UserError
-from nasforge.evaluation.base import Job, Report, Result, Stop
+from nasforge.evaluation.base import Job, Report, Result, Stop, numbers, unfit
 from nasforge.evaluation.train import recipe_of
 from nasforge.latency import check_conditions, read_profile
 from nasforge.objectives.objective import epoch_losses, validation, with_limits
 from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
-from nasforge.search.records import COUNTED, Ledger, TrialRecord
-from nasforge.search.screening import HERE, Candidate, Predict, Screen
-from nasforge.search.study import waiting
+from nasforge.search.records import COUNTED, Ledger, TrialRecord, alike
+from nasforge.search.screening import HERE, Candidate, Predict, Screen, arch_key
+from nasforge.search.study import FrozenTrial, waiting
+from nasforge.spaces.choosers import replay
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import ordinal
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
 from nasforge.train import Recipe
+from nasforge.train.checkpoint import read_checkpoint
 
+MOST_ALIKE = 5  # failures in a row for one reason, with nothing finished, before a search ends with it
 MOST_SLOW = 100  # networks in a row over a latency limit, before a search says so
 OTHERS_S = 0.5  # between two looks at what other drivers do
-MOST_LOST = 2  # times that a trial is taken again after its worker died
+MOST_LOST = 2  # times that a trial is taken again after its worker died, unless it came further in between
 
 
 @dataclass
@@ -39,8 +45,10 @@ class Work:
     recipe: Recipe  # in full fidelity
     steps: Sequence[int]  # the epochs at its rungs
     curve: list[dict[str, float]] = field(default_factory=list)
-    lost: int = 0
+    lost: int = 0  # times that its worker died while it came no further
+    lost_at: int = 0  # epochs after which it did
     seconds: dict[str, float] = field(default_factory=dict)
+    unfit: str | None = None  # why its last report is none
 
     @property
     def place(self) -> int:
@@ -63,6 +71,7 @@ class TrialDriver:
         self.left = sum("curve" in trial.user_attrs for trial in waiting(ledger.study))
         self.exhausted = False
         self.reached = any(self._reaches(record) for record in ledger.records.values())
+        self.failures: list[str] = []  # of one kind in a row, in this session
         self.slow = 0  # networks in a row that were measured too slow
         self.began = time.monotonic()
         self.had = self._done()
@@ -114,6 +123,7 @@ class TrialDriver:
                 self.screen.running.pop(candidate.key, None)
                 record = TrialRecord(candidate.trial.number, TrialKind.FAILED, candidate.key, candidate.metrics, message=str(error))
                 self.ledger.close(candidate.trial, record)
+                self._check_failures(record)
                 continue
             if self.scheduler.pauses and "first" not in candidate.trial.user_attrs:
                 trials = self.ledger.study.get_trials(deepcopy=False)
@@ -123,8 +133,8 @@ class TrialDriver:
         return None
 
     def _ended(self) -> bool:
-        """Whether no more trials are begun: the space has no more, the time is over, or what was wanted is reached."""
-        return self.exhausted or self.reached or self.run.clock.over(self.phase)
+        """Whether no more trials are begun: the space has no more, the time is over for more than one, or what was wanted is reached."""
+        return self.exhausted or self.reached or (self.run.clock.over(self.phase) and self._open() > 0)
 
     def _open(self) -> int:
         """How many trials have ended or are on their way."""
@@ -133,8 +143,11 @@ class TrialDriver:
     def _look_around(self) -> None:
         """Take over the trials of drivers that died, and take in what others have ended."""
         if self.drivers.shared:
-            self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again)  # there is something to ask again
+            self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again, self._epochs_of)  # there is something to ask again
             self.ledger.refresh()
+
+    def _epochs_of(self, trial: FrozenTrial) -> int:
+        return epochs_of(self.run, self.phase, trial)
 
     def waits(self) -> bool:
         """Return whether other drivers still work on trials: the study may need this one again."""
@@ -157,24 +170,30 @@ class TrialDriver:
 
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
+        if work.curve and self.scheduler.pauses:
+            work.candidate.trial.set_user_attr("promoted", len(work.curve))
         self.run.timing.started(number)
-        return number, self._job(work.candidate, self._fidelity(work))
-
-    def _fidelity(self, work: Work) -> dict[str, float]:
-        """What the recipe has less of below the last rung, besides epochs."""
-        part = share(len(work.curve), work.steps)
-        if self.plan.fidelity == "data":
-            return {"data_fraction": part * work.recipe.data_fraction}
-        return {"resolution": math.sqrt(part) * work.recipe.resolution} if self.plan.fidelity == "resolution" else {}
+        return number, self._job(work.candidate, fidelity_of(self.plan.fidelity, work.recipe, len(work.curve), work.steps))
 
     def _job(self, candidate: Candidate, fidelity: Mapping[str, float] | None = None) -> Job:
         wanted = [limit for limit in self.plan.limits if limit.metric == "latency_ms" and limit.upper]
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
-            candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **(fidelity or {})}, latency=latency,
-            latency_limit_ms=min((limit.bound for limit in wanted), default=None), checkpoint=str(self._checkpoint(candidate)),
+            candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **self.time, **(fidelity or {})},
+            latency=latency, latency_limit_ms=min((limit.bound for limit in wanted), default=None),
+            checkpoint=str(self._checkpoint(candidate)),
             choices=dict(candidate.trial.params), **self._family(candidate),
         )  # fmt: skip
+
+    @cached_property
+    def time(self) -> dict[str, float]:
+        """How long a training may take, where there is a limit: the same again when the search was interrupted."""
+        study = self.ledger.study
+        minutes = study.user_attrs.get("trial_minutes") or self.run.clock.trial_minutes(self.run.workers)
+        if minutes is None:
+            return {}
+        study.set_user_attr("trial_minutes", minutes)
+        return {"minutes": minutes}
 
     def _family(self, candidate: Candidate) -> dict[str, Any]:
         """Where the weights go, and those of the nearest network that was trained: the one with the most choices alike."""
@@ -201,7 +220,10 @@ class TrialDriver:
         work = self.running[number]
         if report.epoch <= len(work.curve):  # reported again after a restart from a checkpoint
             return Decision.CONTINUE
-        work.curve.append({**report.row, "epoch": report.epoch})
+        work.unfit = unfit({**work.candidate.metrics, **validation(report.row)}, self.judged)
+        if work.unfit:
+            return Decision.STOP
+        work.curve.append({**numbers(report.row), "epoch": report.epoch})
         if self.run.clock.over(self.phase):
             return Decision.STOP
         if work.candidate.baseline:
@@ -210,11 +232,15 @@ class TrialDriver:
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""
+        if self.run.watch is not None:
+            self.run.watch.check(now=False)
         work = self.running.pop(number)
         before = work.seconds.get("training", 0.0)  # a result counts the seconds before a pause too
         self.run.timing.ended(number, {k: v - (before if k == "training" else 0.0) for k, v in result.seconds.items()})
         work.seconds |= result.seconds
         self.ledger.study.set_user_attr("seconds", self.run.timing.totals())
+        if result.stopped is Stop.LOST and len(work.curve) > work.lost_at:  # it had come further since
+            work.lost, work.lost_at = 0, len(work.curve)
         if result.stopped is Stop.LOST and work.lost < MOST_LOST:
             work.lost += 1
             self.again[number] = work
@@ -229,6 +255,11 @@ class TrialDriver:
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
+        result.error = result.error or work.unfit
+        if result.error is None and result.stopped in (None, Stop.EARLY):
+            known = {**candidate.metrics, **result.metrics}
+            result.error = unfit(known, [o for o in self.judged if o in self.plan.objectives or o.metric in known])
+        result.metrics, result.curve = numbers(result.metrics), [numbers(row) for row in result.curve]
         self.slow = self.slow + 1 if result.stopped is Stop.TOO_SLOW else 0
         self.screen.note(result.metrics, candidate.arch)
         if result.stopped is Stop.OUT_OF_MEMORY:
@@ -239,8 +270,16 @@ class TrialDriver:
             first=candidate.trial.user_attrs.get("first"),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        self._check_failures(record)
         self.reached |= self._reaches(record)
         self._checkpoint(candidate).unlink(missing_ok=True)
+
+    def _check_failures(self, record: TrialRecord) -> None:
+        """Raise UserError where so many trials failed in a row for one reason, and nothing has finished: the others would too."""
+        same = record.kind == TrialKind.FAILED and (not self.failures or alike(self.failures[0]) == alike(record.message))
+        self.failures = [*self.failures, record.message] if same else [record.message] if record.kind == TrialKind.FAILED else []
+        if len(self.failures) >= MOST_ALIKE and self.phase == "search" and not self.ledger.count(TrialKind.FINISHED, TrialKind.PRUNED):
+            raise UserError(f"{self.run.folder}: {len(self.failures)} trials in a row failed alike and none has finished: {record.message}")
 
     def _reaches(self, record: TrialRecord) -> bool:
         """Whether a trial is what the search was to go on until."""
@@ -278,6 +317,14 @@ class TrialDriver:
         self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
 
 
+def fidelity_of(fidelity: str, recipe: Recipe, epochs: int, steps: Sequence[int]) -> dict[str, float]:
+    """Return what a recipe has less of below the last rung, besides epochs, for a training that goes on after so many epochs."""
+    part = share(epochs, steps)
+    if fidelity == "data":
+        return {"data_fraction": part * recipe.data_fraction}
+    return {"resolution": math.sqrt(part) * recipe.resolution} if fidelity == "resolution" else {}
+
+
 def predictors(plan: Plan) -> dict[str, Predict]:
     """Return what predicts latency by the profiles of a plan. Raises UserError for a profile of this machine under other conditions."""
     out: dict[str, Predict] = {}
@@ -289,10 +336,22 @@ def predictors(plan: Plan) -> dict[str, Predict]:
     return out
 
 
-def ask_again(study: Any, trial: Any) -> None:
-    """Queue the choices of a trial again, with what it was and how far it came."""
+def epochs_of(run: RunContext, phase: str, trial: FrozenTrial) -> int:
+    """Return the epochs after which a trial that was cut off goes on: those of its checkpoint, or of its pause."""
+    paused = len(trial.user_attrs.get("curve", ()))
+    try:
+        arch, _ = Space(run.plan.space).draw(replay(trial.params))
+        state = read_checkpoint(run.folder / "checkpoints" / f"{phase}-{arch_key(arch)}.pt", {}, torch.device("cpu"))
+    except UserError:  # it had not been asked for all choices, or half a file
+        return paused
+    return max(paused, 0 if state is None else len(state.get("curve", ())))
+
+
+def ask_again(study: Any, trial: Any, marks: Mapping[str, int] | None = None) -> None:
+    """Queue the choices of a trial again, with what it was and how far it came, and with marks of this."""
     choices = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    kept: Mapping[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first")}
+    kept: dict[str, Any] = {k: v for k, v in trial.user_attrs.items() if k in ("baseline", "curve", "first", "deaths", "reached")}
+    kept |= marks or {}
     if choices:
         study.enqueue_trial(choices, user_attrs=dict(kept))
 

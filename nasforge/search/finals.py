@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import statistics
@@ -10,12 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nasforge.evaluation.base import Decision, Job, Report, Result
+from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, numbers
 from nasforge.networks.cost import count
-from nasforge.objectives.objective import losses, scaled
+from nasforge.objectives.metrics import Known, Metric, metric
+from nasforge.objectives.objective import Objective, losses, scaled
 from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
 from nasforge.search.context import RunContext
+from nasforge.search.plan import SUMMARY
 from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
@@ -106,9 +109,32 @@ class Finals:
             entrant.arch = forms[entrant.key]
         wanted = {(e.key, seed): e for e in entrants for seed in range(self.plan.final_seeds)}
         self.run.runner.run(FinalsDriver(self, wanted, stored, settings))
+        self._take(entrants, stored)
+
+    def _take(self, entrants: list[Entrant], stored: Mapping[str, Any]) -> None:
         for entrant in entrants:
             for seed in range(self.plan.final_seeds):
                 entrant.results[seed] = stored[_name(entrant.key, seed)]
+
+    def restore(self, summary: Mapping[str, Any]) -> None:
+        """Write files of a finished search that were lost, from its study and `weights/`; what is there stays."""
+        path = self.run.folder / SUMMARY
+        if not path.is_file():
+            path.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        rows = {row["name"]: row for row in (*summary["finalists"], *summary["control_finalists"], *summary["baselines"])}
+        folder, stored = self.run.folder / "finalists", self.ledger.study.user_attrs
+        if all((folder / f"{name}.yaml").is_file() and self._has_weights(row) for name, row in rows.items()):
+            return
+        entrants = [entrant for entrant in self.entrants() if rows.get(entrant.name, {}).get("key") == entrant.key]
+        for entrant in entrants:
+            entrant.arch = stored[_name(entrant.key, 0)]["arch"]
+        self._take(entrants, stored)
+        self._write_finalists(entrants, [rows[entrant.name] for entrant in entrants])
+
+    def _has_weights(self, row: Mapping[str, Any]) -> bool:
+        """Whether the weights of a network of the finals lie in their folder, or none are left of it."""
+        kept = any(self._weights(row["key"], seed).is_file() for seed in range(self.plan.final_seeds))
+        return not kept or (self.run.folder / "finalists" / f"{row['name']}.safetensors").is_file()
 
     def job(self, entrant: Entrant, seed: int, left: int) -> Job:
         """Return the final training of a network with a seed; so many are left to begin, this one among them."""
@@ -158,6 +184,7 @@ class Finals:
             "finalists": finalists,
             "control_finalists": control,
             "baselines": [r for r in rows if r["role"] == "baseline"],
+            "constant": self.run.task.constant(self.run.data, "test") if self.run.data.size("test") else {},
             "hypervolume": self._hypervolumes(),
             "seconds": self.run.timing.totals(),
         }
@@ -169,11 +196,9 @@ class Finals:
         tests, vals = [r["test"][main] for r in results if r["test"]], [r["metrics"][main] for r in results]
         names = [m.name for m in self.run.task.metrics if all(m.name in r["test"] for r in results)]
         latency = [r["metrics"]["latency_ms"] for r in results if "latency_ms" in r["metrics"]]
-        broken = [
-            f"{x}: measured {max(latency):.3g}"  # at each of its trainings: none may break it
-            for x in self.plan.limits
-            if x.metric == "latency_ms" and latency and x.excess(max(latency)) > 0
-        ]
+        found = {**entrant.search, **entrant.costs, **_means([r["metrics"] for r in results])}
+        if latency:
+            found["latency_ms"] = statistics.median(latency)
         return {
             "name": entrant.name,
             "role": entrant.role,
@@ -189,17 +214,36 @@ class Finals:
             "test_seeds": tests,
             "tests": {name: statistics.fmean(r["test"][name] for r in results) for name in names} if results else {},
             "latency_ms": statistics.median(latency) if latency else None,
-            "refused": broken,
+            "objectives": {o.metric: o.value(found) for o in self.plan.objectives if results and o.reads <= found.keys()},
+            "refused": self._broken(found, max(latency, default=None)) if results else [],
             "errors": errors,
         }
 
+    def _broken(self, found: Mapping[str, float], slowest_ms: float | None) -> list[str]:
+        """The limits that a network breaks in the finals, in words: latency in each of its trainings, trained metrics on average."""
+        out = []
+        for limit in self.plan.limits:
+            if limit.metric == "latency_ms" and slowest_ms is not None and limit.excess(slowest_ms) > 0:
+                out.append(f"{limit}: measured {slowest_ms:.3g} on this machine")
+            elif metric(limit.metric).known is Known.TRAINED and limit.metric in found and limit.excess(found[limit.metric]) > 0:
+                out.append(f"{limit}: {found[limit.metric]:.6g} on val after the final trainings")
+        return out
+
     def _best(self, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The row with the best val; of those equal to three decimals of a share, or three digits of a number, the smallest."""
-        good = [r for r in rows if r["val"] is not None and not r["refused"]]
-        metric = self.run.metric
-        sign = 1 if metric.maximize else -1
-        rounded = (lambda v: round(v, 3)) if metric.unit == "share" else (lambda v: float(f"{v:.3g}"))
-        return max(good, key=lambda r: (sign * rounded(r["val"]), -r["params"]), default=None)
+        """The row that keeps all limits and is best by the objectives, the first one first; of equal ones the smallest.
+
+        Trained metrics are equal to three decimals of a share, or three digits of a number, costs exactly. What a zero-cost score stood
+        for is known now: the trained metric of the finals decides in its place.
+        """
+        main = Objective(self.run.metric.name, self.run.metric.maximize)
+        wanted = [main if metric(o.base).known is Known.ZERO_COST else o for o in self.plan.objectives]
+
+        def rank(row: dict[str, Any]) -> tuple[float, ...]:
+            values = {main.metric: row["val"], **row["objectives"]}
+            ordered = [(o, _rounded(o.described, values[o.metric])) for o in (*wanted, main) if o.metric in values]
+            return (*(-value if o.maximize else value for o, value in ordered), row["params"])
+
+        return min((r for r in rows if r["val"] is not None and not r["refused"]), key=rank, default=None)
 
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
@@ -252,13 +296,32 @@ class FinalsDriver:
         return Decision.CONTINUE
 
     def on_end(self, number: int, result: Result) -> None:
+        if self.run.watch is not None:
+            self.run.watch.check(now=False)
         self.done += 1
+        main = self.run.metric.name
+        for found in (result.metrics, *([result.test] if result.test else [])):
+            if result.error is None and not is_number(found.get(main)):
+                result.error = f"{main} must be a finite number, got {found.get(main, 'none')!r:.40} from the evaluator"
+        result.metrics, result.test, result.curve = numbers(result.metrics), numbers(result.test), [numbers(row) for row in result.curve]
         study, timing, pair = self.finals.ledger.study, self.run.timing, self.todo[number]
         timing.ended(("final", number), result.seconds)
         self.stored[_name(*pair)] = {**asdict(result), "settings": self.settings, "arch": self.wanted[pair].arch}
         study.set_user_attr(_name(*pair), self.stored[_name(*pair)])
         study.set_user_attr("seconds", timing.totals())
         self.run.show(Status("finals", self.done, len(self.wanted), last=self.done == len(self.wanted)))
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each number that all rows have."""
+    return {name: statistics.fmean(r[name] for r in rows) for name in (rows[0] if rows else ()) if all(name in r for r in rows)}
+
+
+def _rounded(described: Metric, value: float) -> float:
+    """A value as it is compared: differences below that are chance."""
+    if described.unit in ("count", "bytes"):
+        return value
+    return round(value, 3) if described.unit == "share" else float(f"{value:.3g}")
 
 
 def _name(key: str, seed: int) -> str:

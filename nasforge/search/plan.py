@@ -10,25 +10,40 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from nasforge.data import Dataset, DataSpec, Source, size_of
 from nasforge.errors import UserError
+from nasforge.files import parsed_file, write_whole
 from nasforge.latency import read_profile
-from nasforge.objectives.objective import Limit, Objective
+from nasforge.objectives.objective import Limit, Objective, parse_limit, parse_objectives
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
-from nasforge.spaces.files import write
+from nasforge.spaces.check import fits, spell
+from nasforge.spaces.files import read, write
+from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
 
 MANIFEST = "manifest.json"
 SPACE = "space.yaml"
 SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
+BASELINES = "baselines"  # a folder with one architecture each
 # what manifests of older versions lack
 LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
+KEYS = {"prior_ids": "prior", "table_key": None}  # what says more than a path, and the path; older manifests lack it
+NEEDED: dict[str, Any] = {  # fields of every manifest
+    "objectives": list[str], "constraints": list[str], "strategy": str, "evaluator": str, "pruner": str, "seed": int, "data": dict,
+}  # fmt: skip
+KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
+    "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
+    "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
+    "inherit": bool, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
+    "command": dict, "given_in": str, "data_key": str,
+}  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
 
@@ -49,6 +64,7 @@ class Plan:
     until: what a trial must reach so that no more are asked.
     dataset: the data themselves, where they were given instead of a source.
     plugins: that were loaded when it was made.
+    command: the options that were given, by their long names, from which the page makes the command that goes on.
     """
 
     space: Mapping[str, Any]
@@ -78,6 +94,7 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     minutes: float | None = None
     until: tuple[Limit, ...] = ()
+    command: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def controlled(self) -> bool:
@@ -116,6 +133,8 @@ class Plan:
             "inherit": self.inherit,
             "scores": list(self.scores),
             "table": None if self.table is None else list(self.table[1:]),
+            **({} if self.table is None else {"table_key": sha256(Path(self.table[0]).read_bytes()).hexdigest()[:12]}),
+            **({"prior_ids": [read_manifest(Path(run)).get("id") for run in self.prior]} if self.prior else {}),
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
             **({"plugins": {plugin.name: plugin.identity for plugin in self.plugins}} if self.plugins else {}),
@@ -138,38 +157,36 @@ def source_from(described: Mapping[str, Any]) -> Source:
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
     """Return what drivers on several machines must have in common to work on one study; where each finds its data may differ."""
-    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior")}))
+    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior", *KEYS)}))
 
 
-def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> str:
-    """Return the id of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
+def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> dict[str, Any]:
+    """Return the manifest of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
 
     spec: what the data are, for whoever uses the networks later: names of classes, mean and deviation of values.
     """
     path = run / MANIFEST
     if path.exists():
-        return _compare(plan, path, data_key)
+        old = _compare(plan, path, data_key)
+        if not (run / SPACE).is_file():
+            write(dict(plan.space), run / SPACE)
+        _write_baselines(plan, run)
+        now = {**{k: v for k, v in old.items() if k != "minutes"}, **_latest(plan)}
+        if now != old:
+            _write(now, path)
+        return now
     write(dict(plan.space), run / SPACE)
+    _write_baselines(plan, run)
     for plugin in plan.plugins:
         plugin.copy_to(run / PLUGINS)
-    versions = {}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
     manifest = {
         "id": uuid4().hex[:12],
         **plan.identity(),
         "trials": plan.trials,
         "data_key": data_key,
         "data_spec": None if spec is None else {"inputs": dict(spec.inputs), "targets": {k: asdict(t) for k, t in spec.targets.items()}},
-        "baselines": sorted(plan.baselines),
-        "finalists": plan.finalists,
-        "final_seeds": plan.final_seeds,
-        "final_recipe": dict(plan.final_recipe),
-        "control": plan.control,
-        **({} if plan.minutes is None else {"minutes": plan.minutes}),
-        "device": plan.device,
-        "versions": versions,
+        **_latest(plan),
+        "versions": _versions(),
         "machine": {
             "system": platform.system(),
             "processor": platform.machine(),
@@ -178,37 +195,136 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         },
         "commit": _commit(),
     }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    part.replace(path)
-    return str(manifest["id"])
+    _write(manifest, path)
+    return manifest
+
+
+def _latest(plan: Plan) -> dict[str, Any]:
+    """What of a plan may be another each time that a run goes on; a manifest has it as the last command said it."""
+    told = {
+        "baselines": sorted(plan.baselines),
+        "finalists": plan.finalists,
+        "final_seeds": plan.final_seeds,
+        "final_recipe": dict(plan.final_recipe),
+        "control": plan.control,
+        **({} if plan.minutes is None else {"minutes": plan.minutes}),
+        "device": plan.device,
+        **({} if plan.storage is None else {"storage_url": without_password(plan.storage)}),
+        **({"command": {**plan.command}} if plan.command else {}),
+        **({"given_in": str(Path.cwd())} if plan.command or plan.storage else {}),
+    }
+    return json.loads(json.dumps(told))
+
+
+def _write_baselines(plan: Plan, run: Path) -> None:
+    """Baselines as they are compared with: a run can go on with them when their files are gone."""
+    for name, arch in plan.baselines.items():
+        write(arch, run / BASELINES / f"{name}.yaml")
+
+
+def _write(manifest: Mapping[str, Any], path: Path) -> None:
+    write_whole(path, json.dumps(manifest, indent=1))
+
+
+def note_study(run: Path, manifest: Mapping[str, Any], prefix: str, owner: str) -> None:
+    """Write into a manifest which studies are the run's: what their names begin with, and the id of the run that made them."""
+    _write({**manifest, "study": {"prefix": prefix, "owner": owner}}, run / MANIFEST)
+
+
+def check_owner(study: Any, manifest: Mapping[str, Any], run: Path) -> None:
+    """Raise UserError where a study is of another run than the one that a manifest has noted."""
+    noted = manifest.get("study")
+    owner, wanted = study.user_attrs.get("run"), noted.get("owner") if isinstance(noted, Mapping) else None
+    if None not in (owner, wanted) and owner != wanted:
+        raise UserError(
+            f"{run}: its storage holds the study {study.study_name!r} of another run ({owner}, not {wanted}); give the storage in "
+            "which this run began, or another --run"
+        )
+
+
+def moved(summary: Any, run: Path) -> Any:
+    """Return a summary with its paths as they are now: a folder may be elsewhere than when it was written."""
+    if not isinstance(summary, dict):
+        return summary
+
+    def here(part: Any) -> Any:
+        if isinstance(part, list):
+            return [here(one) for one in part]
+        if isinstance(part, dict) and isinstance(part.get("arch"), str):
+            return {**part, "arch": str(run / "finalists" / Path(part["arch"]).name)}
+        return part
+
+    return {**{name: here(part) for name, part in summary.items()}, "run": str(run)}
+
+
+def _versions() -> dict[str, str]:
+    out = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            out[name] = importlib.metadata.version(name)
+    return out
+
+
+def other_versions(manifest: Mapping[str, Any]) -> str:
+    """Return in words which packages were others when a run began; nothing where none was."""
+    then, now = manifest.get("versions"), _versions()
+    known = then if isinstance(then, Mapping) else {}
+    changed = [f"{name} {known[name]} (now {now.get(name)})" for name in PACKAGES if name in known and known[name] != now.get(name)]
+    return f"began with {', '.join(changed)}: results may differ from those of one version" if changed else ""
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """Return the manifest of a run. Raises UserError where there is none, or where plugins of the run are not loaded."""
     try:
-        manifest = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+        manifest = parsed_file(run / MANIFEST)
     except (OSError, ValueError) as error:
         raise UserError(f"{run / MANIFEST}: cannot be read ({error}); is {run} the folder of a search?") from None
     if not isinstance(manifest, dict):
         raise UserError(f"{run / MANIFEST}: must hold an object, got {type(manifest).__name__}; restore it from a copy")
+    for name, kind in {**NEEDED, **KNOWN}.items():
+        if name in manifest and not fits(manifest[name], kind):
+            raise UserError(f"{run / MANIFEST}: {name} must be {spell(kind)}, got {manifest[name]!r:.40}; restore the file from a copy")
     if isinstance(plugins := manifest.get("plugins"), dict):
         check_loaded(plugins, run / PLUGINS)
     return manifest
 
 
-def _compare(plan: Plan, path: Path, data_key: str) -> str:
+def plan_from(run: Path, manifest: Mapping[str, Any]) -> Plan:
+    """Return the plan of the trials of a run; of its finals and of how it was carried out it knows nothing.
+
+    Raises UserError for a manifest that lacks a part of it.
+    """
+    try:
+        objectives = tuple(parse_objectives(",".join(manifest["objectives"])))
+        return Plan(
+            space=read(run / SPACE), data=source_from(manifest["data"]), objectives=objectives,
+            limits=tuple(map(parse_limit, manifest["constraints"])), strategy=manifest["strategy"], evaluator=manifest["evaluator"],
+            scheduler=manifest["pruner"], fidelity=manifest.get("fidelity", "epochs"), trials=int(manifest["trials"]),
+            seed=int(manifest["seed"]), recipe=dict(manifest["recipe"]), device=str(manifest.get("device", "cpu")),
+            prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{run}: its manifest lacks what a plan needs ({type(error).__name__}: {error})") from None
+
+
+def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
+    """The manifest of a run. Raise UserError where it is of another search."""
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
-    changed = [k for k in new if k != "plugins" and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]  # of plugins, `old` knows
+    if not isinstance(old.get("id"), str):
+        raise UserError(f"{path}: id must be a word, got {old.get('id')!r:.40}; restore the file from a copy")
+    passed = {"plugins", *(paths if key in old else key for key, paths in KEYS.items())}  # of plugins, `old` knows
+    changed = [k for k in new if k not in passed and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)
         raise UserError(f"{path.parent}: holds another search ({what}); give the same command to go on with it, or another --run")
-    return str(old["id"])
+    return old
 
 
 def _fixed(name: str, value: Any) -> Any:
-    """What of an entry of a manifest must stay: whether code may run is asked each time."""
-    return {k: v for k, v in value.items() if k != "allow_code"} if name == "data" and isinstance(value, dict) else value
+    """What of an entry of a manifest must stay: of data the key says what they are, wherever they lie; code may run if asked each time."""
+    return {k: v for k, v in value.items() if k not in ("spec", "allow_code")} if name == "data" and isinstance(value, dict) else value
 
 
 def _commit() -> str | None:

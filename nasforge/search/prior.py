@@ -9,9 +9,8 @@ from typing import Any
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Objective
 from nasforge.search.plan import read_manifest
-from nasforge.search.study import ended, load
+from nasforge.search.study import ended, studies_of
 from nasforge.spaces.arch import digest
-from nasforge.storage.open import open_storage
 from nasforge.strategies.base import Trial, TrialKind
 from nasforge.strategies.optuna import trial_of
 
@@ -26,7 +25,7 @@ def seen_before(runs: Sequence[str], space: Mapping[str, Any], objectives: Seque
         manifest = read_manifest(Path(run))
         if manifest.get("space") != digest(space):
             raise UserError(f"--prior {run}: searched another space (or one fitted to other data); give a run on this one")
-        study = load(open_storage(Path(run), None, write=False), "search")
+        study = studies_of(Path(run))("search")
         if study is None:
             raise UserError(f"--prior {run}: its storage holds no search; give the folder of one that has begun")
         for trial in ended(study):

@@ -6,18 +6,26 @@ three are the asked trials), duplicate, infeasible (these cost nothing), interru
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nasforge.errors import UserError
+from nasforge.evaluation.base import numbers
 from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
 from nasforge.objectives.pareto import dominates
 from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
 from nasforge.strategies.base import TrialKind
+from nasforge.strategies.schedulers import Ended
 
 COUNTED = (TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED)
+
+
+def alike(message: str) -> str:
+    """Return what messages of one kind of failure have in common: all but the numbers."""
+    return re.sub(r"\d+", "#", message)
 
 
 @dataclass
@@ -37,6 +45,17 @@ class TrialRecord:
     choices: dict[str, Any] = field(default_factory=dict)
 
 
+def _check(record: TrialRecord) -> None:
+    """Raise TypeError for values that no record has; numbers that are none, as older versions stored them, are left out."""
+    words, places = (record.key, record.message, record.baseline or ""), (record.duplicate_of or 0, record.first or 0)
+    if not all(isinstance(word, str) for word in words) or not all(isinstance(place, int) for place in places):
+        raise TypeError("a field has the wrong type")
+    if not all(isinstance(values, dict) for values in (record.metrics, record.seconds, *record.curve)):
+        raise TypeError("metrics, seconds and epochs must be mappings")
+    record.metrics, record.seconds = numbers(record.metrics), numbers(record.seconds)
+    record.curve = [numbers(row) for row in record.curve]
+
+
 class Ledger:
     """The records of a study, and what follows from them."""
 
@@ -44,9 +63,12 @@ class Ledger:
         self.study, self.objectives, self.limits = study, list(objectives), list(limits)
         self.records: dict[int, TrialRecord] = {}
         self.by_key: dict[str, int] = {}
+        self.too_large: list[TrialRecord] = []  # those that ran out of memory
         self._counts: Counter[str] = Counter()
+        self._last = -1
         self._front: dict[int, Losses] = {}
-        self._curves: dict[int, list[Losses]] = {}
+        self._curves = Ended()
+        self._unread: list[TrialRecord] = []  # trained, and not among the curves yet
         self._judged = with_limits(self.objectives, self.limits)
         for trial in ended(study):
             self._take(trial)
@@ -64,6 +86,7 @@ class Ledger:
             stored = {"kind": TrialKind.INTERRUPTED}
         try:
             record = TrialRecord(number=trial.number, choices=dict(trial.params), **{**stored, "kind": TrialKind(stored["kind"])})
+            _check(record)
             self._add(record)
         except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
             raise UserError(
@@ -74,9 +97,11 @@ class Ledger:
     def _add(self, record: TrialRecord) -> None:
         self.records[record.number] = record
         self._counts[record.kind] += 1
+        self._last = max(self._last, record.number)
+        if "out_of_memory" in record.metrics:
+            self.too_large.append(record)
         if record.curve and record.kind in (TrialKind.FINISHED, TrialKind.PRUNED):
-            place = record.number if record.first is None else record.first
-            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+            self._unread.append(record)
         if record.kind == TrialKind.FINISHED and self.feasible(record.metrics):
             self._join_front(record.number, losses(record.metrics, self.objectives))
         if record.key and record.kind not in (TrialKind.DUPLICATE, TrialKind.INTERRUPTED):
@@ -84,6 +109,16 @@ class Ledger:
 
     def count(self, *kinds: str) -> int:
         return sum(self._counts[kind] for kind in kinds)
+
+    def repeats(self) -> int:
+        """Return how many duplicates the last trials were, those not counted that are asked again or have not ended."""
+        found = 0
+        for number in range(self._last, -1, -1):
+            kind = self.records[number].kind if number in self.records else TrialKind.INTERRUPTED
+            if kind not in (TrialKind.DUPLICATE, TrialKind.INTERRUPTED):
+                break
+            found += kind == TrialKind.DUPLICATE
+        return found
 
     def asked(self) -> int:
         """Return how many trials have ended, those not counted that are asked again."""
@@ -128,6 +163,10 @@ class Ledger:
                 return
         self._front = {n: p for n, p in self._front.items() if not dominates(own, p) and p != own} | {number: own}
 
-    def curves(self) -> dict[int, list[Losses]]:
+    def curves(self) -> Ended:
         """Return the losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
+        for record in self._unread:
+            place = record.number if record.first is None else record.first
+            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+        self._unread.clear()
         return self._curves

@@ -19,6 +19,7 @@ from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
+from nasforge.files import parsed
 from nasforge.search.screening import arch_key
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
@@ -66,7 +67,7 @@ def entries(run: Path) -> list[dict[str, Any]]:
     open_storage(run, None, write=False)  # says what is wrong with it
     lines = (run / JOURNAL).read_bytes().splitlines()
     try:
-        return [json.loads(line) for line in lines if line.strip()]
+        return [parsed(line) for line in lines if line.strip()]
     except ValueError:
         raise UserError(f"{run / JOURNAL}: its last line is half written; go on with the search, which mends it, then replay") from None
 
@@ -90,8 +91,9 @@ def replay_study(logs: Sequence[dict[str, Any]], name: str, space: Space, sample
             decided = _decide(study, trial, space)
             _compare(found, trial, _recorded(logs, trial), decided)
     found.trials = begun
-    if study is not None:
-        _check_keys(found, study, space)
+    if study is None or begun != (asked := sum(t.state != TrialState.WAITING for t in study.get_trials(deepcopy=False))):
+        raise UserError(f"{name}: {begun} of {'no' if study is None else asked} trials could be decided again; is the journal whole?")
+    _check_keys(found, study, space)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -13,12 +14,13 @@ from nasforge.latency import Prediction
 from nasforge.networks.build import key
 from nasforge.networks.cost import Cost, count
 from nasforge.search.records import Ledger, TrialRecord
-from nasforge.search.study import Trial
+from nasforge.search.study import Trial, waiting
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
+from nasforge.spaces.domains import Scalar
 from nasforge.spaces.files import write
-from nasforge.spaces.space import Space
+from nasforge.spaces.space import Choices, Space
 from nasforge.storage.drivers import ENOUGH
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import trial_chooser
@@ -26,6 +28,8 @@ from nasforge.strategies.optuna import trial_chooser
 MOST_MISSES = 2000  # draws in a row that give nothing new and feasible, before a search says that there is nothing left
 STUCK = 40  # of these, duplicates in a row before random draws
 SAME_AGAIN = 300  # of these, duplicates in a row
+MOST_DRAWN = 1000  # points of a space in which those that were not asked are looked for
+Row = tuple[tuple[str, Scalar], ...]
 Predict = Callable[[Arch], Prediction]
 HERE = ""  # the name of this machine's profile
 
@@ -54,6 +58,10 @@ def arch_key(arch: Arch) -> str:
     return key(arch) + (f"-{digest(recipe)[:6]}" if recipe else "")
 
 
+def _row(choices: Choices) -> Row:
+    return tuple(sorted(choices.items(), key=lambda item: item[0]))
+
+
 class Screen:
     """Asks a study until an architecture is new and feasible; what is not costs no training and is written down."""
 
@@ -65,6 +73,9 @@ class Screen:
         self.space, self.ledger, self.folder, self.claim, self.predict = space, ledger, folder, claim, predict or {}
         self.enough = False  # other drivers have taken what was left to ask
         self.running: dict[str, int] = {}
+        self.size = space.size()
+        self.asked: set[Row] = set()  # sets of choices that need not be asked again
+        self.read = 0  # records of the ledger that are among them
         self.nearest: dict[str, tuple[float, Arch]] = {}  # to each limit that was broken
         self.trouble = ""  # why the last one could not be built
         self.memory = any(limit.metric == "activation_bytes" for limit in ledger.limits) or any(
@@ -73,8 +84,8 @@ class Screen:
 
     def next(self) -> Candidate | None:
         """Return the next candidate; None where the space seems exhausted. Raises UserError where nothing in it is feasible."""
-        repeats, asked, self.enough = self._repeats(), 0, False
-        while asked < MOST_MISSES:
+        repeats, asked, self.enough = self.ledger.repeats(), 0, False  # a run that goes on counts on
+        while asked < MOST_MISSES and not self._all_asked():
             asked += 1
             candidate, record = self._ask()
             if candidate is not None:
@@ -83,26 +94,39 @@ class Screen:
             if self.enough:
                 return None
             repeats = repeats + 1 if record is not None and record.kind == TrialKind.DUPLICATE else 0
-            if repeats >= STUCK:  # the strategy goes round in circles: a random draw instead
-                self.ledger.study.enqueue_trial(self.space.draw(random_chooser(Random(f"{repeats}/{self.ledger.asked()}")))[1])
+            if repeats >= STUCK and not self._all_asked():  # the strategy goes round in circles: a random draw instead
+                self.ledger.study.enqueue_trial(self._unasked(Random(f"{repeats}/{self.ledger.asked()}")))
             if repeats >= SAME_AGAIN:
                 break
         if not self.ledger.count(TrialKind.FINISHED, TrialKind.PRUNED, TrialKind.FAILED) and not self.running:
             limits = ", ".join(map(str, self.ledger.limits))
             raise UserError(
-                f"constraints: none of the {asked} architectures drawn keeps {limits or 'its own shapes'}; "
+                f"constraints: none of the {len(self.asked)} architectures drawn keeps {limits or 'its own shapes'}; "
                 f"the nearest seen: {self.nearest_seen() or self.trouble or 'none'}; relax the limit or widen the space"
             )
         return None
 
-    def _repeats(self) -> int:
-        """How many duplicates the last asks gave in a row: a run that goes on counts on."""
-        kinds = [r.kind for _, r in sorted(self.ledger.records.items()) if r.kind != TrialKind.INTERRUPTED]
-        return next((i for i, kind in enumerate(reversed(kinds)) if kind != TrialKind.DUPLICATE), len(kinds))
+    def _all_asked(self) -> bool:
+        """Whether every point of the space has been asked, and nothing is queued."""
+        for record in islice(self.ledger.records.values(), self.read, None):
+            if record.kind != TrialKind.INTERRUPTED and record.choices:
+                self.asked.add(_row(record.choices))
+        self.read = len(self.ledger.records)
+        return len(self.asked) >= self.size and not waiting(self.ledger.study)
+
+    def _unasked(self, rng: Random) -> Choices:
+        """Random choices, of a small space such as have not been asked."""
+        choices: Choices = {}
+        for _ in range(MOST_DRAWN if self.size <= MOST_DRAWN else 1):
+            _, choices = self.space.draw(random_chooser(rng))
+            if _row(choices) not in self.asked:
+                break
+        return choices
 
     def _ask(self) -> tuple[Candidate | None, TrialRecord | None]:
         trial = self.ledger.study.ask()
-        arch, _ = self.space.draw(trial_chooser(trial))
+        arch, choices = self.space.draw(trial_chooser(trial))
+        self.asked.add(_row(choices))
         record = TrialRecord(trial.number, TrialKind.INFEASIBLE, baseline=trial.user_attrs.get("baseline"))
         try:
             check_arch(arch, BLOCKS)
@@ -132,8 +156,8 @@ class Screen:
 
     def _too_large(self, record: TrialRecord) -> bool:
         """Whether a network that is nowhere larger has run out of memory: its size is the limit from then on."""
-        for other in self.ledger.records.values():
-            if "out_of_memory" in other.metrics and all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
+        for other in self.ledger.too_large:
+            if all(other.metrics[n] <= record.metrics[n] for n in ("weight_bytes", "peak_bytes")):
                 record.message = f"trial {other.number}, which is no larger, ran out of memory"
                 return True
         return False

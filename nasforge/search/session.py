@@ -13,66 +13,91 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.blocks import BLOCKS
+from nasforge.data import Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.zero_cost import zero_cost
+from nasforge.files import write_whole
 from nasforge.networks.build import key
-from nasforge.runners.base import Runner
+from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
-from nasforge.search.context import RunContext, Show
-from nasforge.search.driver import TrialDriver, ask_again
+from nasforge.search.context import DataWatch, RunContext, Show
+from nasforge.search.driver import TrialDriver, ask_again, epochs_of
 from nasforge.search.finals import Finals
-from nasforge.search.plan import SUMMARY, Plan, shared_identity, write_manifest
+from nasforge.search.plan import (
+    MANIFEST,
+    SUMMARY,
+    Plan,
+    check_owner,
+    moved,
+    note_study,
+    other_versions,
+    shared_identity,
+    write_manifest,
+)
 from nasforge.search.prior import seen_before
 from nasforge.search.records import COUNTED, Ledger
-from nasforge.search.study import Study, directions
+from nasforge.search.study import Study, directions, load, owner_of, prefix_of
 from nasforge.search.timing import Timing
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.locate import Misfit, locate
 from nasforge.spaces.space import Space
 from nasforge.storage.drivers import Drivers
-from nasforge.storage.open import DriverLock, open_storage
-from nasforge.strategies.base import Problem, Scores
+from nasforge.storage.open import JOURNAL, DriverLock, open_storage
+from nasforge.strategies.base import Problem, Scores, TrialKind
 from nasforge.strategies.registry import sampler
 from nasforge.tasks import task_of
 
+LEFT = (SUMMARY, "finalists", "weights")  # by what one sees that a run of an older version has begun
 MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
 CONTROL_SEED = 7919  # added to the seed of the control: it must not draw what the search draws
 
 
 def search(
-    plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: Show, workers: int = 1, began: float | None = None
-) -> dict[str, Any]:
+    plan: Plan, folder: Path, start_runner: Callable[[], Runner], show: Show, workers: int = 1, began: float | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> dict[str, Any]:  # fmt: skip
     """Carry out a search in a folder and return its summary; an unfinished run there is continued.
 
     Args:
         workers: jobs that the runner evaluates at once.
         began: when the command did, by `time.monotonic`: its minutes count from there.
+        say: takes a note for the user.
 
     Raises:
         UserError: the plan cannot be carried out.
-        KeyboardInterrupt: after writing down what was interrupted.
+        KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
-    data = plan.load()
-    lock = DriverLock(folder)
+    watch = DataWatch(plan)
+    data, task = watch.data, task_of(watch.data.spec, watch.data.name)
+    lock = DriverLock(folder, needed=plan.storage is None)
     try:
         storage = open_storage(folder, plan.storage)
-        drivers = Drivers(storage, write_manifest(plan, folder, data.key, data.spec))
-        prefix = "" if plan.storage is None else f"{folder.resolve().name}-"
+        manifest, prefix = _begun(plan, folder, storage, data, say)
+        drivers = Drivers(storage, manifest["id"])
 
         def study_named(name: str, strategy: str, other: int = 0) -> Study:
             return _study(storage, f"{prefix}{name}", plan, data.key, strategy, drivers, other)
 
         study = study_named("search", plan.strategy)
+        if "study" not in manifest:
+            note_study(folder, manifest, prefix, drivers.owner)
+        if not drivers.owns:
+            say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began")
         done = study.user_attrs.get("summary")
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
+            done = moved(done, folder)
+            if drivers.owns:
+                control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show)
+                Finals(run, Ledger(study, plan.objectives, plan.limits), control).restore(done)
             return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
         clock = Clock(plan.minutes, timing, plan.controlled)
         runner = start_runner()
         try:
-            run = RunContext(plan, folder, data, task_of(data.spec, data.name), runner, timing, drivers, show, clock, workers)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
@@ -80,10 +105,15 @@ def search(
             if not drivers.owns:  # the driver that made the study trains the finalists
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}
             summary = Finals(run, ledger, control).summary()
-            (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            watch.check()
+            write_whole(folder / SUMMARY, json.dumps(summary, indent=1))
             study.set_user_attr("summary", summary)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
             return summary
+        except KeyboardInterrupt:
+            if drivers.owns and not done:
+                (folder / SUMMARY).write_text(json.dumps(_so_far(plan, folder, study), indent=1), encoding="utf-8")
+            raise
         finally:
             runner.close()
             if drivers.owns:
@@ -91,6 +121,61 @@ def search(
             drivers.close()
     finally:
         lock.close()
+
+
+def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    """The manifest of the run, old or new, and what the names of its studies begin with.
+
+    Raises UserError where the storage is not the one that the run began in: a study would be begun again, or another one gone on with.
+    """
+    old = (folder / MANIFEST).exists()
+    if not old and plan.storage is None and load(storage, "search") is not None:
+        raise UserError(
+            f"{folder / MANIFEST}: is missing, and {JOURNAL} beside it holds a search; restore it from a copy, or start anew with "
+            "another --run"
+        )
+    manifest = write_manifest(plan, folder, data.key, data.spec)
+    prefix = prefix_of(storage, manifest, folder.resolve().name, plan.storage is not None)
+    study = load(storage, f"{prefix}search")
+    if old and study is None and ("study" in manifest or any((folder / name).exists() for name in LEFT)):
+        place, name = folder / JOURNAL if plan.storage is None else "--storage", f"{prefix}search"
+        raise UserError(
+            f"{place}: holds no study {name!r}, and the run in {folder} ({manifest['id']}) has begun; restore it from a copy, give the "
+            "storage in which it began, or start anew with another --run"
+        )
+    if study is not None:
+        check_owner(study, manifest, folder)
+        if plan.storage is None and owner_of(study) not in (None, manifest["id"]):
+            raise UserError(f"{folder / JOURNAL}: is of run {owner_of(study)}, the folder of {manifest['id']}; restore it from a copy")
+    if old and (changed := other_versions(manifest)):
+        say(f"{folder}: {changed}")
+    return manifest, prefix
+
+
+class Nothing:
+    """The runner of a search in which nothing is left to evaluate."""
+
+    def run(self, driver: Driver) -> None:
+        raise AssertionError("nothing is left to evaluate")
+
+    def close(self) -> None:
+        pass
+
+
+def _so_far(plan: Plan, folder: Path, study: Study) -> dict[str, Any]:
+    """The summary of a search that was interrupted: no winner yet, the trials that had ended and those of them that no other dominates."""
+    ledger = Ledger(study, plan.objectives, plan.limits)
+    return {
+        "run": str(folder),
+        "unfinished": True,
+        "asked": plan.trials if plan.minutes is None else sum(ledger.count(kind) for kind in COUNTED),
+        **{str(kind): ledger.count(kind) for kind in (*COUNTED, TrialKind.INFEASIBLE, TrialKind.INTERRUPTED)},
+        "minutes": plan.minutes,
+        "objectives": [str(o) for o in plan.objectives],
+        "constraints": [str(limit) for limit in plan.limits],
+        "best": None,
+        "front": [{"number": r.number, "key": r.key, **r.metrics} for r in ledger.front()],
+    }
 
 
 def _study(storage: Any, name: str, plan: Plan, data_key: str, strategy: str, drivers: Drivers, other: int) -> Study:
@@ -146,7 +231,7 @@ def _inside(plan: Plan) -> dict[str, dict[str, Any]]:
 
 def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, dict[str, Any]]) -> Ledger:
     """Run the trials of a study until the asked number is done, and return its ledger. seeds: choices to ask first, by name."""
-    run.drivers.take_over(study, ask_again, first=True)
+    run.drivers.take_over(study, ask_again, lambda trial: epochs_of(run, phase, trial), first=True)
     if seeds and not study.user_attrs.get("seeded"):
         for name, choices in seeds.items():
             study.enqueue_trial(choices, user_attrs={"baseline": name}, skip_if_exists=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -22,8 +23,9 @@ from nasforge.plugins import LOADED
 from nasforge.search.plan import Plan
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
-from nasforge.spaces.choosers import random_chooser
-from nasforge.spaces.space import Space
+from nasforge.spaces.choosers import random_chooser, replay
+from nasforge.spaces.space import Choices, Space
+from nasforge.storage.open import without_password
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
 from nasforge.tasks import Task, forward, load_data, task_of
@@ -42,8 +44,9 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
     "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
     "until": (),
 }  # fmt: skip
-
-
+RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
+    "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
+}  # fmt: skip
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
 
@@ -73,7 +76,7 @@ def plan_of(
         raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
     said = {**of_space, **{k: v for k, v in given.items() if v is not None}}
     timed = _checked_minutes(said.get("minutes"))
-    asked = {**DEFAULTS, **OTHERS, **(TIMED if timed is not None else {}), **said}
+    asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
@@ -82,7 +85,7 @@ def plan_of(
     task = task_of(data.spec, data.name)
     for note in data.spec.notes:
         say(f"{data.name}: {note}")
-    looked_up = _table(asked) if asked["evaluator"] == "table" else None
+    looked_up = _table(asked, Space(raw)) if asked["evaluator"] == "table" else None
     space = raw  # a table is of the space as it is
     if looked_up is None:
         space = fit_to_data(raw, data)
@@ -136,10 +139,43 @@ def plan_of(
         plugins=tuple(LOADED.values()),
         minutes=timed,
         until=until,
+        command=_command(given, dataset is not None),
     )
-    for full, recipe in ((False, plan.recipe), (True, plan.final_recipe)):
-        recipe_of(Job({}, full=full, recipe=recipe), data, task)  # a wrong number is reported before anything is written
+    _check_recipes(plan, data, task)
     return plan
+
+
+def _check_recipes(plan: Plan, data: Dataset, task: Task) -> None:
+    """Raise UserError where no network could be trained for its recipe: of some random ones each has a wrong value, or a baseline has."""
+    for arch in plan.baselines.values():
+        recipe_of(Job(arch, full=True, recipe=plan.final_recipe), data, task)
+    for full, changes in ((False, plan.recipe), (True, plan.final_recipe)):
+        rng, space = Random(0), Space(plan.space)
+        for tried in range(1, MOST_TRIED + 1):
+            try:
+                recipe_of(Job(space.draw(random_chooser(rng))[0], full=full, recipe=changes), data, task)
+                break
+            except UserError:  # values that the space leaves open may be wrong in some networks
+                if tried == MOST_TRIED:
+                    raise
+
+
+def defaults(minutes: float | None) -> dict[str, Any]:
+    """Return the value of each option where neither the command line nor the space says one."""
+    return {**DEFAULTS, **OTHERS, **RUNNING, **(TIMED if minutes is not None else {})}
+
+
+def _command(given: Mapping[str, Any], in_python: bool) -> dict[str, Any]:
+    """What was asked for, as plain data: options of DEFAULTS where something was said, others where that is not the default anyway.
+
+    in_python: the data were given as themselves; no command line names them.
+    """
+    usual = {**OTHERS, **RUNNING}
+    said = {k: v for k, v in given.items() if v is not None and (k in DEFAULTS or (k in usual and v != usual[k] and v != []))}
+    if "storage" in said:
+        said["storage"] = without_password(str(said["storage"]))
+    plain = json.loads(json.dumps(said, default=str))
+    return {**plain, "data": None} if in_python else plain
 
 
 def _checked_minutes(minutes: Any) -> float | None:
@@ -171,15 +207,29 @@ def check_outputs(space: Space, data: Dataset, task: Task) -> None:
         raise misfit
 
 
-def _table(asked: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The table that is looked up, and its columns: selected, reported."""
+def _table(asked: Mapping[str, Any], space: Space) -> tuple[str, str, str]:
+    """The table that is looked up, and its columns: selected, reported. Raise UserError where it is of another space."""
     table = read_table(Path(asked["table"]) if asked["table"] else OURS)
     if table.minimize:
         raise UserError(f"--table {asked['table']}: must hold accuracies, got losses; `nasforge bench` compares strategies on them")
     select, report = asked["select"] or table.usual[0], asked["report"] or table.usual[1]
     table.column(select, "--select")
     table.column(report, "--report")
+    if not any(_in_space(dict(row), space) for row in table.rows):
+        names = ", ".join(name for name, _ in next(iter(table.rows), ()))
+        raise UserError(
+            f"--table {asked['table'] or OURS}: holds no network of this space; its choices are {names or 'none'}; "
+            "search the space that the table was made for, or give its own table"
+        )
     return str(asked["table"] or OURS), select, report
+
+
+def _in_space(choices: Choices, space: Space) -> bool:
+    """Whether these choices, and no others, are what a space asks."""
+    try:
+        return space.draw(replay(choices))[1] == choices
+    except UserError:
+        return False
 
 
 def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,7 +17,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from nasforge.errors import UserError
 from nasforge.objectives.objective import Objective
+from nasforge.search.plan import check_owner, read_manifest
 from nasforge.spaces.domains import Domain, Scalar
+from nasforge.storage.open import open_storage, without_password
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import distribution
 
@@ -52,6 +55,75 @@ def load(storage: BaseStorage | str, name: str) -> Study | None:
         return None
     except ValueError as error:
         raise UserError(f"{name}: the storage cannot be read ({error}); is the search writing right now? try again") from None
+
+
+def owner_of(study: Study) -> str | None:
+    """Return the id of the run that made a study; None in the moment before it signs."""
+    return study.user_attrs.get("run")
+
+
+def prefix_of(storage: BaseStorage, manifest: Mapping[str, Any], folder: str, shared: bool) -> str:
+    """Return what the names of a run's studies begin with.
+
+    Its manifest has noted it, whatever the folder is called by now. For one that has not, of an older version, it is the name of the folder
+    in a storage that many runs share, unless a study there is signed by the run.
+    """
+    noted = manifest.get("study")
+    if isinstance(noted, Mapping) and isinstance(noted.get("prefix"), str):
+        return noted["prefix"]
+    if not shared:
+        return ""
+    study = load(storage, f"{folder}-search")
+    if study is None or owner_of(study) != manifest.get("id"):
+        for one in storage.get_all_studies():
+            if one.study_name.endswith("-search") and one.user_attrs.get("run") == manifest.get("id"):
+                return one.study_name.removesuffix("search")
+    return f"{folder}-"
+
+
+def studies_of(run: Path, storage: str | None = None) -> Callable[[str], Study | None]:
+    """Return what loads a study of a run, `search` or `control`, from where its studies are: the folder, or the database of its manifest.
+
+    storage: the URL of the database, where the one in the manifest lacks something, such as a password.
+
+    Raises:
+        UserError: there is no run, or its database is not known or cannot be read.
+    """
+    manifest = read_manifest(run)
+
+    def named(opened: BaseStorage, shared: bool) -> Callable[[str], Study | None]:
+        prefix = prefix_of(opened, manifest, run.resolve().name, shared)
+
+        def study(name: str) -> Study | None:
+            found = load(opened, f"{prefix}{name}")
+            if found is not None:
+                check_owner(found, manifest, run)
+            return found
+
+        return study
+
+    kind, url = manifest.get("storage", "journal"), storage or manifest.get("storage_url")
+    if kind == "journal" and storage is None:
+        return named(open_storage(run, None, write=False), shared=False)
+    if not isinstance(url, str):
+        raise UserError(
+            f"{run}: its studies are in a {kind} database, not in the folder, and its manifest does not say where; give its URL as "
+            "storage, or the command of the search once more, which writes it down"
+        )
+    try:
+        opened = open_storage(run, _from_there(url, manifest.get("given_in")), write=False)
+    except UserError as error:
+        password = "" if str(kind).startswith("sqlite") else "; its password is read from PGPASSWORD or PGPASSFILE"
+        raise UserError(f"{run}: its studies are in a {kind} database, {without_password(url)}: {error}{password}") from None
+    return named(opened, shared=True)
+
+
+def _from_there(url: str, folder: Any) -> str:
+    """A URL with the file of its database, where it is one, as seen from the folder in which it was given."""
+    kind, separator, path = url.partition(":///")
+    if not kind.startswith("sqlite") or not path or not isinstance(folder, str):
+        return url
+    return f"{kind}{separator}{Path(folder) / path}"
 
 
 def complete(study: Study) -> list[FrozenTrial]:

@@ -25,6 +25,7 @@ Node = Any  # a block: str | {name: args} | list of blocks | None
 
 SECTIONS = ("stem", "body", "neck", "head")
 WIRES = ("as", "from")
+MOST_BLOCKS = 100_000  # of a network, when what names and depths stand for is written out
 NOT_FUNCTION = (
     "name",
     "source",
@@ -113,21 +114,24 @@ def head_lines(node: Node) -> tuple[list[Node], tuple[str, ...]]:
 # ---------------------------------------------------------------- canonical form and key
 
 
-def canonical_blocks(node: Node, blocks: Blocks) -> list[Node]:
-    """Return the chain that `node` computes, with motifs opened, defaults and dead parts dropped."""
+def canonical_blocks(node: Node, blocks: Blocks, counted: Iterator[int] | None = None) -> list[Node]:
+    """Return the chain that `node` computes, with motifs opened, defaults and dead parts dropped. Raise UserError above MOST_BLOCKS."""
+    counted = counted or iter(range(MOST_BLOCKS))
     if node is None:
         return []
     if isinstance(node, list | tuple):
-        return [block for part in node for block in canonical_blocks(part, blocks)]
+        return [block for part in node for block in canonical_blocks(part, blocks, counted)]
+    if next(counted, None) is None:
+        raise UserError(f"a network must have at most {MOST_BLOCKS:,} blocks, got more; lower the depth of a stage")
     name, args, _ = split(node)
     if name not in blocks:
         return [{name: args}]
     block = blocks[name]
     if block.kind == "motif":
-        return canonical_blocks(block.make(**{k: plain_value(v) for k, v in args.items()}), blocks)
+        return canonical_blocks(block.make(**{k: plain_value(v) for k, v in args.items()}), blocks, counted)
     kept = {k: plain_value(v) for k, v in args.items() if k not in block.params or not _same(v, block.params[k].default)}
     if block.canonical is not None:
-        simpler = block.canonical(kept, lambda inner: canonical_blocks(inner, blocks))
+        simpler = block.canonical(kept, lambda inner: canonical_blocks(inner, blocks, counted))
         if simpler is not None:
             return simpler
     return [{name: kept}]

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from nasforge.errors import UserError, nearest
 from nasforge.spaces.arch import SECTIONS, WIRES, Blocks, Node
 from nasforge.spaces.domains import KINDS
+from nasforge.spaces.space import DEEPEST
 
+REPEATS = ("depth", "depths", "layers", "times", "modules", "branches", "levels", "extra")  # arguments that say how often a block stands
 TOP = (
     *SECTIONS,
     "name",
@@ -91,6 +93,9 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
         if key not in params:
             raise UserError(f"{where}.{name}.{key}: {name} has no argument {key!r}; {nearest(key, params)}")
         _check_value(value, params[key].hint, blocks, f"{where}.{name}.{key}", deep)
+        counts = (value if isinstance(value, list | tuple) else [value]) if key in REPEATS else []
+        if any(isinstance(n, int | float) and n > DEEPEST for n in counts):
+            raise UserError(f"{where}.{name}.{key}: must be at most {DEEPEST:,}, got {value!r:.60}")
     missing = [key for key, param in params.items() if param.default is ... and key not in args]
     if missing:
         raise UserError(f"{where}.{name}: {name} needs the argument {missing[0]!r}; {nearest(missing[0], params)}")

@@ -17,12 +17,14 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nasforge.errors import UserError
 
 Scalar = bool | int | float | str | None
 KINDS = ("choose", "int", "float")
+MOST_OPTIONS = 10_000
 _REF = re.compile(r"^\$(\w+)(?:\s*\*\s*(\d+(?:\.\d*)?|\.\d+))?$")
 
 
@@ -41,10 +43,14 @@ class Domain:
     def valid(self, value: Scalar) -> bool:
         """Whether `value` may be drawn here."""
         if self.kind == "choose":
-            return any(type(value) is type(o) and value == o for o in self.options)
+            return isinstance(value, Scalar) and (type(value), value) in self._options
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         return self.kind == "float" or (isinstance(value, int) and (value - int(self.low)) % self.step == 0)
+
+    @cached_property
+    def _options(self) -> frozenset[tuple[type, Scalar]]:
+        return frozenset((type(option), option) for option in self.options)
 
     def size(self) -> float:
         """Return how many values may be drawn; infinite for a float."""
@@ -160,6 +166,8 @@ def _labeled(options: Any, path: str) -> dict[Any, Any]:
     """Option values by their label: scalars are their own, blocks are called by their name."""
     if not isinstance(options, list | Mapping) or not options:
         raise UserError(f"{path}: choose takes a list of options or {{label: option}}, at least one; got {options!r}")
+    if len(options) > MOST_OPTIONS:
+        raise UserError(f"{path}: choose takes at most {MOST_OPTIONS:,} options, got {len(options):,}; write int or float for a range")
     if isinstance(options, Mapping):
         return dict(options)
     if all(isinstance(o, Scalar) and not str(o).startswith("$") for o in options):

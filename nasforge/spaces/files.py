@@ -3,20 +3,57 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from nasforge.errors import UserError, nearest
+from nasforge.files import content, write_whole
 
-MAX_NODES = 200_000  # more than any real file; stops alias bombs
+MAX_NODES = 20_000  # values of a file, those that an alias or a merge repeats counted again; the largest network of the zoo has 2,100
+MAX_DEPTH = 100
+MAX_BYTES = 2**24
+MAX_DIGITS = 300  # of a whole number; a float reaches as far
+SUFFIXES = (".yaml", ".yml", ".json")
+MOST_BESIDE = 1000  # files of a folder among which a near name is looked for
 PACKAGE = Path(__file__).resolve().parent.parent
 SPACES = (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces")  # in an installed wheel, in a clone
 
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML with the numbers and words a researcher means: 1e-3 is a number, `on` and `no` are words."""
+
+    def __init__(self, text: str, where: str) -> None:
+        super().__init__(text)
+        self.name, self.composed, self.depth = where, 0, 0
+        self.sizes: dict[int, int] = {}  # of the nodes that were read whole: values below them, aliases written out
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node; the bounds are kept while a file is read, so that one beyond them is never read to its end."""
+        alias, self.depth = self.check_event(yaml.AliasEvent), self.depth + 1
+        self.composed += 1
+        node: Any = super().compose_node(parent, index)
+        self.depth -= 1
+        if not alias:
+            self.sizes[id(node)] = 1 + sum(self.sizes[id(child)] for child in _children(node) if id(child) in self.sizes)
+        elif id(node) not in self.sizes:
+            raise UserError(f"{_mark(node)}: an alias must not stand inside what it names; write the values out")
+        if max(self.composed, self.sizes[id(node)]) > MAX_NODES or self.depth > MAX_DEPTH:
+            allowed = f"at most {MAX_NODES:,}, nested at most {MAX_DEPTH} deep"
+            raise UserError(f"{self.name}: too many values; {allowed}, are allowed in one file")
+        return node
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for pair in node.value:
+            yield from pair
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -50,18 +87,51 @@ def _mark(node: yaml.Node) -> str:
     return f"{node.start_mark.name}:{node.start_mark.line + 1}"
 
 
+def _whole(text: str) -> int:
+    """A whole number as YAML 1.1 writes it: 12, 0x1f, 0o17 or 017, 0b1, and 1:30 in sixties."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError
+    return yaml.SafeLoader("").construct_yaml_int(yaml.ScalarNode("", text))
+
+
+def _of_kind(kind: str, what: str, read: Callable[[str], Any]) -> None:
+    """Let scalars with this tag be read so, and those that are something else be refused by name."""
+
+    def construct(loader: _Loader, node: yaml.Node) -> Any:
+        try:
+            return read(str(loader.construct_scalar(node)))  # type: ignore[arg-type]
+        except (ValueError, KeyError, IndexError):
+            got = str(node.value)
+            got = repr(got) if len(got) <= 40 else f"{got[:40]!r}... of {len(got):,} characters"
+            raise UserError(f"{_mark(node)}: must be {what}, got {got}") from None
+
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_of_kind("int", f"a whole number of at most {MAX_DIGITS} digits", _whole)
+_of_kind("float", "a number", lambda text: float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")))
+_of_kind("bool", "true or false", lambda text: {"true": True, "false": False}[text.lower()])
+for _kind in ("timestamp", "binary", "set", "omap", "pairs"):  # no block takes one
+    del _Loader.yaml_constructors[f"tag:yaml.org,2002:{_kind}"]
+
+
+def _strange(loader: _Loader, node: yaml.Node) -> Any:
+    tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+    raise UserError(f"{_mark(node)}: must be a word, a number, true or false, a list or a mapping, got the tag {tag:.80}; remove it")
+
+
+_Loader.add_constructor(None, _strange)
 
 
 def parse(text: str, where: str = "text") -> Any:
     """Return the plain data of YAML (or JSON) text. Raises UserError with file and line."""
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, where)
     except yaml.YAMLError as error:
         raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
-    loader.name = where
     try:
-        data = loader.get_single_data()
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
@@ -70,29 +140,14 @@ def parse(text: str, where: str = "text") -> Any:
         raise UserError(f"{where}: nested too deeply to be an architecture") from None
     finally:
         loader.dispose()
-    _bounded(data, where)
-    return data
-
-
-def _bounded(data: Any, where: str) -> None:
-    stack, seen = [(data, 0)], 0
-    while stack:
-        item, depth = stack.pop()
-        seen += 1
-        if seen > MAX_NODES or depth > 100:
-            raise UserError(f"{where}: at most {MAX_NODES} values, nested at most 100 deep, are allowed in one file")
-        if isinstance(item, dict):
-            stack.extend((v, depth + 1) for v in item.values())
-        elif isinstance(item, list):
-            stack.extend((v, depth + 1) for v in item)
 
 
 def read(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML or JSON file. Raises UserError if it is absent or no mapping."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = content(path, MAX_BYTES).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
     data = parse(text, str(path))
     if not isinstance(data, dict):
@@ -114,15 +169,27 @@ def write(data: Any, path: str | Path) -> Path:
     """Return the path of the YAML file written; the file appears whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(dump(data), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, dump(data))
     return path
 
 
 def space_names() -> list[str]:
     """Return the packaged spaces, sorted."""
     return sorted({p.stem for folder in SPACES for p in folder.glob("*.yaml")})
+
+
+def check_there(name: str) -> None:
+    """Raise UserError where `name` is a path, by its look, and no file is there."""
+    path = Path(name)
+    if path.is_dir():
+        raise UserError(f"{name}: is a folder without a search; give a file, or the folder of a run")
+    if path.suffix.lower() not in SUFFIXES and "/" not in name:
+        return
+    if not path.parent.is_dir():
+        raise UserError(f"{name}: no such file, for there is no folder {path.parent}")
+    beside = [p.name for p in islice(path.parent.iterdir(), MOST_BESIDE) if p.suffix.lower() in SUFFIXES]
+    near = get_close_matches(path.name, beside, n=1, cutoff=0.6)
+    raise UserError(f"{name}: no such file" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
 
 
 def find_space(name: str) -> Path:
@@ -132,4 +199,5 @@ def find_space(name: str) -> Path:
     for folder in SPACES:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
+    check_there(name)
     raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names())}")

@@ -6,6 +6,7 @@ A *choice* is one drawn scalar; its name is the path of the domain in the file, 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,9 +15,12 @@ from nasforge.spaces.arch import Arch
 from nasforge.spaces.domains import Branch, Const, Domain, Each, Fork, Ref, Scalar, Tree, tree
 
 DEEPEST = 2000  # repeats of a stage
+MOST_REPEATS = 10_000  # in one network, of stages in stages together
+LARGEST = 10**300  # size of a space; larger ones are called infinite
+_REPEATS = object()  # under which the repeats are counted among the lets
 Choices = dict[str, Scalar]
 Chooser = Callable[[Domain], Scalar]
-Draw = Callable[[Chooser, dict[str, Any]], Any]
+Draw = Callable[[Chooser, dict[Any, Any]], Any]
 
 
 # ---------------------------------------------------------------- drawing
@@ -30,7 +34,7 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
         case Fork(domain, options):
             draws = {label: _compile(option, lets) for label, option in options.items()}
 
-            def fork(ask: Chooser, env: dict[str, Any]) -> Any:
+            def fork(ask: Chooser, env: dict[Any, Any]) -> Any:
                 value = ask(domain)
                 if not domain.valid(value):
                     raise UserError(f"{domain.name}: must be {domain}, got {value!r}")
@@ -41,7 +45,7 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
             if name not in lets:
                 raise UserError(f"{where}: ${name} is not under `let`; it has {', '.join(map(str, lets)) or 'nothing'}")
 
-            def ref(ask: Chooser, env: dict[str, Any]) -> Any:
+            def ref(ask: Chooser, env: dict[Any, Any]) -> Any:
                 if name not in env:
                     env[name] = lets[name](ask, env)
                 return env[name] if times is None else _multiply(env[name], times, where)
@@ -57,10 +61,13 @@ def _compile(node: Tree, lets: Mapping[str, Draw]) -> Draw:
             draw_rest, draw_depth = _compile(Branch(rest), lets), _compile(depth, lets)
             repeats = [_compile(block(0), lets)]  # here, so that a mistake in it is told at once
 
-            def each(ask: Chooser, env: dict[str, Any]) -> Any:
+            def each(ask: Chooser, env: dict[Any, Any]) -> Any:
                 count = draw_depth(ask, env)
                 if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= DEEPEST:
                     raise UserError(f"{where}.depth: must be a whole number from 0 to {DEEPEST}, got {count!r}")
+                env[_REPEATS] = env.get(_REPEATS, 0) + count
+                if env[_REPEATS] > MOST_REPEATS:
+                    raise UserError(f"{where}: stages in stages must give at most {MOST_REPEATS:,} repeats, got more; lower a depth")
                 while len(repeats) < count:
                     repeats.append(_compile(block(len(repeats)), lets))
                 return {"stage": {**draw_rest(ask, env), "blocks": [repeats[i](ask, env) for i in range(count)]}}
@@ -114,7 +121,7 @@ class Space:
                     yield domain
 
     def size(self) -> float:
-        """Return how many different sets of choices there are: exact, infinite where a float is open."""
+        """Return how many different sets of choices there are: exact, infinite where a float is open or from 10^300 on."""
         lets = {name: _count(node) for name, node in self.lets.items()}
         return sum(number * _lets_size(used, lets) for used, number in _count(self.root).items())
 
@@ -150,12 +157,16 @@ def _times(a: Count, b: Count) -> Count:
     out: Count = {}
     for used_a, n_a in a.items():
         for used_b, n_b in b.items():
-            out[used_a | used_b] = out.get(used_a | used_b, 0) + (math.inf if math.inf in (n_a, n_b) else n_a * n_b)
+            out[used_a | used_b] = _bounded(out.get(used_a | used_b, 0) + (math.inf if math.inf in (n_a, n_b) else n_a * n_b))
     return out
 
 
 def _plus(a: Count, b: Count) -> Count:
-    return {used: a.get(used, 0) + b.get(used, 0) for used in a.keys() | b.keys()}
+    return {used: _bounded(a.get(used, 0) + b.get(used, 0)) for used in a.keys() | b.keys()}
+
+
+def _bounded(number: float) -> float:
+    return number if number < LARGEST else math.inf
 
 
 def _count(node: Tree) -> Count:
@@ -173,12 +184,11 @@ def _count(node: Tree) -> Count:
                 one = _times(one, _count(part))
             return one
         case Each(rest, depth, block, where):
-            total = {}
-            for count in _depths(depth, where):
-                product: Count = {frozenset(): 1}
-                for i in range(count):
-                    product = _times(product, _count(block(i)))
-                total = _plus(total, product)
+            depths, total, product, repeat = Counter(_depths(depth, where)), dict[frozenset[str], float](), one, _count(block(0))
+            for count in range(max(depths) + 1):
+                for _ in range(depths[count]):
+                    total = _plus(total, product)
+                product = _times(product, repeat)
             return _times(total, _count(Branch(rest)))
     return one
 

@@ -26,7 +26,8 @@ SILENT_S = 35.0  # without one, a driver is taken for dead
 MOST_DEATHS = 3  # drivers that may die over one trial
 SIGNED_S = 20.0  # that the maker of a study may take to sign it
 
-AskAgain = Callable[[optuna.Study, FrozenTrial], None]
+AskAgain = Callable[[optuna.Study, FrozenTrial, Mapping[str, int]], None]
+Reached = Callable[[FrozenTrial], int]
 
 
 class Drivers:
@@ -87,9 +88,10 @@ class Drivers:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(t.user_attrs.get(DRIVER, self.me) != self.me for t in running)
 
-    def take_over(self, study: optuna.Study, ask_again: AskAgain, first: bool = False) -> int:
+    def take_over(self, study: optuna.Study, ask_again: AskAgain, reached: Reached, first: bool = False) -> int:
         """Return how many trials of drivers that died are asked again; they are ended.
 
+        reached: how far the training of a trial has come, in epochs.
         first: this driver has just begun, so whatever is open under its name was left by its life before.
         """
         if not first and (not self.shared or time.monotonic() - self._checked.get(study._study_id, 0.0) < BEAT_S):
@@ -98,10 +100,10 @@ class Drivers:
         dead, queued = self._dead(study, first), 0
         for trial in sorted(dead, key=lambda t: "curve" not in t.user_attrs):  # paused ones first: a running one is judged among them
             with contextlib.suppress(UpdateFinishedTrialError):  # another driver was first, or it ended after all
-                again = trial.user_attrs.get("record") is None and _again(study, trial)  # else it had ended, but for the last line
+                marks = None if trial.user_attrs.get("record") is not None else _again(study, trial, reached(trial))
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if again:
-                    ask_again(study, trial)
+                if marks is not None:  # else it had ended, but for the last line, or it ends now
+                    ask_again(study, trial, marks)
                     queued += 1
         return queued
 
@@ -143,13 +145,18 @@ def _compare(study: optuna.Study, name: str, plan: Mapping[str, Any]) -> None:
         )
 
 
-def _again(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether a trial whose driver died may be taken again; where that happened too often, it is written down as failed."""
-    first = trial.user_attrs.get("first", trial.number)
-    ended = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    deaths = 1 + sum("record" not in t.user_attrs and t.user_attrs.get("first", t.number) == first for t in ended)
+def _again(study: optuna.Study, trial: FrozenTrial, reached: int) -> dict[str, int] | None:
+    """What to note of a trial that is asked again as its driver died: how often that happened while its training came no further.
+
+    None where that was too often; it is then written down as failed.
+    """
+    curve = trial.user_attrs.get("curve")
+    if curve is not None and trial.user_attrs.get("promoted") != len(curve):  # it was paused, and not trained
+        return {}
+    moved = reached > trial.user_attrs.get("reached", 0)
+    deaths = 1 if moved else 1 + trial.user_attrs.get("deaths", 0)
     if deaths < MOST_DEATHS:
-        return True
+        return {"deaths": deaths, "reached": reached}
     record = {"kind": "failed", "message": f"the driver died {deaths} times while this was trained"}
     study._storage.set_trial_user_attr(trial._trial_id, "record", record)
-    return False
+    return None

@@ -38,7 +38,7 @@ def alive(history: History, size: int) -> Sequence[Trial]:
     objectives = history.problem.objectives
     if len(objectives) == 1:
         return list(ranked(history.finished[-size:], objectives))
-    return list(islice(ranked(history.finished, objectives), size))
+    return list(islice(ranked(history.finished, objectives, history.points()), size))
 
 
 def tournament(size: int, fighters: int, rng: Random) -> int:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from random import Random
 
 from nasforge.errors import UserError
 from nasforge.spaces.choosers import every
-from nasforge.spaces.domains import Scalar
 from nasforge.spaces.space import Choices
 from nasforge.strategies.base import History, Problem, Propose
 from nasforge.strategies.moves import newcomer
 
 MOST_CHOICES = 200_000  # sets of choices: they are kept in memory
 
-Row = frozenset[tuple[str, Scalar]]
 
 
 def enumerate_all(problem: Problem) -> Propose:
@@ -35,13 +32,8 @@ def enumerate_all(problem: Problem) -> Propose:
         if not order:
             order.extend(every(lambda ask: problem.space.draw(ask)[1]))
             Random(problem.seed).shuffle(order)
-        asked = {_row(t.choices) for t in history.trials}
-        while place < len(order) and _row(order[place]) in asked:
+        while place < len(order) and history.has(order[place]):
             place += 1
         return order[place] if place < len(order) else newcomer(history, rng)
 
     return propose
-
-
-def _row(choices: Mapping[str, Scalar]) -> Row:
-    return frozenset(choices.items())

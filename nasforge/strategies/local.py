@@ -34,7 +34,7 @@ def climb(problem: Problem) -> Propose:
         if started(history) < starts:
             return newcomer(history, rng)
         best: list[Trial] = []
-        for peers in ranks(history.finished, problem.objectives):
+        for peers in ranks(history.finished, problem.objectives, history.points()):
             best = best or peers
             for center in peers:
                 left = [] if center.number in spent else open_moves(problem.space, center.choices, history.trials)
@@ -50,7 +50,7 @@ def climb(problem: Problem) -> Propose:
 
 def kicked(history: History, center: Trial, rng: Random) -> Choices:
     """Two changes of a network at once."""
-    return unseen(history.trials, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
+    return unseen(history, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
 
 
 def open_moves(space: Space, center: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:

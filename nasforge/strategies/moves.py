@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from heapq import nsmallest
 from random import Random
 
@@ -51,33 +51,34 @@ class Catalog:
         return [self._known[name] for name in choices]
 
 
-def unseen(trials: Sequence[Trial], make: Callable[[int], Choices]) -> Choices:
+def unseen(history: History, make: Callable[[int], Choices]) -> Choices:
     """What `make(attempt)` gives first that no trial was asked for; its last where all were."""
     for attempt in range(TRIES):
         choices = make(attempt)
-        if all(t.choices != choices for t in trials):
+        if not history.has(choices):
             break
     return choices
 
 
 def mutant(history: History, parent: Trial, rng: Random) -> Choices:
     """One change of a parent; more where its neighbours were asked for already."""
-    return unseen(history.trials, lambda attempt: changed(history.problem.space, parent.choices, rng, 1 + attempt // 10))
+    return unseen(history, lambda attempt: changed(history.problem.space, parent.choices, rng, 1 + attempt // 10))
 
 
 def started(history: History) -> int:
     """Return how many trials cost a training, those that run now included."""
-    return sum(t.kind in STARTED for t in history.trials)
+    return history.count(*STARTED)
 
 
 def newcomer(history: History, rng: Random) -> Choices:
     """A random draw; where most of them break a limit, every other time a change of one that broke them least."""
     space = history.problem.space
-    outside = [t for t in history.trials if t.kind == TrialKind.INFEASIBLE and t.metrics]
+    few = history.count(TrialKind.INFEASIBLE) <= max(10, len(history.trials) // 2)
+    outside = [] if few else [t for t in history.trials if t.kind == TrialKind.INFEASIBLE and t.metrics]
     if len(outside) > max(10, len(history.trials) // 2) and rng.random() < 0.5:
         nearest = nsmallest(5, outside, key=lambda t: excess(history, t))
         return mutant(history, rng.choice(nearest), rng)
-    return unseen(history.trials, lambda attempt: draw(space, rng))
+    return unseen(history, lambda attempt: draw(space, rng))
 
 
 def excess(history: History, trial: Trial) -> float:

@@ -28,11 +28,11 @@ def nsga2(problem: Problem) -> Propose:
     size = population_size(problem)
 
     def propose(history: History, rng: Random) -> Choices:
-        population = list(islice(ranked(history.finished, problem.objectives), size))
+        population = list(islice(ranked(history.finished, problem.objectives, history.points()), size))
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = (population[tournament(len(population), 2, rng)] for _ in range(2))
-        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 
@@ -50,7 +50,7 @@ def nsga3(problem: Problem) -> Propose:
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = rng.sample(population, 2)
-        return unseen(history.trials, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
+        return unseen(history, lambda attempt: child(problem.space, mother, father, rng, 1 + attempt // 10))
 
     return propose
 
@@ -86,7 +86,7 @@ def spread(history: History, size: int, directions: Points) -> list[Trial]:
     """Return the best fronts; of the one that does not fit whole, those in the directions with fewest members."""
     objectives = history.problem.objectives
     kept: list[Trial] = []
-    for peers in ranks(history.finished, objectives):
+    for peers in ranks(history.finished, objectives, history.points()):
         if len(kept) + len(peers) > size:
             members = [*kept, *peers]
             chosen = fill(scale(members, objectives), len(kept), size, directions)

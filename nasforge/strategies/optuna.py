@@ -20,7 +20,7 @@ from nasforge.objectives.objective import Losses, Objective, losses
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Chooser
-from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
+from nasforge.strategies.base import History, Problem, Propose, Standing, Trial, TrialKind
 
 KINDS = {  # of a trial without a record: a table stores none, and a driver may have died between two lines of the journal
     TrialState.RUNNING: TrialKind.RUNNING, TrialState.WAITING: TrialKind.RUNNING, TrialState.COMPLETE: TrialKind.FINISHED,
@@ -100,22 +100,44 @@ def tpe(problem: Problem) -> BaseSampler:
 
 
 class Reader:
-    """Reads histories off a study; an ended trial is read once."""
+    """Reads histories off one study; an ended trial is read once."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self._ended: dict[int, Trial] = {}
+        self._seen: list[Trial] = []  # by number
+        self._open: list[int] = []  # those of them that had not ended
+        self._known = Standing()
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
-        """Return what was known of the trials with numbers below `before`."""
-        return History(self.problem, [seen for t in trials if t.number < before and (seen := self._seen(t)).kind != TrialKind.INTERRUPTED])
+        """Return what was known of the trials with numbers below `before`. `trials` are all of the study, in order."""
+        was_open, self._open = [*self._open, *range(len(self._seen), min(before, len(trials)))], []
+        self._known.running.clear()
+        for number in was_open:
+            found = self._read(trials[number])
+            self._seen[number : number + 1] = [found]
+            if trials[number].state.is_finished():
+                self._ended(found)
+            else:
+                self._open.append(number)
+                self._known.running.append(found)
+        seen = self._seen[:before]
+        if self._known.kinds[TrialKind.INTERRUPTED]:
+            seen = [t for t in seen if t.kind != TrialKind.INTERRUPTED]
+        return History(self.problem, seen, self._known if before >= len(self._seen) else None)
 
-    def _seen(self, trial: FrozenTrial) -> Trial:
-        if not trial.state.is_finished():
-            return Trial(trial.number, TrialKind.RUNNING, dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
-        if trial.number not in self._ended:
-            self._ended[trial.number] = trial_of(trial, self.problem.objectives)
-        return self._ended[trial.number]
+    def _ended(self, trial: Trial) -> None:
+        """Note what follows from a trial that has ended."""
+        known = self._known
+        known.kinds[trial.kind] += 1
+        if trial.kind != TrialKind.INTERRUPTED:
+            known.choices.add(frozenset(trial.choices.items()))
+        if trial.kind == TrialKind.FINISHED and History(self.problem, ()).feasible(trial):
+            known.finish(trial)
+
+    def _read(self, trial: FrozenTrial) -> Trial:
+        if trial.state.is_finished():
+            return trial_of(trial, self.problem.objectives)
+        return Trial(trial.number, TrialKind.RUNNING, dict(trial.params), curve=tuple(trial.user_attrs.get("curve", ())))
 
 
 def kind_of(trial: FrozenTrial) -> TrialKind:

@@ -39,7 +39,7 @@ def progress(problem: Problem) -> Propose:
 
     def propose(history: History, rng: Random) -> Choices:
         level = growth.level(history)
-        pool = [c for c in candidates(history, growth, level, rng) if all(t.choices != c for t in history.trials)]
+        pool = [c for c in candidates(history, growth, level, rng) if not history.has(c)]
         return best_of(history, growth.catalog, pool, rng) if pool else newcomer(history, rng)
 
     return propose

@@ -15,17 +15,21 @@ from nasforge.strategies.base import Trial
 Points = NDArray[np.float64]  # (trials, objectives), smaller is better
 
 
-def ranked(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[Trial]:
-    """Finished trials, best first; front by front, and in a front those with most room around them first."""
-    return chain.from_iterable(ranks(trials, objectives))
+def ranked(trials: Sequence[Trial], objectives: Sequence[Objective], points: Points | None = None) -> Iterator[Trial]:
+    """Finished trials, best first; front by front, and in a front those with most room around them first.
+
+    points: the losses of the trials, where they are at hand as an array.
+    """
+    return chain.from_iterable(ranks(trials, objectives, points))
 
 
-def ranks(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Iterator[list[Trial]]:
+def ranks(trials: Sequence[Trial], objectives: Sequence[Objective], points: Points | None = None) -> Iterator[list[Trial]]:
     """Yield the same by rank: with one objective each trial has its own, with several a front shares one."""
     if len(objectives) == 1:
         yield from ([t] for t in sorted(trials, key=lambda t: t.losses or ()))
         return
-    points = np.array([t.losses for t in trials], dtype=float).reshape(len(trials), len(objectives))
+    if points is None or not len(trials):
+        points = np.array([t.losses for t in trials], dtype=float).reshape(len(trials), len(objectives))
     for members in fronts(points):
         some = [trials[i] for i in members]
         yield [some[int(i)] for i in np.argsort(-crowding(scale(some, objectives)), kind="stable")]

@@ -41,7 +41,7 @@ def reinforce(problem: Problem) -> Propose:
         now = deepcopy(policy) if ahead else policy
         for trial in ahead:
             now.learn(trial, history.feasible(trial))
-        return unseen(trials, lambda attempt: now.draw(rng, 1 + attempt / 10))
+        return unseen(history, lambda attempt: now.draw(rng, 1 + attempt / 10))
 
     return propose
 

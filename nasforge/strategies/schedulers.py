@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
 from random import Random
 from typing import Protocol
 
@@ -20,6 +22,8 @@ import numpy as np
 from nasforge.objectives.objective import Losses
 from nasforge.objectives.pareto import dominates
 
+FACTOR = 3  # of successive halving: one of so many goes on
+WARM = 4  # trials that the first decision needs
 Curves = Mapping[int, Sequence[Losses]]  # by the place of a trial in the order of asks
 
 
@@ -91,10 +95,60 @@ def _planar(points: Sequence[Losses]) -> list[int]:
     return [found[point] for point in points]
 
 
+class Ended(dict[int, Sequence[Losses]]):
+    """Curves of trials that have ended, as `Curves`; how they rank at an epoch is kept up to date, so that a look costs little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rungs: dict[int, _Rung] = {}
+
+    def __setitem__(self, place: int, curve: Sequence[Losses]) -> None:
+        if place in self:
+            self._rungs.clear()
+        super().__setitem__(place, curve)
+
+    def at(self, epoch: int) -> _Rung:
+        """Return what was seen at an epoch."""
+        rung = self._rungs.setdefault(epoch, _Rung())
+        for curve in islice(self.values(), rung.read, None):
+            rung.read += 1
+            if len(curve) >= epoch:
+                rung.add(curve[epoch - 1])
+        return rung
+
+
+class _Rung:
+    """Losses seen at one epoch, each with its rank. read: how many curves were looked at."""
+
+    def __init__(self) -> None:
+        self.read = self.count = 0
+        self._points, self._ranks = np.empty((0, 0)), np.empty(0, int)
+
+    def rank(self, point: Losses) -> int:
+        """As `rank` among what was seen."""
+        seen = self._points[: self.count]
+        return int(((seen <= point).all(1) & (seen < point).any(1)).sum()) if self.count else 0
+
+    def add(self, point: Losses) -> None:
+        own = self.rank(point)
+        if self.count == len(self._points):
+            more = max(64, self.count)
+            self._points = np.concatenate([self._points.reshape(-1, len(point)), np.empty((more, len(point)))])
+            self._ranks = np.concatenate([self._ranks, np.empty(more, int)])
+        seen = self._points[: self.count]
+        self._ranks[: self.count] += (seen >= point).all(1) & (seen > point).any(1)
+        self._points[self.count], self._ranks[self.count] = point, own
+        self.count += 1
+
+    def best(self, place: int) -> int:
+        """Return the rank at a place of the order, from 0 on."""
+        return int(np.partition(self._ranks[: self.count], place)[place])
+
+
 # ---------------------------------------------------------------- stopping
 
 
-def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = 3, warm: int = 4) -> bool:
+def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, factor: int = FACTOR, warm: int = WARM) -> bool:
     """Return whether to stop: at a rung unless the trial is among the best 1/factor seen there (never the first `warm` ones).
 
     Source: Li et al. 2020, algorithm 2, in its stopping form; with several objectives the order is by how many dominate.
@@ -108,7 +162,7 @@ def asha(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, f
     return rank(own[-1], seen) > sorted(ranks(seen))[max(0, len(seen) // factor - 1)]
 
 
-def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = 4) -> bool:
+def median(others: Sequence[Sequence[Losses]], own: Sequence[Losses], last: int, warm: int = WARM) -> bool:
     """Stop when more than half of the others dominate the trial at this epoch. Source: Golovin et al. 2017, section 3.2.1."""
     epoch = len(own)
     seen = [curve[epoch - 1] for curve in others if len(curve) >= epoch]
@@ -143,6 +197,11 @@ def bracket(number: int, steps: Sequence[int], brackets: int, factor: int = 3) -
     Source: Li et al. 2018 (Hyperband), algorithm 1: a bracket that starts `factor` times later has about `factor` times fewer trials.
     """
     count = max(1, min(brackets, len(steps)))
+    return _drawn(number, count, factor) if count > 1 else 0
+
+
+@lru_cache(maxsize=100_000)
+def _drawn(number: int, count: int, factor: int) -> int:
     weights = [factor ** (count - 1 - b) / (count - b) for b in range(count)]
     return Random(f"bracket {number}").choices(range(count), weights)[0]
 
@@ -192,6 +251,27 @@ class Stopping:
 
 
 @dataclass(frozen=True)
+class Ranking(Stopping):
+    """As its rule, of a cost that hardly grows with the number of trials.
+
+    asks: whether the rule may stop at an epoch. late: whether it does, from what was seen there and the own rank.
+    """
+
+    asks: Callable[[int, int], bool] = lambda epoch, last: True
+    late: Callable[[_Rung, int], bool] = lambda rung, rank: False
+
+    def on_report(self, curves: Curves, trial: InTraining) -> Decision:
+        epoch = len(trial.curve)
+        if not self.asks(epoch, trial.last):
+            return Decision.CONTINUE
+        if not isinstance(curves, Ended):
+            return super().on_report(curves, trial)
+        rung = curves.at(epoch)
+        late = rung.count >= WARM and self.late(rung, rung.rank(trial.curve[-1]))
+        return Decision.STOP if late else Decision.CONTINUE
+
+
+@dataclass(frozen=True)
 class Halving:
     """Pauses at rungs and continues the best third. brackets: how many of them for so many rungs; one is successive halving."""
 
@@ -207,9 +287,10 @@ class Halving:
 
 
 SCHEDULERS: dict[str, Scheduler] = {
-    "asha": Stopping(asha),
-    "median": Stopping(median),
+    "asha": Ranking(asha, asks=lambda epoch, last: epoch in rungs(last),
+                    late=lambda rung, rank: rank > rung.best(max(0, rung.count // FACTOR - 1))),
+    "median": Ranking(median, asks=lambda epoch, last: epoch < last, late=lambda rung, rank: rank > rung.count / 2),
     "halving": Halving(lambda rungs: 1),
     "hyperband": Halving(lambda rungs: rungs),
-    "none": Stopping(never),
-}
+    "none": Ranking(never, asks=lambda epoch, last: False),
+}  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from nasforge.data import Batch, Dataset, Target
+from nasforge.data import Batch, Dataset, Part, Target
 from nasforge.errors import UserError
 from nasforge.networks.network import Network
 from nasforge.objectives.metrics import Metric
@@ -98,6 +98,10 @@ class Task(ABC):
         main, aux = split_output(output)
         losses = [self.objective(one, batch, recipe) for one in (main, *aux)]
         return losses[0] if not aux else losses[0] + recipe.aux_weight * torch.stack(losses[1:]).sum()
+
+    def constant(self, data: Dataset, part: Part) -> dict[str, float]:
+        """Return the metrics, as far as they mean something, of the best answer that ignores its input, on a part of the data."""
+        return {}
 
     def logits(self, output: Any) -> Tensor:
         """Return what zero-cost scores look at: the main output as one tensor."""

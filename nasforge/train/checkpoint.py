@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nasforge.errors import UserError
+from nasforge.files import check_zip
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -39,10 +40,11 @@ def read_checkpoint(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on what an old or foreign file may hold
+            check_zip(path)
             state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # bytes of any kind make torch raise anything
         raise UserError(f"{path}: must be a checkpoint of a training, got: {_first_line(error)}; delete it") from error
-    if not isinstance(state, dict) or "identity" not in state:
+    if not isinstance(state, dict) or not isinstance(state.get("identity"), dict):
         raise UserError(f"{path}: must be a checkpoint of a training, got another file; give another path")
     for name, value in identity.items():
         written = state["identity"].get(name)

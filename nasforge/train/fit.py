@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import math
 import os
@@ -28,6 +29,7 @@ from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import Recipe
 
 CHECKPOINT_EVERY_S = 10.0
+KEPT_EVERY_S = 1.0  # in memory, for an interruption
 GROWING = ("data_fraction", "resolution")  # may differ from a checkpoint's: a training may go on with more
 
 OnEpoch = Callable[[int, dict[str, float]], Stop | None]
@@ -135,25 +137,22 @@ def _start(
     if setting.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, recipe)
-    average = None if recipe.ema is None else Average(model, recipe.ema)
+    decay = recipe.ema if recipe.soup is None else 1.0
+    average = None if decay is None else Average(model, decay)
     augment = make_augment(recipe.augment, data, task)
     generator = Generator().manual_seed(seed)
     return Training(model, task, recipe, data, monitor, setting, optimizer, average, augment, generator, device)
 
 
 def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any]) -> Fitted:
-    over, written = bool(t.curve) and t.over, time.monotonic()
-    while not over and t.stopped is None:
-        row = run_epoch(t)
-        t.seconds = row["seconds"] = time.perf_counter() - t.began
-        t.curve.append(row)
-        stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
-        asked = on_epoch(len(t.curve), dict(row)) if on_epoch is not None else None
-        t.stopped = asked or (Stop.EARLY if stuck else None)
-        over = t.over
-        if checkpoint is not None and (over or t.stopped is not None or time.monotonic() - written >= every_s):
-            write_checkpoint(checkpoint, {"identity": identity, **state_of(t)})
-            written = time.monotonic()
+    """Train until the end; where the training is interrupted, what no checkpoint has yet of its whole epochs is written."""
+    unwritten: list[dict[str, Any]] = []
+    try:
+        _run_epochs(t, on_epoch, checkpoint, every_s, identity, unwritten)
+    except KeyboardInterrupt:
+        if checkpoint is not None and unwritten:
+            write_checkpoint(checkpoint, unwritten[-1])
+        raise
     row = t.curve[-1]
     if t.best is not None and t.stopped not in (Stop.PRUNED, Stop.PAUSED):  # with early stopping the best weights count
         t.model.load_state_dict(t.best["weights"])
@@ -166,6 +165,33 @@ def _run(t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s
         t.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     t.model.eval()
     return Fitted(validation(row), t.curve, t.seconds, len(t.curve), t.stopped)
+
+
+def _run_epochs(
+    t: Training, on_epoch: OnEpoch | None, checkpoint: Path | None, every_s: float, identity: dict[str, Any],
+    unwritten: list[dict[str, Any]],
+) -> None:  # fmt: skip
+    """unwritten: gets the state after one of the last whole epochs, while no checkpoint has it."""
+    over, written = bool(t.curve) and t.over, time.monotonic()
+    kept = written
+    while not over and t.stopped is None:
+        row = run_epoch(t)
+        t.seconds = row["seconds"] = time.perf_counter() - t.began
+        t.curve.append(row)
+        stuck = t.recipe.early_stopping is not None and is_stuck(t, t.recipe.early_stopping)
+        asked = on_epoch(len(t.curve), dict(row)) if on_epoch is not None else None
+        t.stopped = asked or (Stop.EARLY if stuck else None)
+        over = t.over
+        if checkpoint is None:
+            continue
+        now = time.monotonic()
+        if over or t.stopped is not None or now - written >= every_s:
+            write_checkpoint(checkpoint, {"identity": identity, **state_of(t)})
+            unwritten[:], written, kept = [], now, now
+        elif now - kept >= KEPT_EVERY_S:
+            state = state_of(t)
+            never_changed = {"identity": identity, "curve": list(state.pop("curve")), "best": state.pop("best")}
+            unwritten[:], kept = [{**copy.deepcopy(state), **never_changed}], now
 
 
 def _shrunk(data: Dataset, resolution: float) -> Dataset:

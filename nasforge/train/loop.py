@@ -47,6 +47,7 @@ class Stop(StrEnum):
     TOO_SLOW = "too slow"  # its latency breaks a limit
     OUT_OF_MEMORY = "out of memory"
     DISK_FULL = "disk full"
+    OTHER_DATA = "other data"  # the worker has not the data of the run
     LOST = "lost"  # its worker died; it may be tried again
 
 
@@ -143,6 +144,8 @@ def run_epoch(t: Training) -> dict[str, float]:
         t.optimizer.step()
         if t.average is not None:
             t.average.update()
+            if recipe.soup is not None and at < (1 - recipe.soup) * recipe.epochs * len(sizes):
+                t.average.updates = 0  # its time has not come: the next weights are the first
         total += loss * len(batch)
         seen += len(batch)
         if step % CHECK_EVERY_STEPS == 0:

@@ -128,9 +128,11 @@ def lr_factor(recipe: Recipe, step: float, steps_per_epoch: int) -> float:
 
 
 class Average:
-    """An exponential moving average of the weights and running statistics of a model.
+    """An average of the weights and running statistics of a model: an exponential moving one, or with a decay of 1 the mean of all updates.
 
     The decay starts small, min(decay, (1 + t) / (10 + t)), so that a short training does not average its first weights.
+
+    Source: the mean: Izmailov et al. 2018 (averaging weights leads to wider optima), algorithm 1, at every step.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -142,7 +144,7 @@ class Average:
     def update(self) -> None:
         """One step of the average."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = (self.updates - 1) / self.updates if self.decay == 1 else min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.mean, self.live, 1 - decay)
 
     @contextmanager

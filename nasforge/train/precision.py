@@ -43,26 +43,30 @@ class Setting:
 def choose(model: nn.Module, batch: Batch, recipe: Recipe, loss: Loss, steps: int) -> Setting:
     """The setting of the recipe, with each `auto` settled.
 
-    `auto` is plain fp32 when that trains in under 20 s; beyond, the fastest of fp32 and bf16, plain and channels last,
-    over a few steps on a copy of the model, if it saves a tenth. Weights and random states stay as they were. A choice
-    by timing may differ between two runs: name both values where bit-identical results matter.
+    Images on a CPU are laid out channels last, which is faster for convolutions (`benchmarks/steps.py`). The format is fp32 when that
+    trains in under 20 s; beyond, the fastest of fp32 and bf16, plain and channels last, over a few steps on a copy of the model, if it
+    saves a tenth. Weights and random states stay as they were. A choice by timing may differ between two runs: name both values where
+    bit-identical results matter.
 
     Args:
         batch: on the device of the model.
         steps: of the whole training.
     """
-    options = [
-        Setting(bf16, last)
-        for bf16, last in itertools.product(_options(recipe.precision, "bf16"), _options(recipe.channels_last, True))
-        if batch.x.ndim == 4 or not last
-    ]
-    base = options[0] if options else Setting(recipe.precision == "bf16", False)
+    image, cpu = batch.x.ndim == 4, batch.x.device.type == "cpu"
+    formats = {"auto": (False, True)}.get(recipe.precision, (recipe.precision == "bf16",))
+    layouts = ((True, False) if cpu else (False, True)) if recipe.channels_last == "auto" else (recipe.channels_last is True,)
+    options = list(dict.fromkeys(Setting(bf16, last and image) for bf16, last in itertools.product(formats, layouts)))
     if len(options) < 2:
+        return options[0]
+    try:
+        once = _step_s(model, batch, options[0], loss, timed=0)
+    except (RuntimeError, NotImplementedError):  # a module that cannot read this layout
+        options = [option for option in options if not option.channels_last]
+        once = _step_s(model, batch, options[0], loss, timed=0)
+    base = options[0]
+    if once * steps < WORTH_MEASURING_S or (cpu and len(formats) < 2):
         return base
-    fastest = _step_s(model, batch, base, loss)
-    if fastest * steps < WORTH_MEASURING_S:
-        return base
-    best, fastest = base, GAIN * fastest
+    best, fastest = base, GAIN * _step_s(model, batch, base, loss)
     for option in options[1:]:
         try:
             taken = _step_s(model, batch, option, loss)
@@ -73,19 +77,15 @@ def choose(model: nn.Module, batch: Batch, recipe: Recipe, loss: Loss, steps: in
     return best
 
 
-def _options(value: bool | str, special: bool | str) -> tuple[bool, ...]:
-    return (False, True) if value == "auto" else (value == special,)
-
-
-def _step_s(model: nn.Module, batch: Batch, setting: Setting, loss: Loss) -> float:
-    """Seconds of one forward and backward pass, the fastest of a few after one to warm up."""
+def _step_s(model: nn.Module, batch: Batch, setting: Setting, loss: Loss, timed: int = TIMED_STEPS) -> float:
+    """Seconds of one forward and backward pass: the fastest of so many after one to warm up, or of that one."""
     trial = copy.deepcopy(model)
     if setting.channels_last:
         trial = trial.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trial.train()
     times, x = [], batch.x
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-        for _ in range(1 + TIMED_STEPS):
+        for _ in range(1 + timed):
             start = time.perf_counter()
             with setting.cast(x.device):
                 value = loss(forward(trial, batch.with_inputs(setting.arrange)), batch)
@@ -93,4 +93,4 @@ def _step_s(model: nn.Module, batch: Batch, setting: Setting, loss: Loss) -> flo
             if not bool(torch.isfinite(value)):  # also waits for the device
                 raise RuntimeError("the loss is not finite in this format")
             times.append(time.perf_counter() - start)
-    return min(times[1:])
+    return min(times[1:] or times)

@@ -56,6 +56,7 @@ class Recipe:
             (sharpness-aware minimisation); a step then takes about twice as long.
         early_stopping: epochs without a better validation result before the training stops; the best weights stay.
         ema: decay by step of the averaged weights, which then are the result.
+        soup: share of the training, at its end, over which weights are averaged alike instead.
         grad_clip: largest norm of the gradient.
         precision: `auto` measures whether bf16 is faster, see `nasforge.train.precision`.
         channels_last: true, false or `auto`, measured likewise.
@@ -91,6 +92,7 @@ class Recipe:
     sam: float | None = _number(0.05, 0, 10, above=True, optional=True)
     early_stopping: int | None = _number(10, 1, 100_000, optional=True)
     ema: float | None = _number(0.99, 0, 0.999999, optional=True)
+    soup: float | None = _number(0.2, 0, 1, above=True, optional=True)
     grad_clip: float | None = _number(1.0, 0, 1e6, above=True, optional=True)
     precision: str = _word("auto", PRECISIONS)
     channels_last: bool | str = "auto"

@@ -144,6 +144,15 @@ def load(name: str) -> Arch:
     raise UserError(f"{name}: {why}; {nearest(name, names())}")
 
 
+def documented(arch: Mapping[str, Any]) -> bool:
+    """Return whether an architecture is a documented network, or the small form of one, layer by layer; its recipe may be another."""
+    try:
+        known = load(str(arch.get("name")))
+    except UserError:
+        return False
+    return {k: v for k, v in known.items() if k != "recipe"} == {k: v for k, v in arch.items() if k != "recipe"}
+
+
 def member(name: str, family: Mapping[str, Any]) -> Arch:
     """Return the architecture of a member of a family. Raises UserError where it leaves a value open."""
     own, template = family["members"][name], family["template"]

@@ -15,9 +15,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from nasforge.errors import UserError
+from nasforge.files import check_zip
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "state_dict_ema", "net")
 PREFIXES = ("module.", "model.")
+MOST_WRAPPED = 20  # mappings in mappings
+MOST_REPEATED = 2**20  # bytes of a tensor that repeats few numbers
 COUNTER = "num_batches_tracked"
 BESIDE = ("downsample", "shortcut", "proj", "skip", "skipbn")  # a branch beside the block, wherever it was registered
 LATER = (
@@ -91,11 +94,10 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], bool]:
     """
     path = Path(path)
     try:
-        with path.open("rb"):
-            pass
+        check_zip(path)
         data = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"{path}: must be a file that can be read, got {error.strerror or error}") from None
+        raise UserError(f"{path}: must be a file that can be read, got: {error.strerror or error}") from None
     except SafetensorError as error:
         raise UserError(f"{path}: must be a safetensors file, got {error}") from None
     except Exception as error:  # torch.load raises whatever a broken file, or a pickle with code in it, leads to
@@ -103,16 +105,34 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], bool]:
     return unwrapped(data), path.suffix != ".safetensors"
 
 
+def of_tensorflow(path: str | Path) -> bool:
+    """Return whether the name of a file, or of its folder in the cache of Hugging Face, says that its weights are TensorFlow's."""
+    path = Path(path)
+    cached = [part for part in path.parts[:-1] if part.startswith("models--")]
+    return any(re.search(r"(?<![a-z0-9])tf(?![a-z0-9])", word.lower().replace("_", "-")) for word in (path.stem, *cached))
+
+
 def unwrapped(data: Any) -> dict[str, Tensor]:
     """Return the tensors by name, out of a checkpoint's wrapping and without the prefix of a data-parallel module."""
-    while isinstance(data, Mapping) and (inner := next((data[w] for w in WRAPPERS if isinstance(data.get(w), Mapping)), None)) is not None:
+    for _ in range(MOST_WRAPPED):
+        inner = next((data[w] for w in WRAPPERS if isinstance(data.get(w), Mapping)), None) if isinstance(data, Mapping) else None
+        if inner is None:
+            break
         data = inner
+    else:
+        raise UserError(f"weights: must be names with tensors, got a mapping in itself ({WRAPPERS[0]} ...); save the model's state_dict()")
     out = {str(k): v for k, v in data.items() if isinstance(v, Tensor)} if isinstance(data, Mapping) else {}
     for prefix in PREFIXES:
         if out and all(name.startswith(prefix) for name in out):
             out = {name.removeprefix(prefix): tensor for name, tensor in out.items()}
     if not out:
         raise UserError(f"weights: must be names with tensors, got {type(data).__name__} without any; save the model's state_dict()")
+    for name, tensor in out.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
+            raise UserError(f"weights: {name} must be a dense tensor of numbers, got {tensor.layout} on {tensor.device}; save it dense")
+        held = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > max(MOST_REPEATED, held):
+            raise UserError(f"weights: {name} must hold its numbers, got {list(tensor.shape)} out of {held} bytes; save it contiguous")
     return out
 
 
@@ -158,7 +178,7 @@ def guesses(layers: list[Layer]) -> list[str]:
     for children in inside.values():
         unknown = [child for child in children if child.rpartition(".")[2] not in (*EARLIER, *LATER, *FIRST, *LAST)]
         for i, one in enumerate(unknown):
-            rivals = (other for other in unknown[i + 1 :] if not _counted(one, other) and children[one] & children[other])
+            rivals = (other for other in unknown[i + 1 :] if not counted(one, other) and children[one] & children[other])
             found += [f"{one}, {other}" for other in rivals]
     return found
 
@@ -169,8 +189,8 @@ def paths(name: str) -> list[str]:
     return [".".join(words[: i + 1]) for i in range(len(words))]
 
 
-def _counted(one: str, other: str) -> bool:
-    """Whether a number orders two siblings: conv1 and conv2, denseblock1 and transition2, but not branch1x1 and branch3x3."""
+def counted(one: str, other: str) -> bool:
+    """Return whether a number orders two siblings: conv1 and conv2, denseblock1 and transition2, but not branch1x1 and branch3x3."""
     a, b = one.rpartition(".")[2], other.rpartition(".")[2]
     if re.sub(r"\d+$", "", a) == re.sub(r"\d+$", "", b):
         return True

@@ -13,10 +13,13 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from nasforge.blocks.core.conv import Conv, uneven_same
+from nasforge.blocks.core.pooling import Pool
 from nasforge.blocks.core.shapes import example
 from nasforge.errors import UserError
 from nasforge.networks.build import build, input_shapes
@@ -52,7 +55,11 @@ DIFFERS = (
     ("mobilenet_v1", "conv_stem", "it has ReLU6 where the paper and ours have ReLU"),
 )
 
+TF_EPS = 1e-3  # of TensorFlow's batch norms
+TF_STEM = "conv_stem"  # a layer of those networks of timm of which there are tf_ ones too, with the very same layers
+
 Pairs = list[tuple[Layer, Layer]]
+Pad = Literal["same", "tf"]
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,16 @@ class Mapped:
 
 
 def map_weights(
-    arch: Arch, given: Mapping[str, Tensor], *, ordered: bool = True, partial: bool = False, norm_eps: float | None = None
-) -> Mapped:
+    arch: Arch, given: Mapping[str, Tensor], *, ordered: bool = True, partial: bool = False, norm_eps: float | None = None,
+    pad: Pad | None = None,
+) -> Mapped:  # fmt: skip
     """Return the tensors of `given` under the names of `build(arch).state_dict()`.
 
     `ordered`: the names stand in the order of their library's modules. `partial`: layers that do not fit get fresh weights.
     `norm_eps`: of their batch norms, where `NORM_EPS` does not know it; variances are shifted so that our norms, with torch's
-    1e-5, give the same. Auxiliary heads may be absent on either side. Raises UserError with the first layers that do not fit.
+    1e-5, give the same. `pad`: how their network pads where it strides, as TensorFlow does or on both sides alike; None where nobody knows,
+    since weights do not tell. Auxiliary heads may be absent on either side. Raises UserError with the first layers that do not fit, or
+    that pad otherwise.
     """
     name = str(arch.get("name", "network"))
     theirs, ours = layers_of(unwrapped(given)), running_order(arch)
@@ -101,6 +111,15 @@ def map_weights(
         remarks.append(
             f"the file is sorted by name, so an order was guessed in {len(order)} places ({order[0]}); the library's .pth file has it"
         )
+    if pad is None and eps == TF_EPS != known and TF_STEM in have:
+        pad = "tf"
+    if pad is not None and (why := padded_otherwise(arch, pad)):
+        raise UserError(
+            f"{name}: the weights must be of a network that pads alike; {why}, so that its outputs would be others; give weights of a "
+            f"network that does, or say --pad {'same' if pad == 'tf' else 'tf'} if theirs does"
+        )
+    if pad is None and TF_STEM in have and padded_otherwise(arch, "tf"):
+        remarks.append("if this is one of timm's tf_ networks, which pad as TensorFlow does, it gives other outputs here; --pad tf asks")
     state = build(arch).state_dict() if fresh else {}
     for their, our in pairs + more:
         state |= _tensors(their, our, eps)
@@ -132,6 +151,33 @@ def running_order(arch: Arch) -> list[Layer]:
     with torch.no_grad():
         network(*(example(shape, 1, "meta") for shape in input_shapes(arch).values()))
     return sorted(layers_of(network.state_dict()), key=lambda layer: _place(layer.name, order))
+
+
+def padded_otherwise(arch: Arch, pad: Pad) -> str:
+    """Return in words the first convolution or pool whose windows lie elsewhere than with `pad`; nothing where all lie there.
+
+    Layers without padding are so in both.
+    """
+    network, found = build(arch, "meta").eval(), list[str]()
+    names = {module: name for name, module in network.named_modules()}
+
+    def look(module: Any, inputs: tuple[Tensor, ...]) -> None:
+        sizes = inputs[0].shape[1:2] if module.swap else inputs[0].shape[2:]
+        dilations = getattr(module, "dilation", [1] * len(module.kernel))
+        for n, k, d, s, own in zip(sizes, module.kernel, dilations, module.stride, module.padding, strict=False):  # none of a global pool
+            before, after = own if isinstance(own, tuple) else (own, own)
+            span = d * (k - 1)
+            wanted = uneven_same(n, span, s)[0] if pad == "tf" else span // 2
+            if s > 1 and before + after and before != wanted:
+                how = "as TensorFlow does" if pad == "tf" else "alike on both sides"
+                found.append(f"{names[module]} has {before} pixels of padding before an input of {n}, {how} it would be {wanted}")
+
+    for module in names:
+        if isinstance(module, Conv | Pool):
+            module.register_forward_pre_hook(look)
+    with torch.no_grad():
+        network(*(example(shape, 1, "meta") for shape in input_shapes(arch).values()))
+    return next(iter(found), "")
 
 
 def _place(name: str, order: Mapping[str, int]) -> tuple[bool, int]:

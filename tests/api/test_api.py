@@ -227,3 +227,38 @@ def test_data_that_took_long_to_load_are_given_to_the_workers(tmp_path: Path, mo
         run = nf.search("digits", "digits", run=tmp_path / str(seconds), page=False, **asked)
         rows.append(figures(run))
     assert rows[0] == rows[1] and len(rows[0]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nofile.yaml", "nofile.yaml: no such file"),
+        ("mien.yaml", "mien.yaml: no such file; did you mean 'mine.yaml'?"),
+        ("sub/mien.json", "sub/mien.json: no such file; did you mean 'sub/mine.json'?"),
+        ("none/mine.yml", "none/mine.yml: no such file, for there is no folder none"),
+        ("./lenet5", "./lenet5: no such file"),
+        ("sub", "sub: is a folder without a search; give a file, or the folder of a run"),
+        ("sub:3", "sub:3: sub is no folder of a search (manifest.json is missing)"),
+    ],
+)
+def test_a_file_that_is_not_there_is_said(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for file in ("mine.yaml", "sub/mine.json", "other.txt"):
+        (tmp_path / file).touch()
+    for command in (["show"], ["train"], ["search"], ["locate", "lenet5"], ["locate"], ["zoo", "--weights"], ["scale", "--phi", "1"]):
+        if command in (["search"], ["locate", "lenet5"]) and ":" in name:
+            continue  # they take spaces
+        words = [*command, name, *(["digits"] if command == ["locate"] else ["x.pth"] if "zoo" in command else [])]
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert said in err and len(err) < 250, words
+
+
+def test_a_folder_of_the_name_of_a_network_or_space_hides_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lenet5").mkdir()
+    (tmp_path / "digits").mkdir()
+    assert main(["show", "lenet5"]) == 0 and main(["locate", "lenet5", "digits"]) == 3, "no point of it, but read"

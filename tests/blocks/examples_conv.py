@@ -110,6 +110,7 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
         *((SMALL, {"kind": kind, "kernel": 3, "stride": 2}) for kind in ("max", "avg", "min", "mixed", "lp", "stochastic")),
         *((SMALL, {"kind": kind}) for kind in ("max", "avg", "min", "mixed", "lp", "stochastic")),
         *(((9, 4), {"kind": kind, "kernel": 2, "ceil": True}) for kind in ("max", "avg", "mixed", "lp", "stochastic")),
+        *((SMALL, {"kind": kind, "kernel": [2, 3], "stride": [2, 1], "pad": [0, 1]}) for kind in ("max", "avg", "lp", "stochastic")),
         *(((2, 4, 5, 5), {"kind": kind, "kernel": 2, "pad": 1, "p": 3.0}) for kind in ("min", "lp", "stochastic")),
         ((9, 4), {}),
         ((4, 6, 5), {"kind": "avg", "kernel": 3, "stride": 2, "pad": "tf"}),
@@ -174,9 +175,10 @@ EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     "dual": [(SMALL, {"body": [{"conv": {"out": 9}}], "width": 6}), (SMALL, {"body": CONV, "shortcut": CONV, "width": 8})],
     "dual_path": [(SMALL, {"width": 6, "growth": 2, "mid": 4, "groups": 2, "stride": 2, "first": True})],
     # mobile
-    "depthwise_separable": [(SMALL, {"out": 6, "stride": 2})],
+    "depthwise_separable": [(SMALL, {"out": 6, "stride": 2}), (SMALL, {"out": 6, "stride": 2, "pad": "tf"})],
     "mbconv": [
         (SMALL, {"out": 8, "se": 0.25}),
+        ((6, 8, 8), {"out": 8, "kernel": 5, "stride": 2, "pad": "tf"}),
         (SMALL, {"out": 6, "expand": 1, "stride": 2, "act": "relu"}),
         (SMALL, {"out": 6, "expand": 2.3, "divisor": 8, "se": 0.25, "se_of": "expanded", "se_act": "relu", "se_gate": "hard_sigmoid"}),
     ],

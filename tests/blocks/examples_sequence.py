@@ -12,6 +12,9 @@ from nasforge.blocks.core.shapes import Tokens
 EXAMPLES: dict[str, list[tuple[Any, dict[str, Any]]]] = {
     # tokens
     "embedding": [(Tokens(5, 11), {"out": 6}), (Tokens(5, 11), {"out": 6, "scale": True})],
+    "tied_embedding": [(Tokens(5, 11), {"out": 6})],
+    "tied_linear": [(((5, 6), (11, 6)), {}), (((6,), (11, 6)), {"bias": False})],
+    "transpose": [((5, 6), {})],
     "positions": [((5, 6), {}), ((5, 6), {"kind": "sinusoidal_split"}), ((5, 6), {"kind": "learned"})],
     "patches": [((3, 8, 8), {"size": 4, "out": 6}), ((3, 9, 9), {"size": 3, "out": 6, "stride": 2, "pad": 1})],
     "class_token": [((5, 6), {})],

@@ -32,7 +32,8 @@ from nasforge.tasks import TASKS
 
 STEPS = 16  # a square, for blocks that read a grid
 LENGTHS = ([16, 7, 4, 1], [2, 16, 5, 11])  # of the main input and of the others
-GRIDS = ("patch_merging", "swin_pair", "to_image", "window_attention")  # refused
+GRIDS = ("patch_merging", "swin_pair", "to_image", "transpose", "window_attention")  # refused
+TABLES = ("tied_linear",)  # read a table beside the sequence: tested below
 LAST = {"output": "last"}
 BOTH = {"bidirectional": True}
 NODES = {"f": {"op": "linear", "from": ["x", "h_prev_0"]}, "h_new_0": {"op": "tanh", "from": "f"}}
@@ -109,6 +110,8 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
 def cases(block: str) -> list[tuple[str, dict[str, Any]]]:
     """The examples of a block that read sequences, as architectures of one block; none of one that reads images alone."""
     out = []
+    if block in TABLES:
+        return out
     for i, (given, args) in enumerate([*{**SEQUENCE, **CONV}[block], *MORE.get(block, [])]):
         shapes = as_sequences(given)
         arch = spelled(block, args, shapes)
@@ -361,9 +364,9 @@ def test_what_cannot_know_where_a_sequence_ends_is_refused_with_the_reason(block
     found = [arch for _, arch in cases(block) if refused(block, arch)]
     assert found
     for arch in found:
-        why = "pad: tf at a stride" if shifts(arch) else "grid of full rows"
+        why = "pad: tf at a stride" if shifts(arch) else "grid of full rows|makes features of steps"
         for what in (build, count):
-            with pytest.raises(UserError, match=rf"^body\.0\.{block}.*{why}.*\(padding: true\)"):
+            with pytest.raises(UserError, match=rf"^body\.0\.{block}.*({why}).*\(padding: true\)"):
                 what({**arch, "padding": True})
 
 
@@ -478,3 +481,16 @@ def test_padding_is_kept_by_scaling_and_is_of_the_data_to_locate() -> None:
         space = Space({**arch, "padding": padding, "body": [{"conv": {"out": {"choose": [8, 16]}}}]})
         assert space.draw(random_chooser(random.Random(0)))[0]["padding"] is padding
         assert list(locate(arch, space, BLOCKS).values()) == [16]
+
+
+def test_tied_weights_score_the_steps_that_are_there() -> None:
+    stem = [{"tied_embedding": {"out": 6}, "as": ["table", "words"]}]
+    head = [{"tied_linear": {}, "from": ["last", "table"]}]
+    body = [{"lstm": {"hidden": 6, "output": "sequence"}}]
+    arch = {"input": {"tokens": 11, "length": 7}, "classes": 11, "padding": True, "stem": stem, "body": body, "head": head}
+    network, x = build(arch).eval(), torch.randint(0, 11, (2, 7))
+    x[1, 3:] = -1
+    whole, alone = network(x), build({**arch, "input": {"tokens": 11, "length": 3}}).eval()
+    alone.load_state_dict(network.state_dict())
+    torch.testing.assert_close(whole[1, :3], alone(x[1:, :3])[0])
+    assert not whole[1, 3:].any()

@@ -423,7 +423,7 @@ def _file(name: str, content: str | bytes) -> Callable[[Path], str]:
         ),
         (lambda root: str(root), "empty folder"),
         (_truncated_idx, r"must hold \(9, 4, 4\) numbers"),
-        (_no_gzip, "must be a gzip file"),
+        (_no_gzip, "must be an idx file, plain or gzipped"),
         (_only_images, "must hold x and y"),
         (_broken_image, "odd.png: must be a readable image"),
         (_deep_image, "odd.tif: must be a readable image, got: must have 8 or 16 bits a channel"),

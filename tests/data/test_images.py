@@ -257,7 +257,7 @@ def test_images_in_folders_of_a_class_are_of_it_and_those_beside_the_classes_are
     few(tmp_path, ".", count=4)
     data = load(str(tmp_path))
     assert data.spec.target.names == ("cat", "dog") and sum(data.size(part) for part in PARTS) == 24
-    assert data.spec.notes == ("4 images beside the folders of the classes are left out: 0.png, 1.png, 2.png, ...",)
+    assert data.spec.notes[0] == "4 images beside the folders of the classes are left out: 0.png, 1.png, 2.png, ..."
 
 
 def test_folders_of_parts_that_are_not_clear(tmp_path: Path) -> None:

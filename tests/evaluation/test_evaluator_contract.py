@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from support import DATA, going_on
 
 from nasforge.errors import UserError
@@ -55,6 +58,17 @@ def test_a_finalist_has_the_metrics_of_a_training_on_both_parts(evaluator: Evalu
 def test_the_same_job_gives_the_same(evaluator: Evaluator) -> None:
     one, two = (evaluator.evaluate(replace(JOB, seed=5), going_on) for _ in range(2))
     assert one.metrics == two.metrics and [{**r, "seconds": 0} for r in one.curve] == [{**r, "seconds": 0} for r in two.curve]
+
+
+def test_weights_to_begin_with_are_not_replaced_by_initial_ones(tmp_path: Path) -> None:
+    evaluator, weights = prepared(CONTEXTS["train"]), tmp_path / "w.safetensors"
+    trained = evaluator.evaluate(replace(JOB, weights=str(weights)), going_on)
+    words = {"epochs": 1, "lr": 1e-9, "init": "he", "whiten": True, "zero_residual": True, "ema": None}
+    again = evaluator.evaluate(replace(JOB, recipe=words, parent=str(weights), weights=str(tmp_path / "2.safetensors")), going_on)
+    assert again.metrics.pop("inherited") == 1 and trained.error is again.error is None
+    for name, before in load_file(weights).items():
+        if "running" not in name and "tracked" not in name:
+            assert torch.allclose(load_file(tmp_path / "2.safetensors")[name], before, atol=1e-6), name
 
 
 @pytest.mark.parametrize("body", [["linear", "gap_head"], ["nonsense"]], ids=["shapes", "block"])

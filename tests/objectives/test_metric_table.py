@@ -117,3 +117,13 @@ def test_halving_a_cost_or_an_error_counts_alike_everywhere() -> None:
         assert after[0] - before[0] == pytest.approx(-math.log10(2)) and after[1] - before[1] == pytest.approx(-math.log10(2))
         assert after[2] == before[2] == 3.0
     assert scaled({"accuracy": 1.0}, [Objective("accuracy", True)]) == (-3.0,)  # an error of nothing is a thousandth
+
+
+@pytest.mark.parametrize(("word", "keeps", "breaks"), [
+    ("params<16026", (16025.0, 0.0), (16026.0, 16027.0)), ("params<=16026", (16025.0, 16026.0), (16027.0,)),
+    ("accuracy>.97", (0.98,), (0.97, 0.96)), ("accuracy>=.97", (0.97, 0.98), (0.96,)), ("params<0", (-1.0,), (0.0, 1.0)),
+])  # fmt: skip
+def test_a_strict_limit_is_strict(word: str, keeps: tuple[float, ...], breaks: tuple[float, ...]) -> None:
+    limit = parse_limit(word)
+    assert all(limit.excess(value) <= 0 for value in keeps) and all(limit.excess(value) > 0 for value in breaks)
+    assert parse_limit(str(limit)) == limit

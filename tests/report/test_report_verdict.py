@@ -94,7 +94,7 @@ def test_verdict_names_better_baselines_and_broken_limits(ended: Run) -> None:
     run = changed(ended, lenet={"test_seeds": [0.999, 1.0, 1.0], "test_mean": 0.9997, "test_std": 0.0005})
     assert any(f"{best['name']} does not reach lenet" in s for s in verdict(run))
     run = changed(ended, control1={"refused": ["latency_ms<=1: measured 1.4"]}, plain={"test_mean": None, "test_seeds": []})
-    assert "control1 does not keep latency_ms<=1: measured 1.4 on this machine." in verdict(run)
+    assert "control1 does not keep latency_ms<=1: measured 1.4." in verdict(run)
     assert "The baseline plain could not be trained." in verdict(run)
     assert "breaks latency_ms<=1: measured 1.4" in text_of(run) and "breaks latency_ms<=1" in words(run)
 
@@ -110,3 +110,13 @@ def test_compare_is_by_the_spread_of_the_difference() -> None:
     assert compare(row(310, 3, metric="mse"), row(290, 4, metric="mse")) == "worse"
     assert compare(row(290, 3, metric="mse"), row(310, 4, metric="mse")) == "better"
     assert compare(row(290, 3, metric="mse"), row(295, 4, metric="mse")) == "alike"
+
+
+def test_a_finalist_that_is_no_better_than_the_largest_class_is_said(ended: Run) -> None:
+    assert ended.summary is not None and 0.09 < ended.summary["constant"]["accuracy"] < 0.13
+    assert "Answering the largest class always gives" in text_of(ended) and not any("largest class" in said for said in verdict(ended))
+    rare = replace(ended, summary={**ended.summary, "constant": {"accuracy": 0.9999}})
+    said = next(said for said in verdict(rare) if "largest class" in said)
+    assert "finalist1 and finalist2 and finalist3 are not above it" in said and "class_weights" in said
+    older = replace(ended, summary={k: v for k, v in ended.summary.items() if k != "constant"})
+    assert "largest class" not in text_of(older)

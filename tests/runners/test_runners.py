@@ -17,7 +17,7 @@ from nasforge.data import Source
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result, Stop
 from nasforge.objectives.metrics import Metric
-from nasforge.runners.failures import check_disk, death
+from nasforge.runners.failures import check_result, death
 from nasforge.runners.local import READY, LocalRunner
 from nasforge.runners.memory import free_bytes, predicted_bytes
 from nasforge.runners.worker import started, work
@@ -114,11 +114,11 @@ def test_the_system_ending_a_worker_for_want_of_memory_is_not_its_death() -> Non
 
 
 def test_a_full_disk_is_no_fault_of_the_network() -> None:
-    check_disk(3, Result(error="RuntimeError: shapes do not fit"))
+    check_result(3, Result(error="RuntimeError: shapes do not fit"))
     full = work(Raising(OSError(errno.ENOSPC, "No space left on device")), JOB, going_on)
     assert full.stopped is Stop.DISK_FULL
     with pytest.raises(UserError, match=r"trial 3: its files cannot be written .*No space left on device.*make room"):
-        check_disk(3, full)
+        check_result(3, full)
 
 
 class Raising:

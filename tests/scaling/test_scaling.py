@@ -8,7 +8,7 @@ from nasforge import zoo
 from nasforge.errors import UserError
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
-from nasforge.scaling import fit, scale
+from nasforge.scaling import fit, matched, scale
 from nasforge.spaces.arch import Arch
 
 
@@ -129,3 +129,41 @@ def test_limits_that_cannot_be_met(limit: dict[str, float], words: str) -> None:
 def test_factors_are_positive() -> None:
     with pytest.raises(UserError, match=r"scale.width: must be a number above 0, got 0"):
         scale(small_net(), 1, width=0)
+
+
+def vit(side: list[int], patch: dict[str, int], size: list[int] | None = None) -> Arch:
+    """A vision transformer with windows, whose tokens become an image at the end."""
+    grid = {} if size is None else {"size": size}
+    return {
+        "input": [3, *side], "classes": 10, "stem": [{"patches": {"out": 64, **patch}}, {"positions": {"kind": "learned"}}],
+        "body": [{"stage": {"depth": 3, "block": {"encoder_layer": {"heads": 4, "order": "pre", "act": "gelu"}}}}],
+        "head": [{"to_image": grid}, "gap_head"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arch", "phi", "sides"),
+    [
+        (vit([64, 64], {"size": 8}), 1, [72, 72]),  # 73.6 -> 72
+        (vit([64, 64], {"size": 8}), -1, [56, 56]),  # 55.7 -> 56
+        (vit([64, 64], {"size": 8}), -20, [8, 8]),
+        (vit([60, 60], {"size": 8, "pad": 2}), 1, [68, 68]),  # 69: with 4 more it must be a multiple of 8
+        (vit([64, 64], {"size": 7, "stride": 4, "pad": 3}), 1, [74, 74]),  # those that overlap fit anywhere
+        (vit([64, 32], {"size": 8}, [8, 4]), 1, [72, 40]),
+        ({**vit([64, 64], {"size": 4}), "stem": [{"conv": {"out": 8, "stride": 2}}, {"patches": {"size": 4, "out": 64}}]}, 1, [72, 72]),
+        ({"input": [3, 30, 30], "classes": 4, "stem": [{"space_to_depth": {"block": 3}}], "head": ["gap_head"]}, 1, [33, 33]),  # 34.5
+    ],
+)
+def test_sides_are_those_that_patches_tile(arch: Arch, phi: int, sides: list[int]) -> None:
+    grown = scale(arch, phi, width=1.0)
+    assert grown["input"][1:] == sides and count(grown).macs > 0
+    if arch["head"][0] == {"to_image": {"size": [8, 4]}}:
+        assert grown["head"][0] == {"to_image": {"size": [9, 5]}}
+
+
+def test_patches_within_a_limit_and_along_the_axis_of_the_resolution() -> None:
+    net = vit([64, 64], {"size": 8})
+    assert count(fit(net, {"params": 1e5})).params <= 1e5
+    for axis in ("width", "resolution"):
+        target = float(count(scale(net, 1)).macs)
+        assert count(matched(net, axis, target, lambda one: float(count(one).macs))).macs == pytest.approx(target, rel=0.35)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Inline, records, small_plan
+from support import Inline, changed, records, small_plan, text_of
 
 from nasforge.cli import main
 from nasforge.data import Source
@@ -15,6 +15,7 @@ from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result
 from nasforge.evaluation.train import STOPS
 from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.report import collect
 from nasforge.search.session import search
 
 
@@ -49,9 +50,59 @@ def test_finalists_and_winner_are_the_best_by_the_objective(objective: str, metr
     assert best["params"] == min(row["params"] for row in tied)
 
 
-def test_a_cost_alone_leaves_the_main_metric_to_choose_the_winner(tmp_path: Path) -> None:
+def test_a_cost_that_comes_first_decides_and_the_main_metric_breaks_ties(tmp_path: Path) -> None:
     summary, jobs = run("-params", tmp_path)
-    assert summary["best"]["metric"] == "accuracy" and not any("monitor" in job.recipe for job in jobs)
+    best, rows = summary["best"], summary["finalists"]
+    assert best["metric"] == "accuracy" and not any("monitor" in job.recipe for job in jobs)
+    assert best["params"] == min(row["params"] for row in rows) < max(row["params"] for row in rows)
+    assert best["val"] == max(row["val"] for row in rows if row["params"] == best["params"])
+
+
+def test_the_smallest_finalist_that_is_accurate_enough_wins(tmp_path: Path) -> None:
+    bound = parse_limit("accuracy>=.3")
+    summary, _ = run("-params", tmp_path, trials=24, finalists=4, limits=(bound,), control=True, strategy="tpe")
+    for group, winner in (("finalists", "best"), ("control_finalists", "control")):
+        rows = summary[group]
+        assert summary[winner]["params"] == min(row["params"] for row in rows)
+        assert summary[winner]["val"] < max(row["val"] for row in rows)  # the most accurate one is another
+    page = text_of(collect(tmp_path))
+    assert "The winner is the finalist of lowest parameters among those that keep all limits" in page
+    other = changed(collect(tmp_path), **{summary["control"]["name"]: {"key": "other", "objectives": {"params": 10**6}}})
+    assert "By parameters, which comes first, the winner is better than that of random search" in text_of(other)
+
+
+def test_a_product_decides_in_the_finals_too(tmp_path: Path) -> None:
+    summary, _ = run("accuracy*(params/1000)^-3", tmp_path, trials=24, finalists=6)
+    rows = {row["name"]: row["val"] * (1000 / row["params"]) ** 3 for row in summary["finalists"]}
+    assert summary["best"]["name"] == max(rows, key=lambda name: rows[name])
+    assert summary["best"]["val"] < max(row["val"] for row in summary["finalists"])
+
+
+def test_a_finalist_that_breaks_a_limit_after_its_final_trainings_is_refused(tmp_path: Path) -> None:
+    def falls(job: Job, on_report: OnReport) -> Result:
+        result = torn(job, on_report)
+        if job.full and job.arch["body"][0]["conv"]["out"] == 16:
+            result.metrics["auc"] = 0.25 + job.seed / 10  # 0.3 on average
+        return result
+
+    for limit, refused in (("auc>=.4", {"auc>=0.4: 0.3 on val after the final trainings"}), ("auc>=.3", set())):
+        folder = tmp_path / limit
+        summary, _ = run("accuracy", folder, falls, trials=24, finalists=24, final_seeds=2, limits=(parse_limit(limit),))
+        assert {word for row in summary["finalists"] for word in row["refused"]} == refused
+        assert summary["best"]["val"] == (0.6 if refused else 0.8)
+        assert not refused or f"does not keep {min(refused)}." in text_of(collect(folder))
+
+
+def test_an_objective_that_begins_with_a_minus_is_read_after_a_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (["--objective", "-mse"], ["--obj", "-mse,-params"], ["--objective=-mse"]):
+        assert main(["search", "digits", *words]) == 2
+        assert "the task classification has no mse" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["search", "digits", "--objective", "--trials", "3"])
+    assert "--objective: expected one argument" in capsys.readouterr().err
 
 
 def test_early_stopping_in_a_training_follows_the_objective(tmp_path: Path) -> None:

@@ -95,6 +95,15 @@ def test_limits_are_kept_without_training(plan: Plan, tmp_path: Path) -> None:
     assert all(sum(p.numel() for p in build(job.arch).parameters()) <= 1500 for job in runner.jobs)
 
 
+def test_a_strict_limit_keeps_out_networks_of_that_very_size(plan: Plan, tmp_path: Path) -> None:
+    run_quick(replace(plan, trials=24), tmp_path / "free")
+    largest = max(r["metrics"]["params"] for r in records(tmp_path / "free") if "params" in r.get("metrics", {}))
+    for word, kept in ((f"params<{largest:.0f}", False), (f"params<={largest:.0f}", True)):
+        run_quick(replace(plan, trials=24, limits=(parse_limit(word),)), tmp_path / word)
+        found = [r["metrics"]["params"] for r in records(tmp_path / word) if r.get("kind") in ("finished", "pruned")]
+        assert (largest in found) == kept and max(found) <= largest
+
+
 def test_an_impossible_limit_names_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"constraints: none of .* keeps params<=3; the nearest seen: params \d+"):
         run_quick(replace(plan, limits=(parse_limit("params<=3"),)), tmp_path)

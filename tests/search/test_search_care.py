@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from safetensors.torch import load_file, save_file
-from support import DATA, Inline, quick, records, small_plan
+from support import DATA, Inline, Killed, quick, records, small_plan
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, OnReport, Report, Result, Stop
@@ -18,9 +22,12 @@ from nasforge.objectives.objective import parse_limit
 from nasforge.runners.local import LocalRunner
 from nasforge.search.driver import MOST_SLOW
 from nasforge.search.plan import Plan
+from nasforge.search.screening import arch_key
 from nasforge.search.session import search
 from nasforge.search.settings import _plain_names
 from nasforge.spaces.files import read
+from nasforge.storage.open import open_storage
+from nasforge.train.checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +159,91 @@ def test_a_worker_that_dies_idle_is_replaced() -> None:
         assert "nonsense" in (driver.ended[0].error or "")
     finally:
         runner.close()
+
+
+@pytest.mark.parametrize("strategy", ["random", "predictor", "nsga2", "grid"])
+def test_a_small_space_ends_when_every_point_was_asked(strategy: str, plan: Plan, tmp_path: Path) -> None:
+    few = {**plan.space, "body": [{"conv": {"out": {"choose": [8, 16, 24]}}}]}
+    asked = replace(plan, space=few, trials=10, strategy=strategy, control=True)
+    found, _ = run(asked, tmp_path / "a")
+    assert found["finished"] == 3 and found["exhausted"] and found["duplicates"] <= 20
+    assert run(replace(asked, trials=20), tmp_path / "a")[0]["finished"] == 3
+    with pytest.raises(UserError, match="none of the 3 architectures drawn keeps params<=1"):
+        run(replace(asked, limits=(parse_limit("params<=1"),), control=False), tmp_path / "b")
+
+
+def test_points_of_one_function_are_asked_once_each(plan: Plan, tmp_path: Path) -> None:
+    twins = {**plan.space, "body": [{"conv": {"out": {"choose": [8, 16]}}}, {"choose": {str(i): ["identity"] for i in range(40)}}]}
+    found, _ = run(replace(plan, space=twins, trials=10, strategy="random"), tmp_path)
+    assert found["finished"] == 2 and found["exhausted"] and found["duplicates"] <= 160
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said(number: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    said = rf"its file system has no locks \({os.strerror(number)}\); put --run on a local disk, or use --storage"
+    with pytest.raises(UserError, match=said):
+        run(plan, tmp_path / "r")
+    with pytest.raises(UserError, match=said):
+        optuna.create_study(storage=open_storage(tmp_path, None))
+    found, _ = run(replace(plan, trials=1, storage=f"sqlite:///{tmp_path}/s.db"), tmp_path / "r")
+    assert found["finished"] == 1
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_a_lock_that_is_held_is_another_search(number: int, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="another search is running in this folder"):
+        run(replace(plan, storage=f"sqlite:///{tmp_path}/s.db"), tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "baselines", [{}, {"same": {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 16}}], "head": ["gap_head"]}}]
+)
+def test_lost_files_of_a_finished_run_come_back(baselines: dict[str, Any], plan: Plan, tmp_path: Path) -> None:
+    asked = replace(plan, control=True, strategy="evolution", baselines=baselines)
+    found, _ = run(asked, tmp_path, with_weights)
+    files = {
+        p.relative_to(tmp_path): p.read_bytes() for p in (*tmp_path.glob("finalists/*"), *tmp_path.glob("*.json"), tmp_path / "space.yaml")
+    }
+    assert len(files) >= 2 * (6 + len(baselines)) + 3
+    lost = {"all": [*files], "one": [Path("finalists/finalist2.safetensors")], "spec": [Path("finalists/control1.yaml")]}
+    for gone in lost.values():
+        for name in set(gone) - {Path("manifest.json")}:
+            (tmp_path / name).unlink()
+        again, runner = run(asked, tmp_path, with_weights)
+        assert again == found and not runner.jobs
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "halving"])
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_network_that_kills_its_driver_fails_unless_it_comes_further(scheduler: str, moves: bool, plan: Plan, tmp_path: Path) -> None:
+    """Each driver dies over the second network; where a checkpoint moves on between, these are no deaths of its own."""
+    seen: list[str] = []
+
+    def deadly(job: Job, on_report: OnReport) -> Result:
+        key = arch_key(job.arch)
+        seen.extend([] if key in seen else [key])
+        if not job.test and seen.index(key) == 1 and died[0] < (5 if moves else 99):
+            died[0] += 1
+            if moves:
+                assert job.checkpoint is not None
+                write_checkpoint(Path(job.checkpoint), {"identity": {}, "curve": [{}] * died[0]})
+            raise Killed
+        return quick(job, on_report)
+
+    died, asked = [0], replace(plan, scheduler=scheduler, trials=3)
+    while died[0] < (5 if moves else 3):
+        with pytest.raises(Killed):
+            run(asked, tmp_path, deadly)
+    found, _ = run(asked, tmp_path, deadly)
+    messages = [r["message"] for r in records(tmp_path) if r.get("kind") == "failed"]
+    assert messages == ([] if moves else ["the driver died 3 times while this was trained"])
+    assert found["finished"] + found["pruned"] == (3 if moves else 2)

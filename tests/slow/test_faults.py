@@ -6,9 +6,11 @@ what is said names the cause. Faults of databases are in `test_postgres.py`, of 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -257,3 +259,44 @@ def _timeless(line: str) -> Any:
         return [strip(v) for v in value] if isinstance(value, list) else value
 
     return strip(json.loads(line))
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_sigterm_ends_driver_and_workers_and_the_same_command_goes_on(begin: Callable[..., Driver], group: bool) -> None:
+    first = begin()
+    until(lambda: len(finished(first.run)) >= 2, first)
+    (first.signal if group else first.process.send_signal)(signal.SIGTERM)
+    assert first.wait(60) == 143, first.said()
+    assert (first.run / "report.html").is_file() and json.loads((first.run / "summary.json").read_text())["unfinished"]
+    assert gone(first)
+    before = finished(first.run)
+    again = begin()
+    assert again.wait() == 0, again.said()
+    assert_whole(again.run, before)
+
+
+def test_workers_end_with_a_driver_that_is_killed(begin: Callable[..., Driver]) -> None:
+    driver = begin("--epochs", "100000")
+    until(lambda: len(alive(driver)) >= 3, driver)
+    driver.process.kill()
+    driver.process.wait()
+    assert gone(driver)
+
+
+def gone(driver: Driver) -> bool:
+    """Whether a driver and its workers have ended, within some seconds."""
+    end = time.monotonic() + 15
+    while alive(driver) and time.monotonic() < end:
+        time.sleep(0.1)
+    return not alive(driver)
+
+
+def alive(driver: Driver) -> list[int]:
+    """The processes of a driver and its workers that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == driver.process.pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found

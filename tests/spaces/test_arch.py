@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,16 @@ def test_numbers_and_words_mean_what_a_researcher_means() -> None:
     [
         ("a: [1, 2", "text:1: not valid YAML"),
         ("a: 1\nb: 2\na: 3", "text:3: the key 'a' stands twice"),
-        ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "got the tag !!python"),
+        ("a: 1\nb: !!timestamp abc", "text:2: must be a word, .* got the tag !!timestamp"),
+        ("a: !!int abc", "text:1: must be a whole number of at most 300 digits, got 'abc'"),
+        (f"a: {'9' * 5000}", "of 5,000 characters"),
+        (f"a: 0x{'f' * 20000}", "must be a whole number"),
+        ("a: !!float abc", "must be a number"),
+        ("a: !!bool abc", "must be true or false"),
+        ("a: &x [1, *x]", "must not stand inside"),
+        ("a: &a {k: 1}\n" + "\n".join(f"{c}: &{c} {{<<: [{', '.join([f'*{b}'] * 11)}]}}" for b, c in pairwise("abcdefghi")), "too many"),
+        (f"a: {{choose: {list(range(30_000))}}}", "too many values"),
         (
             "a: &x [1]\nb: &y [*x, *x, *x, *x, *x, *x, *x, *x, *x, *x]\n"
             + "\n".join(f"c{i}: &z{i} [{', '.join([f'*z{i - 1}' if i else '*y'] * 10)}]" for i in range(8)),

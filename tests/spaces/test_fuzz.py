@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import json
+import math
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from support import Inline, quick, small_plan
 
 from nasforge import zoo
 from nasforge.blocks import BLOCKS
 from nasforge.commands.replay import plan_of
+from nasforge.data import load
+from nasforge.data.readers.images import PACKED
 from nasforge.errors import UserError
 from nasforge.latency import profile
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
 from nasforge.objectives.objective import parse_objectives
+from nasforge.report import collect
+from nasforge.report.page import page
 from nasforge.search.plan import read_manifest
 from nasforge.search.records import Ledger
 from nasforge.search.replay import entries
@@ -42,6 +51,8 @@ from nasforge.spaces.files import dump, find_space, read, space_names
 from nasforge.spaces.space import Space
 from nasforge.storage.open import open_storage
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
+from nasforge.zoo.state_files import read_state
+from nasforge.zoo.weights import map_weights
 
 CASES = int(os.environ.get("NASFORGE_FUZZ", "200"))
 LIMIT_S = 60  # for one case
@@ -205,6 +216,7 @@ def read_run(folder: Path) -> None:
         ledger = Ledger(study, parse_objectives("accuracy,-params"), [])
         ledger.front()
         ledger.curves()
+    page(collect(folder))
 
 
 def test_journals_of_any_kind_are_read_or_refused(run: Path, mark: Path, tmp_path: Path) -> None:
@@ -234,7 +246,7 @@ def test_journals_of_any_kind_are_read_or_refused(run: Path, mark: Path, tmp_pat
 
 def test_manifests_of_any_kind_are_read_or_refused(run: Path, mark: Path, tmp_path: Path) -> None:
     manifest = (run / "manifest.json").read_bytes()
-    for name in ("study.journal", "space.yaml"):
+    for name in ("study.journal", "space.yaml", "summary.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
 
     @share(0.1)
@@ -276,6 +288,94 @@ def test_checkpoints_of_any_kind_are_read_or_refused(mark: Path, tmp_path: Path)
         (tmp_path / "x.pt").write_bytes(source if rng.random() < 0.1 else scrambled(source, rng, mark))
         with in_time():
             read_checkpoint(tmp_path / "x.pt", {"seed": 0}, torch.device("cpu"))
+
+    check()
+
+
+# ---------------------------------------------------------------- data and weights
+
+
+def array(rng: Random) -> np.ndarray:
+    """An array of any shape and type, of few numbers."""
+    shape = tuple(rng.choice([0, 1, 2, 3, 12, 20, 20, 20]) for _ in range(rng.randrange(5)))
+    kind = rng.choice(["f4", "f8", "f2", "i8", "i4", "u1", "u8", "?1", "U3", "c8", "M8[s]", "S2", "f4", "i8"])
+    values = np.array([rng.choice([0, 1, 1, 2, 7, -1, 250]) for _ in range(math.prod(shape))]).reshape(shape)
+    with np.errstate(all="ignore"):
+        made = np.abs(values).astype(np.bool_) if kind == "?1" else values.astype(kind)
+    if made.dtype in (np.float32, np.float64) and made.ndim and made.size and rng.random() < 0.3:
+        made.flat[rng.randrange(made.size)] = rng.choice([math.nan, math.inf, -math.inf, 1e38])
+    return made
+
+
+def test_arrays_of_any_kind_are_read_or_refused(mark: Path, tmp_path: Path) -> None:
+    names = ["x", "y", "x_train", "y_train", "x_test", "y_test", "kind", "lengths", "x:a", "y:b", *sorted(PACKED)]
+
+    @share(0.2)
+    @given(rng=draws)
+    def check(rng: Random) -> None:
+        chosen = rng.choice([["x", "y"], ["x", "y"], names[2:6], sorted(PACKED), [rng.choice(names) for _ in range(rng.randrange(5))]])
+        out = io.BytesIO()
+        rng.choice([np.savez, np.savez_compressed])(out, **{name: array(rng) for name in chosen})
+        data = out.getvalue() if rng.random() < 0.6 else scrambled(out.getvalue(), rng, mark)
+        (tmp_path / "a.npz").write_bytes(data)
+        kind = rng.choice([None, None, "value", "labels"])
+        with in_time():
+            load(str(tmp_path / "a.npz"), kind)
+
+    check()
+
+
+def test_pictures_of_any_kind_are_read_or_refused(mark: Path, tmp_path: Path) -> None:
+    encoded = []
+    modes = {"PNG": "LA", "JPEG": "RGB", "GIF": "P", "BMP": "L", "TIFF": "I;16", "PPM": "RGB", "WEBP": "RGBA"}
+    for kind, mode in modes.items():
+        out = io.BytesIO()
+        Image.new(mode, (9, 7)).save(out, kind)
+        encoded.append(out.getvalue())
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            Image.new("L", (8, 8), 20 * i).save(tmp_path / name / f"{i}.png")
+
+    @share(0.1)
+    @given(rng=draws)
+    def check(rng: Random) -> None:
+        (tmp_path / "a" / "x.png").write_bytes(scrambled(rng.choice(encoded), rng, mark))
+        with in_time(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on what it mends
+            load(str(tmp_path))
+
+    check()
+
+
+def test_state_dicts_of_any_kind_are_read_or_refused(mark: Path, tmp_path: Path) -> None:
+    tensors = [
+        torch.zeros(3, 3), torch.zeros(1).expand(10**9), torch.zeros(2, dtype=torch.int8), torch.zeros(3, 3).to_sparse(), torch.zeros(0),
+        torch.zeros(3, device="meta"), torch.zeros(2, dtype=torch.complex64), torch.full((6, 1, 5, 5), math.nan),
+    ]  # fmt: skip
+    names = ["conv1.weight", "bn.running_mean", "", "a", ".", "module.x", "state_dict", "model", "fc.bias", "\ud800", "a..b", 7, None]
+
+    def value(rng: Random, depth: int) -> Any:
+        if depth > 3 or rng.random() < 0.6:
+            return rng.choice([*tensors, None, 1, "x", [1], math.nan])
+        found: dict[Any, Any] = {rng.choice(names): value(rng, depth + 1) for _ in range(rng.randrange(4))}
+        if rng.random() < 0.2:
+            found["state_dict"] = found
+        return found
+
+    arch = {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 6}}], "head": ["gap_head"]}
+
+    @share(0.1)
+    @given(rng=draws)
+    def check(rng: Random) -> None:
+        path = tmp_path / "w.pth"
+        torch.save({rng.choice(names): value(rng, 0) for _ in range(3)} if rng.random() < 0.9 else value(rng, 0), path)
+        if rng.random() < 0.4:
+            path.write_bytes(scrambled(path.read_bytes(), rng, mark))
+        with in_time(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, on old files
+            state, ordered = read_state(path)
+            map_weights(arch, state, ordered=ordered)
 
     check()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
 from nasforge.networks.build import key
+from nasforge.networks.cost import count
+from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import crossover, enumerate_space, mutate, random_chooser, replay
 from nasforge.spaces.files import parse
 from nasforge.spaces.locate import Misfit, locate
@@ -194,3 +197,37 @@ def test_locate_names_the_first_path_that_does_not_fit(small: Space) -> None:
     arch = {**arch, "stem": [{"conv": {"out": 9}}]}
     with pytest.raises(Misfit, match=r"let\.w: must be one of 8, 16, the architecture has 9"):
         locate(arch, small, BLOCKS)
+
+
+NESTED = "input: [1, 8, 8]\nclasses: 10\nbody: [%s]\nhead: [gap_head]"
+STAGE = "{stage: {%s, block: {stage: {%s, block: {stage: {%s, block: {conv: {out: {choose: [4, 8]}}}}}}}}}"
+
+
+def test_stages_in_stages_are_bounded() -> None:
+    each = Space(parse(NESTED % STAGE.replace("%s", "draw: each, depth: {int: [1000, 1001]}")))
+    assert math.isinf(each.size())
+    with pytest.raises(UserError, match="at most 10,000 repeats"):
+        each.draw(random_chooser(random.Random(0)))
+    arch, _ = Space(parse(NESTED % STAGE.replace("%s", "depth: 1000"))).draw(random_chooser(random.Random(0)))
+    with pytest.raises(UserError, match=r"body\.0: a network must have at most 100,000 blocks, got 1,000,000,000"):
+        count(arch)
+    with pytest.raises(UserError, match="at most 100,000 blocks"):
+        key(arch)
+
+
+def test_the_size_of_stages_of_many_depths_is_exact() -> None:
+    space = Space(parse(NESTED % "{stage: {draw: each, depth: {int: [1, 3]}, block: {conv: {out: {choose: [4, 8]}}}}}"))
+    assert space.size() == 2 + 4 + 8
+
+
+def test_choose_has_a_bound() -> None:
+    with pytest.raises(UserError, match="choose takes at most 10,000 options, got 10,001; write int or float"):
+        Space({"input": [1, 8, 8], "body": [{"conv": {"out": {"choose": list(range(10_001))}}}]})
+
+
+@pytest.mark.parametrize(
+    "node", [{"lstm": {"hidden": 4, "layers": 10**9}}, {"sk": {"branches": 10**9}}, {"spatial_pyramid": {"levels": [1, 10**9]}}]
+)
+def test_repeats_within_a_block_are_bounded(node: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="must be at most 2,000, got"):
+        check_arch({"input": [1, 8, 8], "classes": 10, "body": [node]}, BLOCKS)

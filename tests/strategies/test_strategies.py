@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,7 +15,7 @@ from nasforge.errors import UserError
 from nasforge.evaluation.base import Job, OnReport, Result
 from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.build import key
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.objective import Losses, parse_limit, parse_objectives
 from nasforge.runners import Driver
 from nasforge.search.plan import Plan
 from nasforge.search.screening import arch_key
@@ -23,6 +24,7 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import parse
 from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.schedulers import SCHEDULERS, Decision, Ended, InTraining, asha, median, never
 from nasforge.tasks import load_data
 
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
@@ -182,3 +184,25 @@ def scored(job: Job, on_report: OnReport) -> Result:
     """A score from the size of the description alone."""
     score = len(str(job.arch)) / 10_000
     return Result({"accuracy": score, "loss": 1 - score}, test={"accuracy": score})
+
+
+@pytest.mark.parametrize("rule", [asha, median, never])
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_schedulers_decide_by_ranks_that_are_kept_as_by_all_curves(objectives: int, rule: Callable[..., bool]) -> None:
+    name = "none" if rule is never else rule.__name__
+    rng, ended, scheduler, decisions = Random(objectives), Ended(), SCHEDULERS[name], set()
+    for place in range(120):
+        curve: list[Losses] = []
+        for epoch in range(1, 10):
+            curve.append(tuple(rng.randrange(12) / 3 for _ in range(objectives)))
+            trial = InTraining(place, curve, [], 10)
+            decision = scheduler.on_report(ended, trial)
+            assert decision == scheduler.on_report(dict(ended), trial) == (
+                Decision.STOP if rule(list(ended.values()), curve, 10) else Decision.CONTINUE
+            )
+            decisions.add((epoch, decision))
+            if decision is Decision.STOP and rng.random() < 0.5:
+                break
+        ended[rng.randrange(90) if place > 100 else place] = curve  # a curve that is written again counts anew
+    assert {(1, Decision.CONTINUE), (2, Decision.CONTINUE)} <= decisions
+    assert ((1, Decision.STOP) in decisions) == (rule is not never)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from zoo import references
 
-from nasforge import zoo
+from nasforge import files, zoo
 from nasforge.cli import main
 from nasforge.errors import UserError
-from nasforge.networks.build import build
-from nasforge.zoo.state_files import layers_of, read_state
-from nasforge.zoo.weights import map_weights
+from nasforge.networks.build import build, key
+from nasforge.zoo.state_files import layers_of, of_tensorflow, read_state
+from nasforge.zoo.weights import map_weights, padded_otherwise
 
 SIDE = 64  # of the images: the weights do not depend on it
 REFERENCES: dict[str, Callable[[], nn.Module]] = {
@@ -153,3 +155,92 @@ def test_the_command_writes_what_export_reads(tmp_path: Path, capsys: pytest.Cap
     assert ["conv1", "steps.stem0.conv"] in told["pairs"]
     assert main(["zoo", "--weights", "resnet34", str(tmp_path / "theirs.pth"), "--out", str(out)]) == 2
     assert "resnet34: the weights must be of this network" in capsys.readouterr().err
+
+
+def test_state_dicts_that_never_end_or_hold_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: dict[str, Any] = {"epoch": 1}
+    inside["state_dict"] = inside
+    wrong = {
+        "a mapping in itself": inside,
+        "must hold its numbers": {"a.weight": torch.zeros(1).expand(10**12)},
+        "must be a dense tensor": {"a.weight": torch.zeros(3, 3).to_sparse()},
+        "on meta": {"a.weight": torch.zeros(3, device="meta")},
+    }
+    for message, state in wrong.items():
+        torch.save(state, tmp_path / "w.pth")
+        with pytest.raises(UserError, match=message):
+            read_state(tmp_path / "w.pth")
+    for name in ("fifo.pth", "fifo.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError, match="no regular file"):
+            read_state(tmp_path / name)
+    torch.save({"a.weight": torch.zeros(10**6)}, tmp_path / "w.pth")
+    with zipfile.ZipFile(tmp_path / "w.pth") as whole, zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in whole.infolist():
+            packed.writestr(member.filename, whole.read(member))
+    monkeypatch.setattr(files, "MOST_BYTES", 2**18)
+    with pytest.raises(UserError, match="unpacks to 4,000,"):
+        read_state(tmp_path / "small.pth")
+
+
+def stemmed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of an EfficientNet with its first layer called as timm calls it."""
+    return {name.replace("features.0.0.", "conv_stem."): tensor for name, tensor in state.items()}
+
+
+def test_weights_of_a_network_that_pads_otherwise_are_refused() -> None:
+    arch, state = ours("efficientnet_b0"), references.lively(references.efficientnet_b0()).state_dict()
+    with pytest.raises(UserError, match=r"steps\.stem0 has 1 pixels of padding before an input of 64, as Ten.* it would be 0.* --pad same"):
+        map_weights(arch, state, pad="tf")
+    for fits in (map_weights(arch, state, pad="same"), map_weights({**arch, "input": [3, 97, 97]}, state, pad="tf")):
+        assert fits.remarks == [] and fits.left == fits.fresh == []
+    assert ["--pad tf asks" in remark for remark in map_weights(arch, stemmed(state)).remarks] == [True]
+    assert map_weights(arch, stemmed(state), pad="same").remarks == []
+    with pytest.raises(UserError, match="pads alike"):  # the constant of TensorFlow's norms, where another is known
+        map_weights(arch, stemmed(state), norm_eps=1e-3)
+
+
+def test_where_the_windows_of_documented_networks_lie() -> None:
+    found = {
+        name: [padded_otherwise(zoo.load(name), pad) for pad in ("tf", "same")] for name in ("nasnet_a_mobile", "inception_v3", "resnet50")
+    }
+    assert {name: [not why for why in both] for name, both in found.items()} == {
+        "nasnet_a_mobile": [True, False], "inception_v3": [True, True], "resnet50": [False, True],
+    }  # fmt: skip
+    assert found["resnet50"][0] == "steps.stem0 has 3 pixels of padding before an input of 224, as TensorFlow does it would be 2"
+    seen = [
+        of_tensorflow(name) for name in ("tf_effb0.pth", "a/efficientnet_b0_tf.safetensors", "models--timm--tf_mixnet_s.in1k/x/model.pt")
+    ]
+    assert seen == [True] * 3 and not any(map(of_tensorflow, ("tf_models/resnet50.pth", "efficientnet_b0.pth", "tfnet.pt", "outfit.pth")))
+
+
+def test_the_command_takes_tensorflows_weights_only_where_the_padding_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(references.efficientnet_b0().state_dict(), "tf_effb0.pth")
+    words = ["zoo", "--weights", "efficientnet_b0", "tf_effb0.pth"]
+    for more in ([], ["--norm-eps", "1e-3"], ["--pad", "tf"]):
+        assert main([*words, *more]) == 2
+        assert "efficientnet_b0: the weights must be of a network that pads alike" in capsys.readouterr().err
+    assert not (tmp_path / "efficientnet_b0.safetensors").exists()
+    assert main([*words, "--pad", "same"]) == 0 and (tmp_path / "efficientnet_b0.safetensors").exists()
+
+
+@pytest.mark.parametrize("block", [
+    {"mbconv": {"expand": 6, "kernel": 5, "se": 0.25}}, {"mbconv": {"expand": 1}}, {"inverted_residual": {}}, {"depthwise_separable": {}},
+    {"basic": {}}, {"bottleneck": {}}, {"separable": {}},
+])  # fmt: skip
+def test_blocks_that_stride_pad_as_tensorflow_does_where_they_are_asked_to(block: dict[str, Any]) -> None:
+    (name, args), stem = next(iter(block.items())), {"conv": {"out": 8, "stride": 2, "pad": "tf"}}
+
+    def network(side: int, pad: str) -> dict[str, Any]:
+        body = [{"stage": {"block": {name: {**args, "pad": pad}}, "out": 12, "depth": 2, "stride": 2}}]
+        return {"input": [3, side, side], "classes": 10, "stem": [stem], "body": body, "head": ["gap_head"]}
+
+    assert padded_otherwise(network(64, "tf"), "tf") == "" != padded_otherwise(network(64, "tf"), "same")
+    assert padded_otherwise(network(64, "same"), "tf").startswith("steps.body0") and padded_otherwise(network(97, "same"), "tf") == ""
+    assert key(network(64, "tf")) != key(network(64, "same"))
+    kept = [node for node in network(64, "same")["body"]]
+    del kept[0]["stage"]["block"][name]["pad"]
+    assert key({**network(64, "same"), "body": kept}) == key(network(64, "same"))

@@ -206,11 +206,20 @@ class Deconv(Layer):
 # ---------------------------------------------------------------- named forms of convolution
 
 
+SamePad = Literal["same", "tf"]  # of both sides alike, or as TensorFlow does
+
+
+def padded_as(pad: SamePad) -> dict[str, str]:
+    """Return the argument of a convolution; none for the usual padding."""
+    return {} if pad == "same" else {"pad": pad}
+
+
 def depthwise(
-    kernel: int = 3, stride: int = 1, dilation: int = 1, multiplier: int = 1, norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+    kernel: int = 3, stride: int = 1, dilation: int = 1, multiplier: int = 1, norm: NormKind = "batch", act: Act = "relu",
+    pad: SamePad = "same",
+) -> list:  # fmt: skip
     """One spatial filter per channel (`multiplier` of them where it is more)."""
-    spatial = {"kernel": kernel, "stride": stride, "dilation": dilation}
+    spatial = {"kernel": kernel, "stride": stride, "dilation": dilation, **padded_as(pad)}
     return [{"conv": {**spatial, "expand": multiplier, "groups": "depthwise", "norm": norm, "act": act}}]
 
 
@@ -222,14 +231,14 @@ def separable(
     between: bool = False,
     norm: NormKind = "batch",
     act: Act = "relu",
-    pad: Literal["same", "tf"] = "same",
+    pad: SamePad = "same",
 ) -> list:
     """Depthwise, then pointwise; `between`: with norm and activation also after the first. With dilation: atrous separable.
 
     Source: Chollet 2017, section 3 (nothing between); Howard et al. 2017, figure 3 (both between).
     """
     first: dict[str, Any] = {"norm": norm, "act": act} if between else {"norm": "none", "act": "none", "bias": False}
-    first |= {"pad": pad} if pad != "same" else {}
+    first |= padded_as(pad)
     return [
         {"conv": {"kernel": kernel, "stride": stride, "dilation": dilation, "groups": "depthwise", **first}},
         {"conv": {"out": out, "kernel": 1, "norm": norm, "act": act}},

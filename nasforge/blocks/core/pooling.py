@@ -24,8 +24,8 @@ class Pool(Layer):
     max, avg, min; mixed: a learned mix of max and avg (Lee et al. 2016, equation 2); lp: (sum of |x|^p)^(1/p) (Sermanet et al. 2012);
     stochastic: one value a drawn with probability a / sum of a, outside training the mean of that draw (Zeiler & Fergus 2013); negative
     values count as 0 there.
-    `ceil`: a last window that is not full counts. `pad` same: (k - 1) // 2 on both sides where windows overlap, none where they do not;
-    tf: as many windows as make H' = ceil(H / stride), the first ones moved over the edge by half of what they lack.
+    `ceil`: a last window that is not full counts. `pad`: a number, or one an axis, on both sides; same: (k - 1) // 2 where windows overlap,
+    none where they do not; tf: as many windows as make H' = ceil(H / stride), the first ones moved over the edge by half of what they lack.
     """
 
     free = True
@@ -36,7 +36,7 @@ class Pool(Layer):
         kind: Literal["max", "avg", "min", "mixed", "lp", "stochastic"] = "max",
         kernel: int | list[int] | None = None,
         stride: int | list[int] | None = None,
-        pad: int | Literal["same", "valid", "tf"] = "same",
+        pad: int | list[int] | Literal["same", "valid", "tf"] = "same",
         ceil: bool = False,
         p: float = 2.0,
     ) -> None:
@@ -49,7 +49,10 @@ class Pool(Layer):
         self.kernel = [] if kernel is None else per_axis(kernel, axes, "kernel")  # empty: everything
         self.stride = self.kernel if stride is None else per_axis(stride, axes, "stride")
         apart = self.kernel == self.stride
-        self.padding = [pad if isinstance(pad, int) else 0 if apart or pad == "valid" else (k - 1) // 2 for k in self.kernel]
+        around = [0 if apart or pad == "valid" else (k - 1) // 2 for k in self.kernel]
+        self.padding = around if isinstance(pad, str) else [pad] * len(self.kernel) if isinstance(pad, int) else list(pad)
+        if len(self.padding) != len(self.kernel) or any(n < 0 for n in self.padding):
+            raise ValueError(f"pad must be a number >= 0 or {len(self.kernel)} of them, got {pad!r}")
         if pad == "tf" and kernel is not None:
             size = shape[:1] if self.swap else shape[1:]
             sides = [uneven_same(n, k - 1, s) for n, k, s in zip(size, self.kernel, self.stride, strict=True)]

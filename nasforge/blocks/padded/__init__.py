@@ -33,9 +33,11 @@ from nasforge.blocks.padded.steps import (
     PaddedJoinSteps,
     PaddedSqueezeExcite,
     PaddedTake,
+    PaddedTiedEmbedding,
+    PaddedTiedLinear,
 )
 from nasforge.blocks.padded.windows import PaddedConv, PaddedDeconv, PaddedPool, PaddedUpsample
-from nasforge.blocks.sequence.tokens import PatchMerging, ToImage
+from nasforge.blocks.sequence.tokens import PatchMerging, ToImage, Transpose
 from nasforge.blocks.vision.window_attention import WindowAttention
 
 PADDED: dict[type[nn.Module], Any] = {
@@ -44,11 +46,13 @@ PADDED: dict[type[nn.Module], Any] = {
         PaddedAdd, PaddedAttend, PaddedAttention, PaddedAttentionPool, PaddedCell, PaddedChain, PaddedClassToken, PaddedConcat, PaddedConv,
         PaddedCrossAttention, PaddedDeconv, PaddedDense, PaddedEfficientChannel, PaddedFlatten, PaddedGru, PaddedJoinSteps, PaddedLstm,
         PaddedMasked, PaddedNorm, PaddedParallel, PaddedPool, PaddedRecurrentCell, PaddedResidual, PaddedResidualUnit, PaddedRnn,
-        PaddedSqueezeExcite, PaddedTake, PaddedTimeDistributed, PaddedUpsample,
+        PaddedSqueezeExcite, PaddedTake, PaddedTiedEmbedding, PaddedTiedLinear, PaddedTimeDistributed,
+        PaddedUpsample,
     )
 }  # fmt: skip
 GRID = "its steps are a grid of full rows, which a sequence that ends early does not fill"
-REFUSED: dict[type[nn.Module], str] = {WindowAttention: GRID, PatchMerging: GRID, ToImage: GRID}
+MIXED = "makes features of steps, and sequences that end early have unequal numbers of them"
+REFUSED: dict[type[nn.Module], str] = {WindowAttention: GRID, PatchMerging: GRID, ToImage: GRID, Transpose: MIXED}
 JOIN_INPUTS = (PaddedAdd, PaddedCell, PaddedConcat)  # step by step
 
 

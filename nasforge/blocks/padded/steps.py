@@ -8,10 +8,30 @@ import torch
 from torch import Tensor
 
 from nasforge.blocks.core.linear import Flatten
-from nasforge.blocks.core.padding import Padded, Value, cleared, joined, step_at
-from nasforge.blocks.sequence.tokens import ClassToken, JoinSteps, Take
+from nasforge.blocks.core.padding import Padded, Value, cleared, each_step, joined, step_at
+from nasforge.blocks.sequence.tokens import ClassToken, JoinSteps, Take, TiedEmbedding, TiedLinear
 from nasforge.blocks.vision.decoders import Add, Concat
 from nasforge.blocks.vision.gating import EfficientChannel, SqueezeExcite
+
+
+class PaddedTiedEmbedding(TiedEmbedding):
+    """The vectors, and those of each token."""
+
+    padded = True
+
+    def forward(self, x: Padded) -> tuple[Tensor, Padded]:
+        table, words = super().forward(x.values)
+        return table, Padded(words, x.lengths)
+
+
+class PaddedTiedLinear(TiedLinear):
+    """Scores of all tokens at each step."""
+
+    padded = True
+
+    def forward(self, x: Value, table: Tensor) -> Any:
+        plain = super().forward
+        return each_step(lambda values: plain(values, table), x)
 
 
 class PaddedTake(Take):

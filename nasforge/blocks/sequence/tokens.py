@@ -49,6 +49,52 @@ class Embedding(Layer):
         return self.table(x) * self.gain  # (B, T) -> (B, T, out)
 
 
+class TiedEmbedding(Embedding):
+    """An embedding that also gives its vectors, for a layer that weighs with the same. Shapes: Tokens(T, V) -> ((V, out), (T, out)).
+
+    Name them with `as: [table, words]` and give them to `tied_linear`: `from: [last, table]`. Source: Press & Wolf 2017, section 2.
+    """
+
+    stepwise = False
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        table = self.table.weight if torch.is_grad_enabled() else self.table.weight.detach()  # hooks want no view of a parameter
+        return table.expand(x.shape[0], -1, -1), super().forward(x)
+
+
+class TiedLinear(Layer):
+    """Scores of all tokens with the vectors of a `tied_embedding` as weights. Shapes: (T, F) or (F), and (V, F) -> (T, V) or (V)."""
+
+    reads = "all"
+
+    def __init__(self, shapes: tuple[Shape, ...], bias: bool = True) -> None:
+        super().__init__()
+        if len(shapes) != 2 or len(shapes[0]) not in (1, 2) or len(shapes[1]) != 2 or shapes[0][-1] != shapes[1][1]:
+            got = [tuple(shape) for shape in shapes]
+            raise ValueError(f"tied_linear needs features as wide as the table of a tied_embedding (from: [last, table]), got {got}")
+        self.bias = nn.Parameter(torch.zeros(shapes[1][0])) if bias else None
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        if table.stride(0) == 0:  # one table for all samples, as a tied_embedding gives it
+            return F.linear(x, table[0], self.bias)
+        y = (table @ x.unsqueeze(2)).squeeze(2) if x.ndim == 2 else x @ table.transpose(1, 2)
+        return y if self.bias is None else y + self.bias
+
+
+class Transpose(Layer):
+    """Steps as features and features as steps, to mix tokens. Shapes: (T, F) -> (F, T). Source: Tolstikhin et al. 2021, section 2."""
+
+    free = True
+    scope = "global"  # what follows mixes all steps
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        need_rank(shape, (2,), "transpose")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
+
+
 def sinusoid(length: int, width: int, split: bool = False) -> Tensor:
     """Return (length, width) sines and cosines of geometric wavelengths.
 
@@ -224,6 +270,7 @@ class PatchMerging(Layer):
 
 
 BLOCKS = {
-    "embedding": Embedding, "positions": Positions, "patches": Patches, "class_token": ClassToken, "take": Take, "to_image": ToImage,
+    "embedding": Embedding, "tied_embedding": TiedEmbedding, "tied_linear": TiedLinear, "transpose": Transpose,
+    "positions": Positions, "patches": Patches, "class_token": ClassToken, "take": Take, "to_image": ToImage,
     "to_sequence": ToSequence, "join_steps": JoinSteps, "patch_merging": PatchMerging,
 }  # fmt: skip

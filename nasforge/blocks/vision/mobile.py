@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from nasforge.blocks.base import Combinator
 from nasforge.blocks.core.activation import Act
-from nasforge.blocks.core.conv import needed, separable
+from nasforge.blocks.core.conv import SamePad, needed, padded_as, separable
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Make, Node, Shape, need_rank
 
 
 def depthwise_separable(
-    out: int | None = None, kernel: int = 3, stride: int = 1, dilation: int = 1, norm: NormKind = "batch", act: Act = "relu"
-) -> list:
+    out: int | None = None, kernel: int = 3, stride: int = 1, dilation: int = 1, norm: NormKind = "batch", act: Act = "relu",
+    pad: SamePad = "same",
+) -> list:  # fmt: skip
     """Depthwise, norm, activation, 1x1, norm, activation. Source: Howard et al. 2017 (MobileNet), figure 3."""
-    return separable(out, kernel, stride, dilation, True, norm, act)
+    return separable(out, kernel, stride, dilation, True, norm, act, pad)
 
 
 def mbconv(
@@ -34,16 +35,19 @@ def mbconv(
     se_gate: Literal["sigmoid", "hard_sigmoid"] = "sigmoid",
     se_divisor: int = 1,
     dilation: int = 1,
+    pad: SamePad = "same",
 ) -> list:
     """1x1 to `expand` times the channels (left out where that is 1), depthwise, squeeze-excite, linear 1x1; added where the shape stays.
 
     `se`: its width as a share of the block's input, or of the expanded maps (MobileNetV3). `divisor` rounds the expanded width.
+    `pad`: of the depthwise convolution; `tf` is what weights of TensorFlow were trained with.
     Source: Sandler et al. 2018, table 1; Tan & Le 2019, table 1; Howard et al. 2019, section 5.
     """
     if expand <= 0:
         raise ValueError(f"expand must be above 0, got {expand}")
     body: list[Node] = [] if expand == 1 else [{"conv": {"expand": expand, "divisor": divisor, "kernel": 1, "norm": norm, "act": act}}]
-    body.append({"conv": {"kernel": kernel, "stride": stride, "dilation": dilation, "groups": "depthwise", "norm": norm, "act": act}})
+    spatial: dict[str, Any] = {"kernel": kernel, "stride": stride, "dilation": dilation, "groups": "depthwise", **padded_as(pad)}
+    body.append({"conv": {**spatial, "norm": norm, "act": act}})
     if se:
         ratio = se / expand if se_of == "input" else se
         body.append({"se": {"ratio": ratio, "divisor": se_divisor, "act": se_act or act, "gate": se_gate}})
@@ -52,10 +56,11 @@ def mbconv(
 
 
 def inverted_residual(
-    out: int | None = None, expand: float = 6, kernel: int = 3, stride: int = 1, act: Act = "relu6", norm: NormKind = "batch"
-) -> list:
+    out: int | None = None, expand: float = 6, kernel: int = 3, stride: int = 1, act: Act = "relu6", norm: NormKind = "batch",
+    pad: SamePad = "same",
+) -> list:  # fmt: skip
     """The block of MobileNetV2: `mbconv` without squeeze-excite, with ReLU6. Source: Sandler et al. 2018, table 1."""
-    return mbconv(out, expand, kernel, stride, act=act, norm=norm)
+    return mbconv(out, expand, kernel, stride, act=act, norm=norm, pad=pad)
 
 
 def csc(

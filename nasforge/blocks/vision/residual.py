@@ -9,7 +9,7 @@ from torch import nn
 from nasforge.blocks.base import Combinator
 from nasforge.blocks.compose.combine import Chain, Residual
 from nasforge.blocks.core.activation import Act
-from nasforge.blocks.core.conv import needed
+from nasforge.blocks.core.conv import SamePad, needed, padded_as
 from nasforge.blocks.core.norm import NormKind
 from nasforge.blocks.core.shapes import Make, Node, Shape, channels
 
@@ -100,12 +100,13 @@ def _end(se: float, gate: Node) -> list[Node]:
 def basic(
     out: int | None = None, stride: int = 1, kernel: int = 3, norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
     se: float = 0.0, gate: Node = None, groups: int = 1, dilation: int = 1, dropout: float = 0.0, ordering: Ordering = "original",
+    pad: SamePad = "same",
 ) -> list:  # fmt: skip
     """Two k x k convolutions and a shortcut. `se`: ratio of a squeeze-excite at the end; `gate`: any block there (cbam, eca, ...).
 
     Source: He et al. 2016, figure 5 left.
     """
-    rest = {"kernel": kernel, "groups": groups, "dilation": dilation}
+    rest: dict[str, Any] = {"kernel": kernel, "groups": groups, "dilation": dilation, **padded_as(pad)}
     convs = [{"out": out, "stride": stride, **rest}, {"out": out, **rest}]
     return _residual(convs, ordering, norm, act, shortcut, _end(se, gate), [{"dropout": {"p": dropout}}] if dropout else [])
 
@@ -114,6 +115,7 @@ def bottleneck(
     out: int | None = None, stride: int = 1, ratio: float = 0.25, groups: int = 1, base_width: int = 64, kernel: int = 3,
     stride_on: Literal["3x3", "1x1"] = "3x3", norm: NormKind = "batch", act: Act = "relu", shortcut: Node = "auto",
     se: float = 0.0, gate: Node = None, dilation: int = 1, middle: Node = None, ordering: Ordering = "original",
+    pad: SamePad = "same",
 ) -> list:  # fmt: skip
     """1x1 to out * ratio channels, k x k, 1x1 to out, and a shortcut.
 
@@ -124,7 +126,7 @@ def bottleneck(
     out = needed(out, "bottleneck")
     mid = int(out * ratio * base_width / 64) * groups
     first, second = (1, stride) if stride_on == "3x3" else (stride, 1)
-    center = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation}
+    center: dict[str, Any] = {"out": mid, "kernel": kernel, "stride": second, "groups": groups, "dilation": dilation, **padded_as(pad)}
     convs = [{"out": mid, "kernel": 1, "stride": first}, center, {"out": out, "kernel": 1}]
     if middle is None:
         return _residual(convs, ordering, norm, act, shortcut, _end(se, gate))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import re
 import sys
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -17,6 +19,13 @@ from nasforge.data.dataset import PARTS, Source
 from nasforge.data.readers.images import PACKED, read_packed
 from nasforge.data.rows import Rows
 from nasforge.errors import UserError
+from nasforge.files import check_zip
+
+# what NumPy and zipfile raise for a file that is no array
+BROKEN = (
+    ValueError, OSError, EOFError, MemoryError, LookupError, TypeError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    SyntaxError,
+)  # fmt: skip
 
 
 def read_npz(source: Source, kind: str | None) -> Raw:
@@ -24,11 +33,14 @@ def read_npz(source: Source, kind: str | None) -> Raw:
     path = Path(source.spec).expanduser()
     path = next(path.glob("*.npz")) if path.is_dir() else path
     with _open_array(path) as file:
-        arrays = {}
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: must be an archive of arrays, got one array; save it with numpy.savez")
+        arrays: dict[str, Any] = {}
         for name in file.files:
             try:
+                _check_archived(file, name)
                 arrays[name] = file[name]
-            except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            except BROKEN as error:
                 raise UserError(
                     f"{path}: array {name!r} must hold plain numbers, got: {error}; convert it to numbers "
                     "before saving (objects would be pickles, which can run code); pad samples of unequal length with NaN, or add their "
@@ -67,9 +79,34 @@ def npy_files(folder: Path) -> dict[str, Path]:
 def _open_array(path: Path, mapped: Literal["r"] | None = None) -> Any:
     """What `np.load` gives without pickles."""
     try:
+        check_zip(path)
+        if path.suffix == ".npz" and not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no archive, or was cut off")
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                _check_size(file, path.stat().st_size)
         return np.load(path, mmap_mode=mapped, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise UserError(f"{path}: must be an array file without pickles, got: {error}; save plain arrays") from error
+
+
+def _check_archived(arrays: np.lib.npyio.NpzFile, name: str) -> None:
+    """As `_check_size`, of an array in an archive."""
+    archive: Any = arrays.zip
+    member = name if name in archive.namelist() else f"{name}.npy"
+    with archive.open(member) as file:
+        _check_size(file, archive.getinfo(member).file_size)
+
+
+def _check_size(file: IO[bytes], size: int) -> None:
+    """Raise ValueError where an array's head tells of more numbers than its file of `size` bytes holds: no memory is taken before that."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    wanted = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and (wanted > size - file.tell() or dtype.itemsize == 0):  # objects are refused elsewhere
+        told = f"its head tells of {shape} numbers of {dtype.itemsize} bytes"
+        raise ValueError(f"{told}, {wanted:,} in all, and {size - file.tell():,} follow")
 
 
 def names_function(spec: str) -> bool:

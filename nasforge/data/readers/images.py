@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +16,7 @@ from nasforge.data.dataset import Source
 from nasforge.data.images import Encoded, look_over
 from nasforge.data.readers.tables import table_columns, target_of, targets_of
 from nasforge.errors import UserError
+from nasforge.files import content, unpacked
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 PART_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -176,9 +175,15 @@ def _of_class(folder: Path) -> list[Path]:
 
 def read_packed(arrays: dict[str, Any], source: Source, kind: str | None, name: str) -> Raw:
     """Return the data of JPEGs packed into one array: image i is `header + data[offsets[i]:offsets[i + 1]]`, test from `n_train` on."""
-    offsets, labels, n = arrays["offsets"], arrays["labels"], int(arrays["n_train"])
+    for key, dims, kinds in (("header", 1, "u"), ("data", 1, "u"), ("offsets", 1, "ui"), ("labels", 1, "ui"), ("n_train", 0, "ui")):
+        if arrays[key].ndim != dims or arrays[key].dtype.kind not in kinds or (kinds == "u" and arrays[key].dtype != np.uint8):
+            wanted = "one whole number" if dims == 0 else "(N,) bytes" if kinds == "u" else "(N,) whole numbers"
+            raise UserError(f"{name}: {key} must be {wanted} in a file of packed images, got {arrays[key].dtype} {arrays[key].shape}")
+    offsets, labels, n = arrays["offsets"].astype(np.int64), arrays["labels"], int(arrays["n_train"])
     if len(offsets) != len(labels) + 1 or not 0 < n <= len(labels):
         raise UserError(f"{name}: must have one offset more than labels, got {len(offsets)} and {len(labels)} (train {n})")
+    if offsets[0] < 0 or (np.diff(offsets) < 0).any() or offsets[-1] > len(arrays["data"]):
+        raise UserError(f"{name}: offsets must rise from 0 to at most the {len(arrays['data']):,} bytes of data, got others")
     encoded = Encoded(header=arrays["header"].tobytes(), data=arrays["data"], offsets=offsets.tolist(), name=name)
     return of_encoded(encoded, labels, ["train"] * n + ["test"] * (len(labels) - n), source, name, kind, ())
 
@@ -208,14 +213,14 @@ def read_idx(source: Source, kind: str | None) -> Raw:
 
 def _read_idx(path: Path) -> np.ndarray:
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: must be a gzip file, got: {error}; fetch it again") from error
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
-        raise UserError(f"{path}: must be an idx file, got a wrong head {content[:4].hex()}")
-    ndim, dtype = content[3], np.dtype(IDX_TYPES[content[2]])
-    shape = tuple(np.frombuffer(content[4 : 4 + 4 * ndim], dtype=">u4").tolist())
-    body = content[4 + 4 * ndim :]
+        data = unpacked(content(path)) if path.suffix == ".gz" else content(path)
+    except OSError as error:
+        raise UserError(f"{path}: must be an idx file, plain or gzipped, got: {error}; fetch it again") from error
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES:
+        raise UserError(f"{path}: must be an idx file, got a wrong head {data[:4].hex()}")
+    ndim, dtype = data[3], np.dtype(IDX_TYPES[data[2]])
+    shape = tuple(np.frombuffer(data[4 : 4 + 4 * (len(data[: 4 + 4 * ndim]) // 4 - 1)], dtype=">u4").tolist())
+    body = data[4 + 4 * ndim :]
     if len(shape) != ndim or len(body) != math.prod(shape) * dtype.itemsize:
         raise UserError(f"{path}: must hold {shape} numbers as its head says, got {len(body)} bytes; fetch it again")
     return np.frombuffer(body, dtype=dtype).reshape(shape).astype(dtype.newbyteorder("="))

@@ -15,6 +15,7 @@ from nasforge.data.images import Broken, Encoded
 from nasforge.data.readers.images import PART_FOLDERS, of_encoded
 from nasforge.data.readers.tables import MOST_NAMES, TARGETS, Column, place_of, raw_of_columns, target_of, targets_of
 from nasforge.errors import UserError
+from nasforge.files import content
 
 TOKENS, MASK = "input_ids", "attention_mask"
 BESIDE = (MASK, "token_type_ids", "special_tokens_mask")  # what a tokenizer gives beside the tokens
@@ -286,7 +287,7 @@ class SavedImages(Encoded):
         if cell.get("bytes"):
             return cell["bytes"]
         if cell.get("path"):
-            return Path(cell["path"]).read_bytes()
+            return content(cell["path"])
         raise Broken("an empty cell")
 
     def where(self, i: int) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import re
 import sys
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -22,6 +20,7 @@ import numpy as np
 from nasforge.data.arrays import Raw, raw_of
 from nasforge.data.dataset import Source
 from nasforge.errors import UserError, nearest
+from nasforge.files import content, most_of, unpacked
 
 TARGETS = ("label", "y", "target", "class")  # the usual names of the column that is the target
 MOST_NAMES = 50  # different names in a column that is read as categories
@@ -321,11 +320,11 @@ def stem(path: Path) -> str:
 def text_of(path: Path, what: str) -> str:
     """The text of a file, plain or gzipped."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix.lower() == ".gz" else path.read_bytes()
+        data = unpacked(content(path)) if path.suffix.lower() == ".gz" else content(path)
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: {what} must be UTF-8 text, got a wrong byte at {error.start}") from error
-    except (OSError, EOFError, zlib.error) as error:
+    except OSError as error:
         raise UserError(f"{path}: must be {what}, plain or gzipped, got: {error}; fetch it again") from error
 
 
@@ -412,6 +411,10 @@ def read_columnar(source: Source, kind: str | None) -> Raw:
     try:
         if path.suffix.lower() == ".parquet":
             _check_names(parquet.read_schema(path).names, str(path))
+            about = parquet.read_metadata(path)
+            size, most = 8 * about.num_rows * max(1, about.num_columns), most_of(path.stat().st_size)
+            if size > most:  # a column of one value packs to nothing
+                raise UserError(f"{path}: must not unpack to more than {most:,} bytes, got {about.num_rows:,} rows; drop constant columns")
             table = parquet.read_table(path)
         else:
             with path.open("rb") as file:

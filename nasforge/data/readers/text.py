@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from nasforge.data.arrays import Arrays, Raw
 from nasforge.data.dataset import IGNORE, Source
 from nasforge.errors import UserError, nearest
+from nasforge.files import content, unpacked
 
 WINDOW = 64  # characters of a text that make one sample
 PAD, UNKNOWN, BEGIN, END = range(4)  # the first tokens of every vocabulary of words
@@ -28,7 +28,7 @@ def read_characters(source: Source, kind: str | None) -> Raw:
     """Return windows of 64 characters, none overlapping, each with the characters one further on as its target."""
     path = Path(source.spec).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = io.TextIOWrapper(io.BytesIO(content(path)), encoding="utf-8").read()  # all ends of lines as one
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: text must be UTF-8, got a wrong byte at {error.start}; convert it first") from error
     windows = (len(text) - 1) // WINDOW
@@ -87,9 +87,9 @@ def _files(folder: Path) -> dict[str, dict[str, Path]]:
 
 def _sentences(path: Path) -> list[list[str]]:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        data = unpacked(content(path)) if path.suffix == ".gz" else content(path)
         lines = data.decode("utf-8").removesuffix("\n").split("\n")  # a text may hold other marks, at which Python breaks lines too
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: must be UTF-8 text, one sentence a line, got: {error}; fetch or convert it again") from error
     return [re.findall(r"\w+|[^\w\s]", line.lower()) for line in lines] if data else []
 

@@ -9,11 +9,9 @@ the json lines of NAS-Bench-NLP are read as they are (`nasbench_macro` and `nasb
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import math
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from nasforge.evaluation.tables.nasbench_macro import USUAL as MACRO_COLUMNS
 from nasforge.evaluation.tables.nasbench_macro import macro_rows
 from nasforge.evaluation.tables.nasbench_nlp import USUAL as RECURRENT_COLUMNS
 from nasforge.evaluation.tables.nasbench_nlp import is_recurrent, recurrent_rows
+from nasforge.files import content, unpacked
 from nasforge.networks.build import key
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
@@ -124,9 +123,9 @@ def _told(columns: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        data = content(path)
+        return (unpacked(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as csv or gzipped csv ({error})") from None
 
 

@@ -25,8 +25,8 @@ from nasforge.strategies.predictor.graph import graph_of
 from nasforge.strategies.predictor.measures import graph_measures, sizes
 from nasforge.strategies.predictor.scores import Usual
 
-MOST_ROWS = 8000  # remembered
-MOST_BLOCKS = 8000
+MOST_ROWS = 4000  # remembered
+MOST_BLOCKS = 4000
 MOST_SAMPLES = 8
 REFERENCE = 96  # random networks that tell, with the trained ones, what is usual in the space
 MOST_COLUMNS = 1000  # that models read: the commonest
@@ -85,7 +85,7 @@ class Encoder:
     def __init__(self, space: Space, scores: Scores | None = None, seed: int = 0) -> None:
         self.space, self.scores = space, scores
         self.reference = f"{seed}/reference"
-        self.rows: dict[tuple[tuple[str, Scalar], ...], Row | None] = {}
+        self.rows: dict[bytes, Row | None] = {}  # by a digest of the choices, which is a tenth as large
         self.blocks: dict[str, Coded] = {}
         self.samples: dict[str, list[tuple[Choices, Row]]] = {}
         self.vocabulary: dict[str, int] = {}
@@ -93,7 +93,7 @@ class Encoder:
 
     def row(self, choices: Mapping[str, Scalar]) -> Row | None:
         """Return the row of a network; None where no network can be written down for the choices."""
-        known = tuple(sorted(choices.items()))
+        known = blake2b(repr(sorted(choices.items())).encode(), digest_size=16).digest()
         if known not in self.rows:
             _shorten(self.rows, MOST_ROWS)
             row = self._encode(choices)

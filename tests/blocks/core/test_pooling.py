@@ -143,3 +143,16 @@ def test_mistakes_are_told_in_words() -> None:
     ):
         with pytest.raises(UserError, match=f"body.0.*{words}"):
             probe([block], ((3, 5, 4),), 1, "body")
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_padding_by_axis(kind: str) -> None:
+    """The pool of CRNN: 2 x 2 windows, stride (2, 1), padding (0, 1): 8 x 25 becomes 4 x 26."""
+    layer = Pool((16, 8, 25), kind, kernel=[2, 2], stride=[2, 1], pad=[0, 1])
+    x = torch.randn(2, 16, 8, 25)
+    assert layer(x).shape == (2, 16, 4, 26)
+    upper, lower = x[:, :, ::2, 0], x[:, :, 1::2, 0]
+    torch.testing.assert_close(layer(x)[:, :, :, 0], upper.maximum(lower) if kind == "max" else (upper + lower) / 2)
+    for pad in ([0], [0, 1, 1], [0, -1]):
+        with pytest.raises(ValueError, match="pad must be a number >= 0 or 2 of them"):
+            Pool((16, 8, 25), kernel=2, pad=pad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from nasforge.blocks.core.shapes import Shape, Tokens
 from nasforge.blocks.sequence.tokens import sinusoid
 from nasforge.errors import UserError
+from nasforge.export import export
 from nasforge.networks.build import build, make, probe
+from nasforge.networks.cost import count as cost_of
 
 
 def layer(node: Any, shape: Shape) -> nn.Module:
@@ -200,3 +203,39 @@ def test_patch_merging_reads_the_two_by_two_neighbours() -> None:
 
 def test_patch_merging_pads_odd_sides() -> None:
     assert probe({"patch_merging": {"size": [3, 5]}}, ((15, 4),), 5).shapes == ((6, 8),)
+
+
+TIED = {
+    "input": {"tokens": 1000, "length": 20}, "classes": 1000, "stem": [{"tied_embedding": {"out": 64}, "as": ["table", "words"]}],
+    "body": [{"lstm": {"hidden": 64, "output": "sequence"}}], "head": [{"tied_linear": {"bias": False}, "from": ["last", "table"]}],
+}  # fmt: skip
+
+
+def test_tied_weights_are_counted_once_and_learned_from_both_sides(tmp_path: Path) -> None:
+    assert cost_of(TIED).params == 1000 * 64 + 4 * (64 * 64 + 64 * 64 + 64)
+    untied = {**TIED, "stem": [{"embedding": {"out": 64}}], "head": [{"linear": {"bias": False}}]}
+    assert cost_of(untied).params - cost_of(TIED).params == 1000 * 64 and cost_of(untied).macs == cost_of(TIED).macs
+    network = build(TIED)
+    assert [tuple(p.shape) for p in network.parameters()].count((1000, 64)) == 1
+    x = torch.randint(0, 1000, (3, 20))
+    out = network(x)
+    words = network.steps["stem0"].table.weight
+    assert torch.allclose(out, network.steps["body0"](network.steps["stem0"](x)[1]) @ words.T, atol=1e-5)
+    out.logsumexp(-1).sum().backward()
+    assert (words.grad.abs().sum(1) > 0).all(), "also words that are not read are scored"
+    for to in ("python", "onnx"):
+        assert export(TIED, None, to, tmp_path / to).largest_difference < 1e-4
+
+
+def test_mixer_mixes_tokens_and_features() -> None:
+    """MLP-Mixer-B/16: 59,880,472 parameters and 12,601,767,936 multiply-adds in timm."""
+    tokens = [{"norm": {"kind": "layer"}}, "transpose", {"ffn": {"hidden": 384, "act": "gelu"}}, "transpose"]
+    features = [{"norm": {"kind": "layer"}}, {"ffn": {"hidden": 3072, "act": "gelu"}}]
+    block = [{"residual": {"shortcut": "identity", "body": body}} for body in (tokens, features)]
+    mixer = {
+        "input": [3, 224, 224], "classes": 1000, "stem": [{"patches": {"size": 16, "out": 768}}],
+        "body": [{"stage": {"depth": 12, "block": block}}],
+        "head": [{"norm": {"kind": "layer"}}, {"pool": {"kind": "avg"}}, {"linear": {}}],
+    }  # fmt: skip
+    cost = cost_of(mixer)
+    assert (cost.params, cost.macs) == (59_880_472, 12_601_767_936)
