@@ -41,7 +41,6 @@ from nasforge.strategies.predictor.models import (
     distances,
     fit_weights,
     matern,
-    slopes,
 )
 from nasforge.strategies.predictor.propose import STARTS, Predictor, predict
 from nasforge.strategies.predictor.scores import Usual

@@ -36,17 +36,16 @@ class Hints:
 
     def __init__(self, encoder: Encoder) -> None:
         usual = np.array([row.measures for row in encoder.usual_rows]).reshape(-1, len(MEASURES))
-        self.middle, self.spread = usual.mean(axis=0), np.maximum(usual.std(axis=0), 1e-6)
-        self.slopes = np.array([[line.get(name, 0.0) for line in slopes().values()] for name in MEASURES])
-        self.known = encoder.of_images and bool(usual[:, MEASURES.index("multiply-adds")].std() > 1e-6)
+        differs = usual.std(axis=0) > 1e-6
+        self.middle, self.spread = usual.mean(axis=0), np.where(differs, usual.std(axis=0), 1.0)
+        self.slopes = np.array([[line.get(name, 0.0) for line in slopes().values()] for name in MEASURES]) * differs[:, None]
+        self.known = encoder.of_images and bool(differs[MEASURES.index("multiply-adds")])
         some = self._lines(usual)
         self.low, self.scale = some.mean(axis=0), np.maximum(some.std(axis=0), 1e-6)
 
     def of(self, rows: Sequence[Row]) -> Matrix:
         """(rows, hints): larger is better."""
-        if not self.known or not rows:
-            return np.zeros((len(rows), self.slopes.shape[1]))
-        out: Matrix = (self._lines(np.array([row.measures for row in rows])) - self.low) / self.scale
+        out: Matrix = (self._lines(np.array([row.measures for row in rows]).reshape(-1, len(MEASURES))) - self.low) / self.scale
         return out
 
     def voice(self, rows: Sequence[Row], turn: int) -> Vector:

@@ -55,9 +55,7 @@ class Learner:
     """Fits models to cases. Asked with the same ones it says the same, whatever it was asked before."""
 
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
-        self.problem, self.encoder, self.hints = problem, encoder, Hints(encoder)
-        trained = [o.described.known is Known.TRAINED for o in problem.objectives]
-        self.hinted = problem.measures and trained == [True] and self.hints.known  # with several objectives they would favour the largest
+        self.problem, self.encoder = problem, encoder
         self._bases: dict[Any, Basis] = {}
         self._trees: dict[Any, Trees] = {}
 
@@ -81,6 +79,17 @@ class Learner:
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
         """Return the columns of rows by group, scaled."""
         return columns.scaled(self.encoder.dense(rows, columns.places))
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What other spaces say of the networks of this one."""
+        return Hints(self.encoder)
+
+    @cached_property
+    def hinted(self) -> bool:
+        """Whether models listen to hints: of the only objective. Beside costs they would draw most asks to the largest networks."""
+        trained = [o.described.known is Known.TRAINED for o in self.problem.objectives]
+        return self.problem.measures and trained == [True] and self.hints.known
 
     @cached_property
     def usual(self) -> Columns:
@@ -136,8 +145,8 @@ class Learner:
         return lambda rows: forest.believe(self.encoder.dense(rows, columns.places), self.hint(rows))
 
     def hint(self, rows: Sequence[Row]) -> Matrix:
-        """(rows, hints): 0 where hints are not asked for."""
-        return self.hints.of(rows) * self.hinted
+        """(rows, hints): one of 0 where models do not listen to any."""
+        return self.hints.of(rows) if self.hinted else np.zeros((len(rows), 1))
 
     def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
         """Return how much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
