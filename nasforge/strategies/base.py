@@ -62,7 +62,8 @@ class Problem:
     """The search that a strategy serves.
 
     trials: about how many networks will be evaluated. prior: finished and stopped trials of earlier runs on the same space.
-    scores: zero-cost scores that the predictor reads.
+    scores: zero-cost scores that the predictor reads. measures: whether it reads measures that every space has, and what they taught
+    elsewhere; searches of before there were any go on without.
     """
 
     space: Space
@@ -72,6 +73,7 @@ class Problem:
     limits: Sequence[Limit] = ()
     prior: Sequence[Trial] = ()
     scores: Scores | None = None
+    measures: bool = True
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
         """Return whether the network of some choices can be built and keeps the limits on what is counted on paper."""
