@@ -130,6 +130,7 @@ class Reader:
         known = self._known
         known.kinds[trial.kind] += 1
         if trial.kind != TrialKind.INTERRUPTED:
+            known.ended.append(trial)
             known.choices.add(frozenset(trial.choices.items()))
         if trial.kind == TrialKind.FINISHED and History(self.problem, ()).feasible(trial):
             known.finish(trial)

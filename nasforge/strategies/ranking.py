@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasforge.objectives.objective import Objective, scaled
-from nasforge.strategies.base import Trial
+from nasforge.strategies.base import History, Trial
 
+FEW = 64  # trials that a look at the best ones begins with
 Points = NDArray[np.float64]  # (trials, objectives), smaller is better
 
 
@@ -33,6 +34,22 @@ def ranks(trials: Sequence[Trial], objectives: Sequence[Objective], points: Poin
     for members in fronts(points):
         some = [trials[i] for i in members]
         yield [some[int(i)] for i in np.argsort(-crowding(scale(some, objectives)), kind="stable")]
+
+
+def leading(history: History) -> Iterator[list[Trial]]:
+    """Yield the `ranks` of all finished trials; the first of them cost hardly more among many trials than among few."""
+    size, groups, told = FEW, 0, 0
+    while told < len(history.finished):
+        trials, points = history.leaders(size)
+        reached = 0
+        for group, peers in enumerate(ranks(trials, history.problem.objectives, points)):
+            if reached >= size:  # from here on only some of a rank are among the leaders
+                break
+            reached += len(peers)
+            if group >= groups:
+                yield peers
+                groups, told = group + 1, told + len(peers)
+        size *= 4
 
 
 def fronts(points: Points) -> Iterator[list[int]]:
