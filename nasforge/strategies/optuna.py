@@ -82,7 +82,8 @@ class Fresh(BaseSampler):
 
 def ordinal(trials: list[FrozenTrial], before: int) -> int:
     """Return how many trials were asked before this one, those not counted that were interrupted and are asked again."""
-    return sum(t.number < before and kind_of(t) != TrialKind.INTERRUPTED for t in trials)
+    some = [t for t in trials[:before] if t.state not in (TrialState.COMPLETE, TrialState.PRUNED)]  # an interrupted one is neither
+    return before - sum(kind_of(t) == TrialKind.INTERRUPTED for t in some)
 
 
 def tpe(problem: Problem) -> BaseSampler:

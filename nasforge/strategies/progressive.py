@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from random import Random
 
@@ -104,9 +104,8 @@ class Growth:
 def candidates(history: History, growth: Growth, level: int, rng: Random) -> list[Choices]:
     """Networks of a level that grow from the best of the level below; after the last, changes of the best."""
     space, share = growth.space, math.ceil(history.problem.trials / SHARE)
-    if level > LEVELS:
-        best = chain.from_iterable(leading(history))
-    else:
+    best: Iterator[Trial] = chain.from_iterable(leading(history))
+    if level <= LEVELS:
         best = ranked([t for t in history.finished if growth.level_of_trial(t) == level - 1], history.problem.objectives)
     parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(best, min(share, PARENTS))]
     if level > LEVELS:

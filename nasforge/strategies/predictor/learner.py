@@ -33,7 +33,8 @@ GROWTH = 1.25  # columns and weights are fitted anew when there are so many time
 REFITS = 25  # trees are grown anew when there is a 25th more cases
 LEAST = 3  # cases trained to the end, before there are models
 FEWEST = 5  # cases that tell a metric
-KEPT = 12  # things remembered of each kind
+KEPT = 12  # bases remembered
+KEPT_TREES = 2  # forests remembered of each objective: of hundreds of trials one takes megabytes
 
 Model = Callable[[Sequence[Row]], Belief]
 
@@ -52,7 +53,7 @@ class Learner:
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         self.problem, self.encoder = problem, encoder
         self._bases: dict[Any, Basis] = {}
-        self._trees: dict[Any, Trees] = {}
+        self._trees: list[dict[Any, Trees]] = [{} for _ in problem.objectives]
 
     # ------------------------------------------------------------ stages
 
@@ -69,7 +70,7 @@ class Learner:
             groups = self.scaled(columns, [known.cases[i].row for i in some])
             return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
 
-        return _remembered(self._bases, tuple(c.name for c in first), make)
+        return _remembered(self._bases, tuple(c.name for c in first), make, KEPT)
 
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
         """Return the columns of rows by group, scaled."""
@@ -107,8 +108,8 @@ class Learner:
             numbers = self.encoder.dense([known.cases[i].row for i in some], columns.places)
             return Trees(numbers, learnt[objective].values[some], seed=1 + len(first))
 
-        name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
-        forest = _remembered(self._trees, name, grow)
+        name = (len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
+        forest = _remembered(self._trees[objective], name, grow, KEPT_TREES)
         return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
 
     def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
@@ -160,10 +161,10 @@ def stage(count: int) -> int:
     return min(size, count)
 
 
-def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any]) -> Any:
+def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any], most: int) -> Any:
     """What is remembered under the name, or made now; the last few are kept."""
     if name not in memory:
         memory[name] = make()
-        if len(memory) > KEPT:
+        if len(memory) > most:
             del memory[next(iter(memory))]
     return memory[name]
