@@ -111,8 +111,8 @@ def test_an_arrow_file_of_constants(tmp_path: Path, packing: str) -> None:
     import pyarrow
 
     for rows in (40, 10**6):
-        columns = {"a": np.arange(rows) // 2 * (rows < 50), "b": pyarrow.array(["x"] * rows).dictionary_encode(), "label": np.arange(rows) % 2}
-        table = pyarrow.table(columns)
+        names = pyarrow.array(["x"] * rows).dictionary_encode()
+        table = pyarrow.table({"a": np.arange(rows) // 2 * (rows < 50), "b": names, "label": np.arange(rows) % 2})
         for name, writer in (("t.feather", ipc.new_file), ("t.arrow", ipc.new_stream)):
             with writer(tmp_path / name, table.schema, options=ipc.IpcWriteOptions(compression=packing)) as file:
                 file.write_table(table)
