@@ -50,7 +50,7 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     unfit: str | None = None  # why its last report is none
 
-    @property
+    @cached_property  # a look into a trial of Optuna copies all of it
     def place(self) -> int:
         """Its place in the order of asks, which it keeps, and with it its bracket, when it is asked again."""
         return int(self.candidate.trial.user_attrs.get("first", self.candidate.trial.number))

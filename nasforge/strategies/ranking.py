@@ -57,14 +57,26 @@ def fronts(points: Points) -> Iterator[list[int]]:
     order = np.lexsort(points.T[::-1])  # no point is dominated by a later one
     left = points[order]
     while len(left):
-        open_ = np.ones(len(left), dtype=bool)
-        chosen: list[int] = []
-        while open_.any():
-            first = int(open_.argmax())
-            chosen.append(first)
-            open_ &= ~(left >= left[first]).all(axis=1)
+        chosen = _planar(left[:, 1]) if left.shape[1] == 2 else _front(left)
         yield order[chosen].tolist()
         left, order = np.delete(left, chosen, axis=0), np.delete(order, chosen)
+
+
+def _planar(heights: Points) -> list[int]:
+    """From left to right, the points that are lower than all before them."""
+    lowest = np.minimum.accumulate(heights)
+    return [0, *(1 + np.flatnonzero(heights[1:] < lowest[:-1])).tolist()]
+
+
+def _front(points: Points) -> list[int]:
+    """The first front of points in order."""
+    open_ = np.ones(len(points), dtype=bool)
+    chosen: list[int] = []
+    while open_.any():
+        first = int(open_.argmax())
+        chosen.append(first)
+        open_ &= ~(points >= points[first]).all(axis=1)
+    return chosen
 
 
 def crowding(points: Points) -> Points:
