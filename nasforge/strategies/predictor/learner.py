@@ -38,7 +38,8 @@ REFITS = 25  # trees are grown anew when there is a 25th more cases
 LEAST = 3  # cases trained to the end, before there are models
 FEWEST = 5  # cases that tell a metric
 COUNTED = 24  # random networks whose costs are counted where fewer tell
-KEPT = 12  # things remembered of each kind
+KEPT = 12  # bases remembered
+KEPT_TREES = 2  # forests remembered of each objective: of hundreds of trials one takes megabytes
 
 Model = Callable[[Sequence[Row]], Belief]
 
@@ -57,7 +58,7 @@ class Learner:
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         self.problem, self.encoder = problem, encoder
         self._bases: dict[Any, Basis] = {}
-        self._trees: dict[Any, Trees] = {}
+        self._trees: list[dict[Any, Trees]] = [{} for _ in problem.objectives]
 
     # ------------------------------------------------------------ stages
 
@@ -74,7 +75,7 @@ class Learner:
             hints = self.hint([known.cases[i].row for i in some])
             return Basis(columns, [fit_weights(groups, t.values[some], hints) for t in learnt])
 
-        return _remembered(self._bases, tuple(c.name for c in first), make)
+        return _remembered(self._bases, tuple(c.name for c in first), make, KEPT)
 
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
         """Return the columns of rows by group, scaled."""
@@ -140,8 +141,8 @@ class Learner:
             rows = [known.cases[i].row for i in some]
             return Trees(self.encoder.dense(rows, columns.places), learnt[objective].values[some], self.hint(rows), 1 + len(first))
 
-        name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
-        forest = _remembered(self._trees, name, grow)
+        name = (len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
+        forest = _remembered(self._trees[objective], name, grow, KEPT_TREES)
         return lambda rows: forest.believe(self.encoder.dense(rows, columns.places), self.hint(rows))
 
     def hint(self, rows: Sequence[Row]) -> Matrix:
@@ -204,10 +205,10 @@ def stage(count: int) -> int:
     return min(size, count)
 
 
-def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any]) -> Any:
+def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any], most: int) -> Any:
     """What is remembered under the name, or made now; the last few are kept."""
     if name not in memory:
         memory[name] = make()
-        if len(memory) > KEPT:
+        if len(memory) > most:
             del memory[next(iter(memory))]
     return memory[name]
