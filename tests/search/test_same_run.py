@@ -22,6 +22,7 @@ from nasforge.report import collect
 from nasforge.runners.failures import check_result
 from nasforge.runners.inline import InlineRunner
 from nasforge.runners.worker import started, work
+from nasforge.search import context
 from nasforge.search.plan import MANIFEST, Plan
 from nasforge.search.session import search
 from nasforge.storage.open import JOURNAL
@@ -194,7 +195,10 @@ def test_a_worker_with_other_data_ends_the_search(tmp_path: Path) -> None:
     assert [r for r in records(tmp_path / "r") if r] == []
 
 
-def test_data_that_change_while_a_search_runs_end_it_and_what_comes_after_is_not_scored(tmp_path: Path) -> None:
+def test_data_that_change_while_a_search_runs_end_it_and_what_comes_after_is_not_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "SELDOM", 0)  # it looks as often as it is asked
     file = table(tmp_path / "table.csv")
     plan = small_plan(space=SPACE, data=Source(str(file)), trials=6)
     jobs: list[Job] = []

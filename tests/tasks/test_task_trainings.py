@@ -65,7 +65,10 @@ def test_the_value_of_houses_from_a_table_with_names_and_blanks() -> None:
     data = load_data(Source(str(path), 4000, task="regression", target="median_house_value"))
     assert data.name == "california_housing" and data.spec.target.names == ("median_house_value",)
     assert data.spec.input == [8 + 5]  # eight numbers, and one column for each of five names
-    assert data.spec.notes == ("total_bedrooms: 207 empty cells, counted as its mean", "ocean_proximity: 5 names, one column each")
+    assert data.spec.notes == (
+        "total_bedrooms: 207 empty cells, counted as its mean", "ocean_proximity: 5 names, one column each",
+        "1 of 13 features hold one number in all of the training part",  # no island is among these
+    )
     assert sum(data.size(part) for part in ("val", "test")) >= 2000 and data.size("train") == 4000
     x = next(data.batches("train", 5000)).x
     assert bool(torch.isfinite(x).all()) and float(x.mean(0).abs().max()) < 0.2 and 50_000 < data.spec.target.std[0] < 200_000

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nasforge import zoo
 from nasforge.cli import main
@@ -32,7 +33,7 @@ def catalogue() -> list[dict[str, Any]]:
     """The entries of the families of convolutional networks; skips the test where the catalogue is absent."""
     if not CATALOGUE.exists():
         pytest.skip("the catalogue is not on this machine")
-    return [row for row in files.parse(CATALOGUE.read_text(encoding="utf-8")) if row["family"] in FAMILIES]
+    return [row for row in yaml.safe_load(CATALOGUE.read_text(encoding="utf-8")) if row["family"] in FAMILIES]
 
 
 # ---------------------------------------------------------------- built and missing
