@@ -116,7 +116,7 @@ def test_a_run_that_is_a_file_or_has_lost_its_manifest(tmp_path: Path) -> None:
     for name in ("²", "99"):
         with pytest.raises(nf.UserError, match=r"has no finalist '²'|trials 0 to 1"):
             nf.show(f"{run.folder}:{name}")
-    for text, said in (("[]", "must hold an object, got list; restore"), ("{}", "objectives must be a list, got None; restore")):
+    for text, said in (("[]", "must hold an object, got list; restore"), ("{}", "must have objectives, got none; restore")):
         (run.folder / "manifest.json").write_text(text, encoding="utf-8")
         with pytest.raises(nf.UserError, match=said):
             nf.Run.open(run.folder)
