@@ -50,7 +50,7 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
     unfit: str | None = None  # why its last report is none
 
-    @property
+    @cached_property  # a look into a trial of Optuna copies all of it
     def place(self) -> int:
         """Its place in the order of asks, which it keeps, and with it its bracket, when it is asked again."""
         return int(self.candidate.trial.user_attrs.get("first", self.candidate.trial.number))
@@ -160,10 +160,15 @@ class TrialDriver:
     def _promoted(self, drain: bool) -> int | None:
         if not self.paused or self.run.clock.over(self.phase):
             return None
-        works = {**self.running, **self.paused, **self.again}
-        curves = {w.place: self._losses(w) for w in works.values() if w.curve} | self.ledger.curves()
-        found = self.scheduler.promote(curves, [self._in_training(w) for w in self.paused.values()], drain)
-        return next((n for n, w in self.paused.items() if w.place == found), None)
+        self.ledger.curves()
+        curves = self.ledger.begun
+        for work in (*self.running.values(), *self.paused.values(), *self.again.values()):
+            if len(work.curve) != len(curves.get(work.place, ())):
+                curves[work.place] = self._losses(work)
+        paused = {w.place: (n, w) for n, w in self.paused.items()}
+        waiting = [InTraining(place, curves[place], w.steps, w.recipe.epochs) for place, (_, w) in paused.items()]
+        found = self.scheduler.promote(curves, waiting, drain)
+        return None if found is None else paused[found][0]
 
     def _in_training(self, work: Work) -> InTraining:
         return InTraining(work.place, self._losses(work), work.steps, work.recipe.epochs)
@@ -270,6 +275,8 @@ class TrialDriver:
             first=candidate.trial.user_attrs.get("first"),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        if record.kind not in (TrialKind.FINISHED, TrialKind.PRUNED) and work.place in self.ledger.begun:
+            del self.ledger.begun[work.place]
         self._check_failures(record)
         self.reached |= self._reaches(record)
         self._checkpoint(candidate).unlink(missing_ok=True)

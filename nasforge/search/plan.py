@@ -56,6 +56,7 @@ class Plan:
     recipe: what differs from the default recipe, in the search (`epochs` there only) and for finalists.
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
     scores: zero-cost scores that the predictor reads beside the graph of a network.
+    measures: whether it begins with what other spaces taught; a run that began before it could goes on without.
     profiles: files of device profiles that predict latency, by device; the name "" is this machine.
     table: file, column selected and column reported, where the evaluator is a table.
     inherit: how a network begins with the weights of the nearest one that was trained, nothing where it does not; finalists never do.
@@ -88,6 +89,7 @@ class Plan:
     prior: tuple[str, ...] = ()
     inherit: str = ""
     scores: tuple[str, ...] = ()
+    measures: bool = True
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
@@ -132,6 +134,7 @@ class Plan:
             "prior": list(self.prior),
             "inherit": {"": False, "copy": True}.get(self.inherit, self.inherit),  # as older manifests say it
             "scores": list(self.scores),
+            **({"measures": True} if self.measures else {}),
             "table": None if self.table is None else list(self.table[1:]),
             **({} if self.table is None else {"table_key": sha256(Path(self.table[0]).read_bytes()).hexdigest()[:12]}),
             **({"prior_ids": [read_manifest(Path(run)).get("id") for run in self.prior]} if self.prior else {}),
@@ -302,6 +305,7 @@ def plan_from(run: Path, manifest: Mapping[str, Any]) -> Plan:
             scheduler=manifest["pruner"], fidelity=manifest.get("fidelity", "epochs"), trials=int(manifest["trials"]),
             seed=int(manifest["seed"]), recipe=dict(manifest["recipe"]), device=str(manifest.get("device", "cpu")),
             prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
+            measures=bool(manifest.get("measures")),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
@@ -314,7 +318,7 @@ def _compare(plan: Plan, path: Path, data_key: str) -> dict[str, Any]:
     old, new = read_manifest(path.parent), {**json.loads(json.dumps(plan.identity())), "data_key": data_key}
     if not isinstance(old.get("id"), str):
         raise UserError(f"{path}: id must be a word, got {old.get('id')!r:.40}; restore the file from a copy")
-    passed = {"plugins", *(paths if key in old else key for key, paths in KEYS.items())}  # of plugins, `old` knows
+    passed = {"plugins", "measures", *(paths if key in old else key for key, paths in KEYS.items())}  # of these, `old` knows
     changed = [k for k in new if k not in passed and _fixed(k, old.get(k, LATER.get(k))) != _fixed(k, new[k])]
     if changed:
         what = "; ".join(f"{k} was {old.get(k)!r}, is {new[k]!r}" for k in changed)

@@ -68,6 +68,7 @@ class Ledger:
         self._last = -1
         self._front: dict[int, Losses] = {}
         self._curves = Ended()
+        self.begun = Ended()  # the same, and those that a driver adds of trials that have not ended
         self._unread: list[TrialRecord] = []  # trained, and not among the curves yet
         self._judged = with_limits(self.objectives, self.limits)
         for trial in ended(study):
@@ -167,6 +168,6 @@ class Ledger:
         """Return the losses after each epoch of every trial that was trained, by its place in the order of asks or its number."""
         for record in self._unread:
             place = record.number if record.first is None else record.first
-            self._curves[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
+            self._curves[place] = self.begun[place] = [epoch_losses(row, record.metrics, self._judged) for row in record.curve]
         self._unread.clear()
         return self._curves

@@ -74,6 +74,7 @@ def search(
     try:
         storage = open_storage(folder, plan.storage)
         manifest, prefix = _begun(plan, folder, storage, data, say)
+        plan = replace(plan, measures=bool(manifest.get("measures")))  # as it began
         drivers = Drivers(storage, manifest["id"])
 
         def study_named(name: str, strategy: str, other: int = 0) -> Study:
@@ -193,7 +194,7 @@ def _study(storage: Any, name: str, plan: Plan, data_key: str, strategy: str, dr
 def sampler_of(plan: Plan, strategy: str, other: int) -> Any:
     """Return the sampler of a strategy for a plan; `other` as in `_study`."""
     prior = seen_before(plan.prior, plan.space, plan.objectives) if not other else []
-    problem = Problem(Space(plan.space), plan.seed + other, plan.expected, plan.objectives, plan.limits, prior)
+    problem = Problem(Space(plan.space), plan.seed + other, plan.expected, plan.objectives, plan.limits, prior, measures=plan.measures)
     if plan.scores and not other:
         problem = replace(problem, scores=_zero_cost(plan, problem))
     return sampler(strategy, problem)

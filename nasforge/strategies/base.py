@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect, insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,8 @@ class Problem:
     """The search that a strategy serves.
 
     trials: about how many networks will be evaluated. prior: finished and stopped trials of earlier runs on the same space.
-    scores: zero-cost scores that the predictor reads.
+    scores: zero-cost scores that the predictor reads. measures: whether it reads measures that every space has, and what they taught
+    elsewhere; searches of before there were any go on without.
     """
 
     space: Space
@@ -72,6 +73,7 @@ class Problem:
     limits: Sequence[Limit] = ()
     prior: Sequence[Trial] = ()
     scores: Scores | None = None
+    measures: bool = True
 
     def keeps(self, choices: Mapping[str, Scalar]) -> bool:
         """Return whether the network of some choices can be built and keeps the limits on what is counted on paper."""
@@ -87,38 +89,62 @@ class Problem:
         return Random(f"{self.seed}/{ordinal}")
 
 
+class Leaders:
+    """Finished trials that fewer than `size` others are better than: by fronts, the first `size` are among these.
+
+    Better is no worse in any objective, of equal ones the earlier. A trial that so many are better than will never lead.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.trials: list[Trial] = []  # in order of their numbers
+        self.points = np.empty((0, 0))  # their losses
+        self._better = np.empty(0, int)  # how many trials are better than each
+
+    def add(self, trial: Trial) -> None:
+        point = np.array([trial.losses], dtype=float)
+        points = self.points.reshape(-1, point.shape[1])
+        place = bisect(self.trials, trial.number, key=lambda t: t.number)
+        earlier = np.arange(len(points)) < place
+        no_worse, no_better = (points <= point).all(1), (points >= point).all(1)
+        self._better += no_better & ~(no_worse & earlier)
+        own = (no_worse & ~(no_better & ~earlier)).sum()
+        self.trials.insert(place, trial)
+        self.points, self._better = np.insert(points, place, point, axis=0), np.insert(self._better, place, own)
+        if self._better.max() >= self.size:
+            kept = np.flatnonzero(self._better < self.size)
+            self.trials = [self.trials[i] for i in kept]
+            self.points, self._better = self.points[kept], self._better[kept]
+
+
 @dataclass
 class Standing:
     """What a reader of a study keeps up to date, so that an ask need not look at all trials: of the ended ones ...
 
-    finished: as `History.finished`. kinds: how many of each. choices: of each, as sets of pairs.
+    ended: in the order in which they did, without interrupted ones. finished: as `History.finished`. kinds: how many of each.
+    choices: of each, as sets of pairs.
     """
 
+    ended: list[Trial] = field(default_factory=list)
     finished: list[Trial] = field(default_factory=list)
     kinds: Counter[TrialKind] = field(default_factory=Counter)
     choices: set[frozenset[tuple[str, Scalar]]] = field(default_factory=set)
     running: list[Trial] = field(default_factory=list)
-    _losses: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
-    _filled: int = 0
+    _leaders: dict[int, Leaders] = field(default_factory=dict)
 
     def finish(self, trial: Trial) -> None:
         """Put a finished trial in its place."""
         insort(self.finished, trial, key=lambda t: t.number)
-        if self.finished[-1] is not trial:
-            self._filled = 0
+        for leaders in self._leaders.values():
+            leaders.add(trial)
 
-    def points(self) -> NDArray[np.float64]:
-        """Return the losses of the finished trials (trials, objectives); what was put there before stays."""
-        fresh = [t.losses for t in self.finished[self._filled :]]
-        if fresh:
-            new, old = np.array(fresh, dtype=float), self._losses[: self._filled]
-            if self._filled + len(new) > len(self._losses):
-                room = np.empty((self._filled + len(new) + 64, new.shape[1]))
-                self._losses = np.concatenate([old.reshape(-1, new.shape[1]), new, room])
-            else:
-                self._losses[self._filled : self._filled + len(new)] = new
-            self._filled += len(new)
-        return self._losses[: self._filled]
+    def leaders(self, size: int) -> Leaders:
+        """Return those of the finished trials, kept up to date from now on."""
+        if size not in self._leaders:
+            found = self._leaders[size] = Leaders(size)
+            for trial in self.finished:
+                found.add(trial)
+        return self._leaders[size]
 
 
 @dataclass(frozen=True)
@@ -144,11 +170,18 @@ class History:
             return self.known.finished.copy()
         return [t for t in self.trials if t.kind == TrialKind.FINISHED and self.feasible(t)]
 
-    def points(self) -> NDArray[np.float64]:
-        """Return the losses of the finished trials (trials, objectives)."""
+    @property
+    def ended(self) -> Sequence[Trial]:
+        """Those that do not run, in any order; where a reader has them ready, in that in which they ended."""
+        return self.known.ended if self.known is not None else [t for t in self.trials if t.kind != TrialKind.RUNNING]
+
+    def leaders(self, size: int) -> tuple[Sequence[Trial], NDArray[np.float64]]:
+        """Return the finished trials among which are the first `size` by fronts, and their losses (trials, objectives)."""
         if self.known is not None:
-            return self.known.points()
-        return np.array([t.losses for t in self.finished], dtype=float).reshape(len(self.finished), len(self.problem.objectives))
+            found = self.known.leaders(size)
+            return found.trials, found.points.reshape(-1, len(self.problem.objectives))
+        losses = np.array([t.losses for t in self.finished], dtype=float)
+        return self.finished, losses.reshape(-1, len(self.problem.objectives))
 
     @cached_property
     def running(self) -> list[Trial]:
@@ -171,3 +204,19 @@ class History:
     def feasible(self, trial: Trial) -> bool:
         """Return whether no limit on a known metric is broken."""
         return all(limit.excess(trial.metrics[limit.metric]) <= 0 for limit in self.problem.limits if limit.metric in trial.metrics)
+
+
+class News:
+    """Gives each ended trial of a study once, for what follows from them and is kept up to date."""
+
+    def __init__(self) -> None:
+        self._ended: Sequence[Trial] = ()
+        self._read = 0
+
+    def of(self, history: History) -> tuple[bool, Sequence[Trial]]:
+        """Return whether this is another study than the last one, and what has ended since."""
+        ended = history.ended
+        other = ended is not self._ended
+        new = ended[0 if other else self._read :]
+        self._ended, self._read = ended, len(ended)
+        return other, new

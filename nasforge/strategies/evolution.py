@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from random import Random
 
 from nasforge.spaces.space import Choices
 from nasforge.strategies.base import History, Problem, Propose, Trial
 from nasforge.strategies.moves import mutant, newcomer, started
-from nasforge.strategies.ranking import ranked
+from nasforge.strategies.ranking import leading, ranked
 
 POPULATION = 50
 SAMPLE = 10
@@ -38,7 +38,7 @@ def alive(history: History, size: int) -> Sequence[Trial]:
     objectives = history.problem.objectives
     if len(objectives) == 1:
         return list(ranked(history.finished[-size:], objectives))
-    return list(islice(ranked(history.finished, objectives, history.points()), size))
+    return list(islice(chain.from_iterable(leading(history)), size))
 
 
 def tournament(size: int, fighters: int, rng: Random) -> int:

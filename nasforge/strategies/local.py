@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from random import Random
 
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Propose, Trial
+from nasforge.strategies.base import History, News, Problem, Propose, Trial
 from nasforge.strategies.moves import asked, changed, newcomer, started, unseen
-from nasforge.strategies.ranking import ranks
+from nasforge.strategies.ranking import leading
 
 STARTS = 10  # random networks to begin with
 ALL_VALUES = 9  # a whole number with no more values than this has all others as neighbours
@@ -29,20 +29,25 @@ def climb(problem: Problem) -> Propose:
     """
     starts = max(2, min(STARTS, problem.trials // 5))
     spent: set[int] = set()  # trials whose neighbours have all been asked for: it stays so, and spares work only
+    tried: dict[int, Tried] = {}  # by center
 
     def propose(history: History, rng: Random) -> Choices:
         if started(history) < starts:
             return newcomer(history, rng)
         best: list[Trial] = []
-        for peers in ranks(history.finished, problem.objectives, history.points()):
+        for peers in leading(history):
             best = best or peers
             for center in peers:
-                left = [] if center.number in spent else open_moves(problem.space, center.choices, history.trials)
+                if center.number in spent:
+                    continue
+                made = tried.setdefault(center.number, Tried(center)).by(history)
+                left = open_moves(problem.space, center.choices, made)
                 if left and (peers is best or rng.random() < 0.5):
                     return moved(problem.space, center.choices, rng.choice(left), rng)
                 if left:
                     return kicked(history, rng.choice(best), rng)
                 spent.add(center.number)
+                del tried[center.number]
         return newcomer(history, rng)
 
     return propose
@@ -53,9 +58,24 @@ def kicked(history: History, center: Trial, rng: Random) -> Choices:
     return unseen(history, lambda attempt: changed(history.problem.space, center.choices, rng, 2 + attempt // 10))
 
 
-def open_moves(space: Space, center: Mapping[str, Scalar], trials: Sequence[Trial]) -> list[Move]:
-    """Return the changes of one choice that no trial has made yet; the domains inside a new option do not count."""
-    tried = {move for t in trials if (move := _only_change(center, t.choices)) is not None}
+class Tried:
+    """The moves from a center that trials have made; what opens with a new option does not count. An ended trial is looked at once."""
+
+    def __init__(self, center: Trial) -> None:
+        self.center, self._news = center, News()
+        self._made: set[Move] = set()
+
+    def by(self, history: History) -> set[Move]:
+        other, ended = self._news.of(history)
+        self._made = self._moves(ended) | (set() if other else self._made)
+        return self._made | self._moves(history.running)
+
+    def _moves(self, trials: Sequence[Trial]) -> set[Move]:
+        return {move for t in trials if (move := _only_change(self.center.choices, t.choices)) is not None}
+
+
+def open_moves(space: Space, center: Mapping[str, Scalar], tried: Collection[Move]) -> list[Move]:
+    """Return the changes of one choice that no trial has made yet."""
     return [move for move in moves(space, center) if move not in tried]
 
 

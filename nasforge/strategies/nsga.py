@@ -6,7 +6,7 @@ order, and a population follows from the trials alone.
 
 from __future__ import annotations
 
-from itertools import combinations, islice, pairwise
+from itertools import chain, combinations, islice, pairwise
 from math import comb
 from random import Random
 
@@ -17,7 +17,7 @@ from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import History, Problem, Propose, Trial
 from nasforge.strategies.evolution import tournament
 from nasforge.strategies.moves import newcomer, started, unseen
-from nasforge.strategies.ranking import Points, ranked, ranks, scale
+from nasforge.strategies.ranking import Points, leading, scale
 
 POPULATION = 50
 CROSSED = 0.9  # share of children with two parents
@@ -28,7 +28,7 @@ def nsga2(problem: Problem) -> Propose:
     size = population_size(problem)
 
     def propose(history: History, rng: Random) -> Choices:
-        population = list(islice(ranked(history.finished, problem.objectives, history.points()), size))
+        population = list(islice(chain.from_iterable(leading(history)), size))
         if started(history) < size or len(population) < 2:
             return newcomer(history, rng)
         mother, father = (population[tournament(len(population), 2, rng)] for _ in range(2))
@@ -86,7 +86,7 @@ def spread(history: History, size: int, directions: Points) -> list[Trial]:
     """Return the best fronts; of the one that does not fit whole, those in the directions with fewest members."""
     objectives = history.problem.objectives
     kept: list[Trial] = []
-    for peers in ranks(history.finished, objectives, history.points()):
+    for peers in leading(history):
         if len(kept) + len(peers) > size:
             members = [*kept, *peers]
             chosen = fill(scale(members, objectives), len(kept), size, directions)

@@ -82,7 +82,8 @@ class Fresh(BaseSampler):
 
 def ordinal(trials: list[FrozenTrial], before: int) -> int:
     """Return how many trials were asked before this one, those not counted that were interrupted and are asked again."""
-    return sum(t.number < before and kind_of(t) != TrialKind.INTERRUPTED for t in trials)
+    some = [t for t in trials[:before] if t.state not in (TrialState.COMPLETE, TrialState.PRUNED)]  # an interrupted one is neither
+    return before - sum(kind_of(t) == TrialKind.INTERRUPTED for t in some)
 
 
 def tpe(problem: Problem) -> BaseSampler:
@@ -130,6 +131,7 @@ class Reader:
         known = self._known
         known.kinds[trial.kind] += 1
         if trial.kind != TrialKind.INTERRUPTED:
+            known.ended.append(trial)
             known.choices.add(frozenset(trial.choices.items()))
         if trial.kind == TrialKind.FINISHED and History(self.problem, ()).feasible(trial):
             known.finish(trial)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from random import Random
 
 import numpy as np
@@ -15,9 +16,9 @@ from nasforge.networks.cost import count
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
-from nasforge.strategies.base import History, Problem, Propose, Trial, TrialKind
+from nasforge.strategies.base import History, News, Problem, Propose, Trial, TrialKind
 from nasforge.strategies.moves import STARTED, Catalog, asked, changed, newcomer
-from nasforge.strategies.ranking import crowding, fronts, ranked, scale
+from nasforge.strategies.ranking import crowding, fronts, leading, ranked, scale
 from nasforge.strategies.surrogate import Surrogate
 
 LEVELS = 5  # of growth
@@ -52,6 +53,8 @@ class Growth:
         self.space, self.catalog = space, Catalog(space)
         self._smallest: Choices = {}
         self._levels: dict[int, int] = {}  # of trials that have ended
+        self._news = News()
+        self._here, self._trained = Counter[int](), Counter[int]()  # trials that have ended by level; those of them that cost a training
 
     def smallest(self) -> Choices:
         """Return the choices of the smallest network."""
@@ -85,10 +88,15 @@ class Growth:
     def level(self, history: History) -> int:
         """Return the level of the next ask; LEVELS + 1 when all have had their share."""
         share = math.ceil(history.problem.trials / SHARE)
-        levels = [(self.level_of_trial(t), t.kind in STARTED) for t in history.trials]
+        other, ended = self._news.of(history)
+        if other:
+            self._here, self._trained = Counter(), Counter()
+        self._here.update(self.level_of_trial(t) for t in ended)
+        self._trained.update(self.level_of_trial(t) for t in ended if t.kind in STARTED)
+        running = Counter(map(self.level_of_trial, history.running))
         for level in range(1, LEVELS + 1):
-            here = [cost for number, cost in levels if number == level]
-            if sum(here) < share and len(here) < PATIENCE * share:
+            more = running[level]
+            if self._trained[level] + more < share and self._here[level] + more < PATIENCE * share:
                 return level
         return LEVELS + 1
 
@@ -96,8 +104,10 @@ class Growth:
 def candidates(history: History, growth: Growth, level: int, rng: Random) -> list[Choices]:
     """Networks of a level that grow from the best of the level below; after the last, changes of the best."""
     space, share = growth.space, math.ceil(history.problem.trials / SHARE)
-    below = [t for t in history.finished if level > LEVELS or growth.level_of_trial(t) == level - 1]
-    parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(ranked(below, history.problem.objectives), min(share, PARENTS))]
+    best: Iterator[Trial] = chain.from_iterable(leading(history))
+    if level <= LEVELS:
+        best = ranked([t for t in history.finished if growth.level_of_trial(t) == level - 1], history.problem.objectives)
+    parents: list[Mapping[str, Scalar]] = [t.choices for t in islice(best, min(share, PARENTS))]
     if level > LEVELS:
         return [changed(space, rng.choice(parents), rng, rng.choice((1, 1, 2))) for _ in range(DRAWN)] if parents else []
     parents = parents or [growth.smallest()]
@@ -144,7 +154,7 @@ def excesses(history: History, catalog: Catalog, pool: Sequence[Choices]) -> NDA
     """By how much candidates are expected to break each limit, from what is known of the costs of trials."""
     columns = []
     for limit in history.problem.limits:
-        known = [t for t in history.trials if limit.metric in t.metrics][-LEARNT:]
+        known = [*islice((t for t in reversed(history.trials) if limit.metric in t.metrics), LEARNT)][::-1]
         if known:
             gaps = np.array([[limit.excess(t.metrics[limit.metric])] for t in known])
             columns.append(Surrogate(catalog, [t.choices for t in known], gaps).predict(pool))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasforge.objectives.objective import Objective, scaled
-from nasforge.strategies.base import Trial
+from nasforge.strategies.base import History, Trial
 
+FEW = 64  # trials that a look at the best ones begins with
 Points = NDArray[np.float64]  # (trials, objectives), smaller is better
 
 
@@ -35,19 +36,47 @@ def ranks(trials: Sequence[Trial], objectives: Sequence[Objective], points: Poin
         yield [some[int(i)] for i in np.argsort(-crowding(scale(some, objectives)), kind="stable")]
 
 
+def leading(history: History) -> Iterator[list[Trial]]:
+    """Yield the `ranks` of all finished trials; the first of them cost hardly more among many trials than among few."""
+    size, groups, told = FEW, 0, 0
+    while told < len(history.finished):
+        trials, points = history.leaders(size)
+        reached = 0
+        for group, peers in enumerate(ranks(trials, history.problem.objectives, points)):
+            if reached >= size:  # from here on only some of a rank are among the leaders
+                break
+            reached += len(peers)
+            if group >= groups:
+                yield peers
+                groups, told = group + 1, told + len(peers)
+        size *= 4
+
+
 def fronts(points: Points) -> Iterator[list[int]]:
     """The indices of points by non-dominated fronts, best first; of equal points one a front. Source: Deb et al. 2002, section III-A."""
     order = np.lexsort(points.T[::-1])  # no point is dominated by a later one
     left = points[order]
     while len(left):
-        open_ = np.ones(len(left), dtype=bool)
-        chosen: list[int] = []
-        while open_.any():
-            first = int(open_.argmax())
-            chosen.append(first)
-            open_ &= ~(left >= left[first]).all(axis=1)
+        chosen = _planar(left[:, 1]) if left.shape[1] == 2 else _front(left)
         yield order[chosen].tolist()
         left, order = np.delete(left, chosen, axis=0), np.delete(order, chosen)
+
+
+def _planar(heights: Points) -> list[int]:
+    """From left to right, the points that are lower than all before them."""
+    lowest = np.minimum.accumulate(heights)
+    return [0, *(1 + np.flatnonzero(heights[1:] < lowest[:-1])).tolist()]
+
+
+def _front(points: Points) -> list[int]:
+    """The first front of points in order."""
+    open_ = np.ones(len(points), dtype=bool)
+    chosen: list[int] = []
+    while open_.any():
+        first = int(open_.argmax())
+        chosen.append(first)
+        open_ &= ~(points >= points[first]).all(axis=1)
+    return chosen
 
 
 def crowding(points: Points) -> Points:

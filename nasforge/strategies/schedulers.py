@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from itertools import islice
 from random import Random
 from typing import Protocol
 
@@ -95,33 +94,62 @@ def _planar(points: Sequence[Losses]) -> list[int]:
     return [found[point] for point in points]
 
 
+@dataclass(frozen=True)
+class Bracket:
+    """The trials of one bracket (`bracket`), by their place."""
+
+    own: int
+    steps: tuple[int, ...]
+    brackets: int
+    factor: int
+
+    def __contains__(self, place: int) -> bool:
+        return bracket(place, self.steps, self.brackets, self.factor) == self.own
+
+
 class Ended(dict[int, Sequence[Losses]]):
-    """Curves of trials that have ended, as `Curves`; how they rank at an epoch is kept up to date, so that a look costs little."""
+    """Curves of trials that have ended, as `Curves`; how they rank at an epoch is kept up to date, so that a look costs little.
+
+    A curve may be put in its place again, longer. It must not change in place.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._rungs: dict[int, _Rung] = {}
+        self._rungs: dict[tuple[int, Bracket | None], _Rung] = {}
 
     def __setitem__(self, place: int, curve: Sequence[Losses]) -> None:
-        if place in self:
-            self._rungs.clear()
+        old = self.get(place, ())
+        if old and list(curve[: len(old)]) != list(old):
+            self._forget(place)
         super().__setitem__(place, curve)
+        for (epoch, among), rung in self._rungs.items():
+            if epoch <= len(curve) and place not in rung.places and (among is None or place in among):
+                rung.add(place, curve[epoch - 1])
 
-    def at(self, epoch: int) -> _Rung:
-        """Return what was seen at an epoch."""
-        rung = self._rungs.setdefault(epoch, _Rung())
-        for curve in islice(self.values(), rung.read, None):
-            rung.read += 1
-            if len(curve) >= epoch:
-                rung.add(curve[epoch - 1])
-        return rung
+    def __delitem__(self, place: int) -> None:
+        self._forget(place)
+        super().__delitem__(place)
+
+    def _forget(self, place: int) -> None:
+        """Drop what is kept of epochs that a trial is seen at."""
+        self._rungs = {key: rung for key, rung in self._rungs.items() if place not in rung.places}
+
+    def at(self, epoch: int, among: Bracket | None = None) -> _Rung:
+        """Return what was seen at an epoch, of all trials or of those of a bracket."""
+        if (epoch, among) not in self._rungs:
+            rung = self._rungs[epoch, among] = _Rung()
+            for place, curve in self.items():
+                if len(curve) >= epoch and (among is None or place in among):
+                    rung.add(place, curve[epoch - 1])
+        return self._rungs[epoch, among]
 
 
 class _Rung:
-    """Losses seen at one epoch, each with its rank. read: how many curves were looked at."""
+    """Losses seen at one epoch, each with its rank. places: where in the order of what was seen a trial is."""
 
     def __init__(self) -> None:
-        self.read = self.count = 0
+        self.count = 0
+        self.places: dict[int, int] = {}
         self._points, self._ranks = np.empty((0, 0)), np.empty(0, int)
 
     def rank(self, point: Losses) -> int:
@@ -129,8 +157,9 @@ class _Rung:
         seen = self._points[: self.count]
         return int(((seen <= point).all(1) & (seen < point).any(1)).sum()) if self.count else 0
 
-    def add(self, point: Losses) -> None:
-        own = self.rank(point)
+    def add(self, place: int, point: Losses) -> None:
+        """Take in the losses of a trial by its place in the order of asks."""
+        own, self.places[place] = self.rank(point), self.count
         if self.count == len(self._points):
             more = max(64, self.count)
             self._points = np.concatenate([self._points.reshape(-1, len(point)), np.empty((more, len(point)))])
@@ -139,6 +168,10 @@ class _Rung:
         self._ranks[: self.count] += (seen >= point).all(1) & (seen > point).any(1)
         self._points[self.count], self._ranks[self.count] = point, own
         self.count += 1
+
+    def rank_of(self, place: int) -> int:
+        """Return the rank of a trial that was taken in."""
+        return int(self._ranks[self.places[place]])
 
     def best(self, place: int) -> int:
         """Return the rank at a place of the order, from 0 on."""
@@ -222,14 +255,21 @@ def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: in
 
     Source: Li et al. 2020, algorithm 2 (asynchronous successive halving).
     """
-    groups = {(len(curves[n]), bracket(n, steps, brackets, factor), tuple(steps)) for n, steps in paused.items()}
+    if not isinstance(curves, Ended):
+        given, curves = curves, Ended()
+        for place, curve in given.items():
+            curves[place] = curve
+    groups, waiting = set[tuple[int, int, tuple[int, ...]]](), dict[int, list[int]]()
+    for number, own_steps in paused.items():
+        epoch = len(curves[number])
+        waiting.setdefault(epoch, []).append(number)
+        groups.add((epoch, bracket(number, own_steps, brackets, factor), tuple(own_steps)))
     for epoch, own, steps in sorted(groups, reverse=True):
-        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, steps, brackets, factor) == own]
-        order = sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))
-        enough = max(len(peers) // factor, 1 if drain else 0)
-        for place, number in order:
-            if enough and place <= order[enough - 1][0] and number in paused and len(curves[number]) == epoch:
-                return number
+        rung = curves.at(epoch, Bracket(own, steps, brackets, factor))
+        enough = max(rung.count // factor, 1 if drain else 0)
+        rank, number = min(((rung.rank_of(n), n) for n in waiting[epoch] if n in rung.places), default=(0, -1))
+        if enough and number >= 0 and rank <= rung.best(enough - 1):
+            return number
     return None
 
 

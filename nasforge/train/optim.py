@@ -15,6 +15,7 @@ from nasforge.errors import UserError
 from nasforge.train.recipe import Recipe
 
 FUSED_DEVICES = ("cpu", "cuda")
+BF16_FROM_ROWS = 100  # smaller matrices are faster in fp32 on a CPU
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
@@ -24,7 +25,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
         raise UserError("training: the model must have a parameter to train, got none")
     fused = all(p.device.type in FUSED_DEVICES and p.is_floating_point() for p in params)
     if recipe.optimizer == "muon":
-        return Muon(model, params, recipe, fused)
+        hidden = _hidden(model)
+        rest = _groups([p for p in params if not any(p is one for one in hidden)], recipe)
+        adamw = [torch.optim.AdamW(rest, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused)] if rest else []
+        return Together([*([Muon(hidden, recipe)] if hidden else []), *adamw])
     groups = _groups(params, recipe)
     if recipe.optimizer in ("sgd", "nesterov"):
         nesterov = recipe.optimizer == "nesterov" and recipe.momentum > 0
@@ -44,43 +48,47 @@ def _groups(params: Sequence[nn.Parameter], recipe: Recipe) -> list[dict[str, An
 
 
 class Muon(Optimizer):
-    """Muon for the matrices and filters of hidden layers, AdamW for the other weights: first and last layer, depthwise filters, vectors.
+    """Steps along orthogonal matrices; a filter (out, in, height, width) is the matrix (out, in * height * width).
 
-    A filter (out, in, height, width) is the matrix (out, in * height * width). Both parts have the learning rates of AdamW, as the steps of
-    Muon are scaled to the size of its steps.
+    Steps have the size of those of AdamW, and so its learning rates. `torch.optim.Muon` computes the same, one matrix after the other; here
+    those of about one size are one batch, which takes a fraction of the time where networks are small.
 
-    Source: Jordan et al. 2024 (Muon); the scale: Liu et al. 2025, section 2.2.
+    Source: Jordan et al. 2024 (Muon); the size: Liu et al. 2025, section 2.2.
     """
 
-    def __init__(self, model: nn.Module, params: Sequence[nn.Parameter], recipe: Recipe, fused: bool) -> None:
-        self.filters = _hidden(model)
-        self.matrices = [nn.Parameter(_matrix(p)) for p in self.filters]
-        hidden = set(map(id, self.filters))
-        rest = _groups([p for p in params if id(p) not in hidden], recipe)
-        self.parts: list[Optimizer] = []
-        if self.matrices:
-            self.parts.append(torch.optim.Muon(
-                self.matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum, adjust_lr_fn="match_rms_adamw",
-            ))  # fmt: skip
-        if rest:
-            self.parts.append(torch.optim.AdamW(rest, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=fused))
-        super().__init__(params, {"lr": recipe.lr})
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+    def __init__(self, params: Sequence[nn.Parameter], recipe: Recipe) -> None:
+        super().__init__(params, {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "momentum": recipe.momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            filters = [p for p in group["params"] if p.grad is not None]
+            grads = [p.grad for p in filters]
+            means = [self.state[p].setdefault("mean", torch.zeros_like(p)) for p in filters]
+            torch._foreach_lerp_(means, grads, 1 - group["momentum"])
+            wanted = torch._foreach_lerp(grads, means, group["momentum"])  # Nesterov
+            torch._foreach_mul_(filters, 1 - group["lr"] * group["weight_decay"])
+            for p, step in zip(filters, orthogonal([one.flatten(1) for one in wanted]), strict=True):
+                p.sub_(step.view(p.shape), alpha=group["lr"] * 0.2 * math.sqrt(max(step.shape)))
+
+
+class Together(Optimizer):
+    """Several optimisers as one, each with weights of its own."""
+
+    def __init__(self, parts: Sequence[Optimizer]) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        return [group for part in self.parts for group in part.param_groups]
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One step by the gradients of the weights."""
-        for filters, matrix in zip(self.filters, self.matrices, strict=True):
-            if matrix.data_ptr() != filters.data_ptr():  # the weights have got another place in memory since
-                matrix.data = _matrix(filters)
-            matrix.grad = None if filters.grad is None else _matrix(filters.grad)
         for part in self.parts:
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         for part in self.parts:
-            part.zero_grad()
-        for filters in self.filters:
-            filters.grad = None
+            part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts]}
@@ -88,7 +96,35 @@ class Muon(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Return for each matrix, of full rank, about the nearest one with orthonormal rows or columns: singular values of .7 to 1.2.
+
+    Those whose sides are about alike are filled up with zeros, which changes nothing, and are one batch.
+
+    Source: Jordan et al. 2024 (Muon): five steps of a Newton-Schulz iteration, with its coefficients.
+    """
+    lying = [m.T if m.shape[0] > m.shape[1] else m for m in matrices]
+    batches: dict[tuple[int, int], list[int]] = {}
+    for i, m in enumerate(lying):
+        batches.setdefault((m.shape[0].bit_length(), m.shape[1].bit_length() // 2), []).append(i)
+    out: list[Tensor] = [torch.empty(0)] * len(lying)
+    for places in batches.values():
+        some = [lying[i] for i in places]
+        rows, columns = max(m.shape[0] for m in some), max(m.shape[1] for m in some)
+        x = some[0].new_zeros(len(some), rows, columns)
+        for one, m in zip(x, some, strict=True):
+            one[: m.shape[0], : m.shape[1]] = m / m.norm().clamp_min(1e-7)
+        if rows >= BF16_FROM_ROWS or x.is_cuda:
+            x = x.bfloat16()
+        for _ in range(5):
+            gram = torch.bmm(x, x.transpose(1, 2))
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.775, alpha=2.0315), x, beta=3.4445)
+        for i, one in zip(places, x, strict=True):
+            made = one[: lying[i].shape[0], : lying[i].shape[1]].to(matrices[i].dtype)
+            out[i] = made.T if lying[i] is not matrices[i] else made
+    return out
 
 
 def _hidden(model: nn.Module) -> list[nn.Parameter]:
@@ -96,14 +132,6 @@ def _hidden(model: nn.Module) -> list[nn.Parameter]:
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     weights = [m.weight for m in model.modules() if isinstance(m, kinds)]
     return [w for w in dict.fromkeys(weights[1:-1]) if w.requires_grad and w[0].numel() > 9 and w.shape[1] > 1]
-
-
-def _matrix(filters: Tensor) -> Tensor:
-    """A view (out, everything else) of weights, in whatever order they lie in memory."""
-    filters = filters.detach()
-    if filters.ndim == 4 and not filters.is_contiguous():  # channels last
-        return filters.permute(0, 2, 3, 1).view(len(filters), -1)
-    return filters.view(len(filters), -1)
 
 
 def lr_factor(recipe: Recipe, step: float, steps_per_epoch: int) -> float:

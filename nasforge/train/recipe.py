@@ -39,7 +39,7 @@ class Recipe:
 
     Attributes:
         optimizer: `nesterov` is sgd with Nesterov momentum; `adamw` decouples the weight decay; `muon` turns the steps of hidden matrices
-            and filters into orthogonal ones, at the learning rates of adamw, which all other weights have.
+            and filters into orthogonal ones, and trains first and last layer, depthwise filters and vectors by adamw.
         momentum: of sgd, nesterov and rmsprop; beta1 of adam and adamw.
         weight_decay: on weights of two or more dimensions; on norms and biases only with `decay_norm_bias`.
         schedule: of the learning rate by step: `cosine` and `linear` fall to 0, `step` falls to a tenth at 1/2 and again

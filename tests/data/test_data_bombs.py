@@ -104,6 +104,25 @@ def test_a_parquet_file_of_constants(tmp_path: Path) -> None:
         load(str(tmp_path / "t.parquet"))
 
 
+@pytest.mark.usefixtures("strict")
+@pytest.mark.parametrize("packing", ["lz4", "zstd"])
+def test_an_arrow_file_of_constants(tmp_path: Path, packing: str) -> None:
+    ipc = pytest.importorskip("pyarrow.ipc")
+    import pyarrow
+
+    for rows in (40, 10**6):
+        names = pyarrow.array(["x"] * rows).dictionary_encode()
+        table = pyarrow.table({"a": np.arange(rows) // 2 * (rows < 50), "b": names, "label": np.arange(rows) % 2})
+        for name, writer in (("t.feather", ipc.new_file), ("t.arrow", ipc.new_stream)):
+            with writer(tmp_path / name, table.schema, options=ipc.IpcWriteOptions(compression=packing)) as file:
+                file.write_table(table)
+            if rows == 40:
+                assert sum(map(len, load(str(tmp_path / name)).parts["train"])) > 0
+                continue
+            with pytest.raises(UserError, match="must not unpack to more than"):
+                load(str(tmp_path / name))
+
+
 def test_packed_members_follow_one_another_and_end() -> None:
     data = bytes(range(256)) * 5000
     assert files.unpacked(gzip.compress(data) + gzip.compress(b"more") + bytes(512)) == data + b"more"

@@ -118,14 +118,17 @@ def made_up(arch: Any, part: float) -> dict[str, float]:
     return {"accuracy": score_, "miou": score_**2, "loss": 2 * (1 - score_), "val_loss": 2.2 * (1 - score_)}
 
 
-def asks(folder: Path, space: str, strategy: str, scheduler: str) -> dict[str, Any]:
-    """The choices that a search of made-up scores asks for and what becomes of its trials."""
+def asks(folder: Path, space: str, strategy: str, scheduler: str, measures: bool = False) -> dict[str, Any]:
+    """The choices that a search of made-up scores asks for and what becomes of its trials; without measures as in older runs."""
+    objectives = parse_objectives("accuracy" if space.endswith(" one") else OBJECTIVES[space])
+    space = space.removesuffix(" one")
     spec = Source(written(folder)[SPACES[space]], 400)
     limit = "params<=600000" if space == "unet" else "params<=60000"
     fitted = fit_to_data(read(find_space(space)), load_data(spec))
     plan = Plan(
-        space=fitted, data=spec, objectives=tuple(parse_objectives(OBJECTIVES[space])), limits=(parse_limit(limit),), strategy=strategy,
+        space=fitted, data=spec, objectives=tuple(objectives), limits=(parse_limit(limit),), strategy=strategy,
         scheduler=scheduler, trials=16, recipe={"epochs": 9}, final_recipe={"epochs": 3}, finalists=2, final_seeds=2,
+        measures=measures,
     )  # fmt: skip
     summary = search(plan, folder / "made-up", MadeUp, lambda status: None)
     return {**trials_of(folder / "made-up"), "summary": plain(summary)}
@@ -138,6 +141,7 @@ def trainings(folder: Path) -> dict[str, Any]:
     plan = Plan(
         space=fit_to_data(read(find_space("digits")), load_data(spec)), data=spec, objectives=tuple(parse_objectives("accuracy,-params")),
         limits=(parse_limit("macs<=100000"),), trials=6, recipe={"epochs": 4}, final_recipe={"epochs": 2}, finalists=2, final_seeds=2,
+        measures=False,
         baselines={"plain": {"input": [1, 8, 8], "classes": 10, "body": [{"conv": {"out": 8}}], "head": ["gap_head"]}},
     )  # fmt: skip
     summary = search(plan, folder / "real", lambda: InlineRunner(Context(source=spec)), lambda status: None)
@@ -179,6 +183,8 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         if space == "digits" or strategy not in ("tpe", "local")
     },
     "trainings": trainings,
+    "asks digits predictor with measures": partial(asks, space="digits", strategy="predictor", scheduler="asha", measures=True),
+    "asks digits predictor for one objective": partial(asks, space="digits one", strategy="predictor", scheduler="asha", measures=True),
 }
 
 

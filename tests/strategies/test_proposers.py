@@ -17,12 +17,12 @@ from nasforge.spaces.domains import Domain
 from nasforge.spaces.files import find_space, read
 from nasforge.spaces.space import Space
 from nasforge.strategies import nsga, progressive
-from nasforge.strategies.base import History, Problem, Trial
+from nasforge.strategies.base import History, Problem, Standing, Trial
 from nasforge.strategies.evolution import alive, evolve
 from nasforge.strategies.grid import enumerate_all
-from nasforge.strategies.local import climb, moves, open_moves, others
+from nasforge.strategies.local import Tried, climb, moves, open_moves, others
 from nasforge.strategies.moves import Catalog, newcomer
-from nasforge.strategies.ranking import crowding, fronts, ranked
+from nasforge.strategies.ranking import crowding, fronts, leading, ranked, ranks
 from nasforge.strategies.reinforce import Policy, reinforce
 from nasforge.strategies.slots import SLOTS, slot_of, slots, value_in
 from nasforge.strategies.surrogate import Surrogate
@@ -75,6 +75,20 @@ def test_with_several_objectives_the_front_comes_first_and_its_ends_before_its_m
     assert set(order[:2]) == {1, 3} and set(order[2:4]) == {0, 2} and order[4] == 4
 
 
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_the_leaders_of_a_study_give_the_order_of_all_its_trials(space: Space, objectives: int) -> None:
+    rng, problem = Random(objectives), Problem(space, 0, 9, (ACCURACY, SMALL, Objective("macs", False))[:objectives])
+    known, trials = Standing(), []
+    for number in rng.sample(range(400), 400):  # they end in any order
+        trials.append(seen(number, {}, *(rng.randrange(12) / 12 for _ in range(objectives))))
+        known.finish(trials[-1])
+        known.leaders(4)
+        if number % 40 == 0:
+            whole = sorted(trials, key=lambda t: t.number)
+            assert list(leading(History(problem, whole, known))) == list(ranks(whole, problem.objectives))
+    assert len(known.leaders(4).trials) < 100
+
+
 # ---------------------------------------------------------------- evolution, local search, enumeration
 
 
@@ -109,7 +123,8 @@ def test_neighbours_are_all_other_values_and_near_ones_of_wide_ranges(space: Spa
 def test_a_move_counts_as_tried_whatever_opened_with_it(space: Space) -> None:
     small = {"body.0.conv.out": 4, "body.0.conv.kernel": 1, "body.1": "none", "recipe.lr": 1e-3}
     staged = space.draw(replay({**small, "body.1": "stage"}, progressive.first))[1]
-    left = open_moves(space, small, [seen(0, small, 0.0), seen(1, staged, 0.0, kind="failed")])
+    trials = [seen(0, small, 0.0), seen(1, staged, 0.0, kind="failed")]
+    left = open_moves(space, small, Tried(trials[0]).by(history(space, trials)))
     assert ("body.1", "stage") not in left and ("body.1", "mb") in left
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -24,7 +24,19 @@ from nasforge.spaces.choosers import replay
 from nasforge.spaces.files import parse
 from nasforge.spaces.space import Space
 from nasforge.strategies.registry import STRATEGIES
-from nasforge.strategies.schedulers import SCHEDULERS, Decision, Ended, InTraining, asha, median, never
+from nasforge.strategies.schedulers import (
+    SCHEDULERS,
+    Curves,
+    Decision,
+    Ended,
+    InTraining,
+    asha,
+    bracket,
+    median,
+    never,
+    promotable,
+    ranks,
+)
 from nasforge.tasks import load_data
 
 OBJECTIVES = ("accuracy", "accuracy,-params", "accuracy,-params,-macs")
@@ -206,3 +218,43 @@ def test_schedulers_decide_by_ranks_that_are_kept_as_by_all_curves(objectives: i
         ended[rng.randrange(90) if place > 100 else place] = curve  # a curve that is written again counts anew
     assert {(1, Decision.CONTINUE), (2, Decision.CONTINUE)} <= decisions
     assert ((1, Decision.STOP) in decisions) == (rule is not never)
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3])
+def test_promotions_from_curves_that_grow_are_those_of_all_curves(objectives: int) -> None:
+    rng, curves, open_, found = Random(objectives), Ended(), dict[int, list[int]](), set()
+    for place in range(60):
+        steps = rng.choice([[1, 3, 9], [1, 3]])
+        curves[place] = [tuple(rng.randrange(12) / 3 for _ in range(objectives)) for _ in range(steps[bracket(place, steps, 2)])]
+        open_[place] = steps
+        for drain in (False, True):
+            asked = promotable(dict(curves), open_, 2, drain)
+            assert promotable(curves, open_, 2, drain) == asked == _of_all(curves, open_, 2, drain)
+            found.add(asked is None)
+        if asked is not None:
+            steps, old = open_.pop(asked), curves[asked]
+            more = [step for step in (*steps, 27) if step > len(old)]
+            curves[asked] = [*old, *(tuple(rng.randrange(12) / 3 for _ in range(objectives)) for _ in range(more[0] - len(old)))]
+            if len(more) > 1:
+                open_[asked] = steps
+        if rng.random() < 0.1:  # a training fails
+            lost = rng.choice(list(curves))
+            del curves[lost]
+            open_.pop(lost, None)
+        if rng.random() < 0.1:  # its costs are measured anew
+            other = rng.choice(list(curves))
+            curves[other] = [tuple(rng.randrange(12) / 3 for _ in range(objectives)) for _ in curves[other]]
+    assert found == {True, False}
+
+
+def _of_all(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: int, drain: bool) -> int | None:
+    """`promotable` as the paper has it: rung by rung, the paused ones among the best third of all that reached it."""
+    groups = {(len(curves[n]), bracket(n, steps, brackets), tuple(steps)) for n, steps in paused.items()}
+    for epoch, own, steps in sorted(groups, reverse=True):
+        peers = [n for n, c in curves.items() if len(c) >= epoch and bracket(n, steps, brackets) == own]
+        order = sorted(zip(ranks([curves[n][epoch - 1] for n in peers]), peers, strict=True))
+        enough = max(len(peers) // 3, 1 if drain else 0)
+        for place, number in order:
+            if enough and place <= order[enough - 1][0] and number in paused and len(curves[number]) == epoch:
+                return number
+    return None

@@ -19,6 +19,7 @@ import numpy as np
 
 from nasforge.data.arrays import Raw, raw_of
 from nasforge.data.dataset import Source
+from nasforge.data.readers.arrow import unpacked_size
 from nasforge.errors import UserError, nearest
 from nasforge.files import content, most_of, unpacked
 
@@ -418,9 +419,13 @@ def read_columnar(source: Source, kind: str | None) -> Raw:
             table = parquet.read_table(path)
         else:
             with path.open("rb") as file:
-                head = file.read(6)
-                file.seek(0)
-                table = (ipc.open_file(file) if head == b"ARROW1" else ipc.open_stream(file)).read_all()
+                start = 8 if file.read(6) == b"ARROW1" else 0  # a file is a stream with a frame around it
+                file.seek(start)
+                size, most = sum(map(unpacked_size, ipc.MessageReader.open_stream(file))), most_of(path.stat().st_size)
+                if size > most:
+                    raise UserError(f"{path}: must not unpack to more than {most:,} bytes, got {size:,}; drop constant columns")
+                file.seek(start)
+                table = ipc.open_stream(file).read_all()
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: must be a file that pyarrow reads, got: {(str(error) or type(error).__name__).splitlines()[0]}; write "
                         "it again") from error  # fmt: skip

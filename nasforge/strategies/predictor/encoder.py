@@ -21,6 +21,8 @@ from nasforge.spaces.domains import Domain, Scalar
 from nasforge.spaces.space import Choices, Space
 from nasforge.strategies.base import Scores
 from nasforge.strategies.predictor.features import GROUPS, Features, chains, choice_features, part
+from nasforge.strategies.predictor.graph import graph_of
+from nasforge.strategies.predictor.measures import graph_measures, sizes
 from nasforge.strategies.predictor.scores import Usual
 
 MOST_ROWS = 4000  # remembered
@@ -35,11 +37,15 @@ Numbers = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Row:
-    """The features of one network, as places in the vocabulary and numbers; `name` is equal for networks of one function."""
+    """The features of one network, as places in the vocabulary and numbers; `name` is equal for networks of one function.
+
+    measures: what means the same in every space (`nasforge.strategies.predictor.measures`).
+    """
 
     name: str
     places: Places
     numbers: Numbers
+    measures: Numbers
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Coded:
     numbers: Numbers
     most_places: Places
     most_numbers: Numbers
+    measures: Numbers
 
 
 class Encoder:
@@ -130,6 +137,17 @@ class Encoder:
         size = np.bincount(groups, minlength=len(GROUPS))[groups]
         return Columns(places, groups, numbers.mean(axis=0), 1 / (numbers.std(axis=0) * np.sqrt(2 * size)))
 
+    @property
+    def usual_rows(self) -> list[Row]:
+        """Rows of random networks."""
+        return [row for _, row in self.sample(REFERENCE, self.reference)]
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the networks read [channels, height, width]."""
+        spec = self.space.data.get("input")
+        return isinstance(spec, list | tuple) and len(spec) == 3 and all(isinstance(n, int) for n in spec)
+
     # ------------------------------------------------------------ zero-cost scores
 
     @cached_property
@@ -141,7 +159,8 @@ class Encoder:
     def _more(self, row: Row, features: Features) -> Row:
         """The row with features that it does not have."""
         places = np.concatenate([row.places, [self._place(word) for word in features]]).astype(np.int32)
-        return Row(row.name, places, np.concatenate([row.numbers, list(features.values())]).astype(np.float32))
+        numbers = np.concatenate([row.numbers, list(features.values())]).astype(np.float32)
+        return Row(row.name, places, numbers, row.measures)
 
     # ------------------------------------------------------------ one network
 
@@ -162,7 +181,8 @@ class Encoder:
         return self._row(found, form, arch)
 
     def _row(self, found: Features, form: Mapping[str, Any], arch: Arch) -> Row:
-        coded = [[self._block(node) for node in chain] for chain in chains(form)]
+        nodes = list(chains(form))
+        coded = [[self._block(node) for node in chain] for chain in nodes]
         blocks = [block for chain in coded for block in chain]
         pairs = [self._place(f"near/{a.kind}>{b.kind}") for a, b in pairwise(blocks)]
         places = np.concatenate([[self._place(word) for word in found], pairs, *(b.places for b in blocks)]).astype(np.int64)
@@ -171,7 +191,8 @@ class Encoder:
         for block in blocks:
             whole[block.most_places] = np.maximum(whole[block.most_places], block.most_numbers)
         some = np.flatnonzero(whole)
-        return Row(_name(form, coded, arch), some.astype(np.int32), whole[some].astype(np.float32))
+        measures = np.concatenate([sizes(form, nodes), np.sum([block.measures for block in blocks], axis=0)])
+        return Row(_name(form, coded, arch), some.astype(np.int32), whole[some].astype(np.float32), measures)
 
     def _block(self, node: Node) -> Coded:
         text = repr(node)
@@ -179,7 +200,7 @@ class Encoder:
             _shorten(self.blocks, MOST_BLOCKS)
             own = part(node)
             codes = [(np.array([self._place(w) for w in f], dtype=np.int64), np.array(list(f.values()))) for f in (own.sums, own.most)]
-            self.blocks[text] = Coded(digest(node), own.kind, *codes[0], *codes[1])
+            self.blocks[text] = Coded(digest(node), own.kind, *codes[0], *codes[1], graph_measures(graph_of([node])))
         return self.blocks[text]
 
     def _place(self, word: str) -> int:

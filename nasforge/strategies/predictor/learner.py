@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nasforge.objectives.metrics import metric_or_value
-from nasforge.strategies.base import Problem
+from nasforge.networks.cost import Cost, count
+from nasforge.objectives.metrics import Known, metric_or_value
+from nasforge.spaces.choosers import replay
+from nasforge.strategies.base import AT_ONCE, Problem
 from nasforge.strategies.predictor.cases import Case
 from nasforge.strategies.predictor.encoder import REFERENCE, Columns, Encoder, Row
 from nasforge.strategies.predictor.evidence import Evidence, Matrix, Target, Vector, evidence, targets
+from nasforge.strategies.predictor.hints import Hints
 from nasforge.strategies.predictor.models import (
     MOST_FITTED,
     Belief,
@@ -33,7 +37,9 @@ GROWTH = 1.25  # columns and weights are fitted anew when there are so many time
 REFITS = 25  # trees are grown anew when there is a 25th more cases
 LEAST = 3  # cases trained to the end, before there are models
 FEWEST = 5  # cases that tell a metric
-KEPT = 12  # things remembered of each kind
+COUNTED = 24  # random networks whose costs are counted where fewer tell
+KEPT = 12  # bases remembered
+KEPT_TREES = 2  # forests remembered of each objective: of hundreds of trials one takes megabytes
 
 Model = Callable[[Sequence[Row]], Belief]
 
@@ -52,7 +58,7 @@ class Learner:
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         self.problem, self.encoder = problem, encoder
         self._bases: dict[Any, Basis] = {}
-        self._trees: dict[Any, Trees] = {}
+        self._trees: list[dict[Any, Trees]] = [{} for _ in problem.objectives]
 
     # ------------------------------------------------------------ stages
 
@@ -62,18 +68,45 @@ class Learner:
 
         def make() -> Basis:
             known = evidence(first)
-            reference = [row for _, row in self.encoder.sample(REFERENCE, self.encoder.reference)]
-            columns = self.encoder.columns([*reference, *(c.row for c in known.cases)])
+            columns = self.encoder.columns([*self.encoder.usual_rows, *(c.row for c in known.cases)])
             learnt = targets(known.points)
             some = chosen(learnt, MOST_FITTED, 0)
             groups = self.scaled(columns, [known.cases[i].row for i in some])
-            return Basis(columns, [fit_weights(groups, target.values[some]) for target in learnt])
+            hints = self.hint([known.cases[i].row for i in some])
+            return Basis(columns, [fit_weights(groups, t.values[some], hints) for t in learnt])
 
-        return _remembered(self._bases, tuple(c.name for c in first), make)
+        return _remembered(self._bases, tuple(c.name for c in first), make, KEPT)
 
     def scaled(self, columns: Columns, rows: Sequence[Row]) -> list[Matrix]:
         """Return the columns of rows by group, scaled."""
         return columns.scaled(self.encoder.dense(rows, columns.places))
+
+    @cached_property
+    def hints(self) -> Hints:
+        """What other spaces say of the networks of this one."""
+        return Hints(self.encoder)
+
+    @cached_property
+    def hinted(self) -> bool:
+        """Whether models listen to hints: of the only objective. Beside costs they would draw most asks to the largest networks."""
+        trained = [o.described.known is Known.TRAINED for o in self.problem.objectives]
+        return self.problem.measures and trained == [True] and self.hints.known
+
+    @cached_property
+    def usual(self) -> Columns:
+        """The columns of random networks, before any was trained."""
+        return self.encoder.columns(self.encoder.usual_rows)
+
+    @cached_property
+    def counted(self) -> list[tuple[Row, Cost]]:
+        """Some random networks with their costs."""
+        some = self.encoder.sample(REFERENCE, self.encoder.reference)[:COUNTED]
+        return [(row, count(self.problem.space.draw(replay(choices))[0])) for choices, row in some]
+
+    def nearness(self, columns: Columns, asked: Sequence[Row], rows: Sequence[Row]) -> Vector:
+        """(rows,): how much each is like the nearest of those asked for, from 0 to 1, before anything is learned."""
+        squares = distances(self.scaled(columns, asked), self.scaled(columns, rows))
+        return matern(squares, Weights(np.full(len(squares), -1.0), 0.0)).max(axis=0)
 
     # ------------------------------------------------------------ models
 
@@ -85,14 +118,15 @@ class Learner:
         basis, learnt = self.basis(known.cases), targets(known.points)
         some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
         values, doubt = learnt[objective].values[some], known.doubt[some]
-        groups = self.scaled(basis.columns, [known.cases[i].row for i in some])
-        model = Process(groups, values, basis.weights[objective], doubt)
+        rows = [known.cases[i].row for i in some]
+        groups, hints = self.scaled(basis.columns, rows), self.hint(rows)
+        model = Process(groups, values, hints, basis.weights[objective], doubt)
         if running:
-            more = self.scaled(basis.columns, running)
-            values = np.concatenate([values, model.believe(more).mean])
+            more, hint = self.scaled(basis.columns, running), self.hint(running)
+            values, hints = np.concatenate([values, model.believe(more, hint).mean]), np.concatenate([hints, hint])
             groups = [np.concatenate(pair) for pair in zip(groups, more, strict=True)]
-            model = Process(groups, values, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
-        return lambda rows: model.believe(self.scaled(basis.columns, rows))
+            model = Process(groups, values, hints, basis.weights[objective], np.concatenate([doubt, np.zeros(len(running))]))
+        return lambda rows: model.believe(self.scaled(basis.columns, rows), self.hint(rows))
 
     def trees(self, cases: Sequence[Case], objective: int) -> Model:
         """Trees of a target, grown anew from time to time."""
@@ -104,12 +138,16 @@ class Learner:
             known = evidence(first)
             learnt = targets(known.points)
             some = chosen(learnt, MOST_LEARNED, MOST_LEARNED // 6)
-            numbers = self.encoder.dense([known.cases[i].row for i in some], columns.places)
-            return Trees(numbers, learnt[objective].values[some], seed=1 + len(first))
+            rows = [known.cases[i].row for i in some]
+            return Trees(self.encoder.dense(rows, columns.places), learnt[objective].values[some], self.hint(rows), 1 + len(first))
 
-        name = (objective, len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
-        forest = _remembered(self._trees, name, grow)
-        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places))
+        name = (len(first), *(c.name for c in cases[: max(len(first), stage(len(cases)))]))
+        forest = _remembered(self._trees[objective], name, grow, KEPT_TREES)
+        return lambda rows: forest.believe(self.encoder.dense(rows, columns.places), self.hint(rows))
+
+    def hint(self, rows: Sequence[Row]) -> Matrix:
+        """(rows, hints): one of 0 where models do not listen to any."""
+        return self.hints.of(rows) if self.hinted else np.zeros((len(rows), 1))
 
     def alike(self, cases: Sequence[Case], running: Sequence[Row], rows: Sequence[Row]) -> Vector:
         """Return how much each row is like the nearest of what is running, from 0 to 1: the correlation of the first objective's process.
@@ -122,12 +160,19 @@ class Learner:
 
     def metric(self, cases: Sequence[Case], metric: str, columns: Columns) -> Model | None:
         """A linear model of a metric, of a cost's logarithm; None where too few cases have it."""
-        having = [c for c in cases if c.seen.metrics.get(metric, math.nan) > 0][-MOST_LEARNED:]
+        having = [(c.row, c.seen.metrics[metric]) for c in cases if c.seen.metrics.get(metric, math.nan) > 0][-MOST_LEARNED:]
+        if len(having) < FEWEST and metric in AT_ONCE and self.problem.measures:
+            having = [(row, float(getattr(cost, metric))) for row, cost in self.counted]
         if len(having) < FEWEST:
             return None
-        values = np.array([logarithm(metric, c.seen.metrics[metric]) for c in having])
-        model = Ridge(np.hstack(self.scaled(columns, [c.row for c in having])), values)
-        return lambda rows: model.believe(np.hstack(self.scaled(columns, rows)))
+        values = np.array([logarithm(metric, value) for _, value in having])
+        model = Ridge(self.whole(columns, [row for row, _ in having]), values)
+        return lambda rows: model.believe(self.whole(columns, rows))
+
+    def whole(self, columns: Columns, rows: Sequence[Row]) -> Matrix:
+        """(rows, columns and sizes): what tells costs."""
+        sizes = [self.hints.sizes(rows)] if self.problem.measures else []
+        return np.hstack([*self.scaled(columns, rows), *sizes])
 
 
 def logarithm(metric: str, value: float) -> float:
@@ -160,10 +205,10 @@ def stage(count: int) -> int:
     return min(size, count)
 
 
-def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any]) -> Any:
+def _remembered(memory: dict[Any, Any], name: Any, make: Callable[[], Any], most: int) -> Any:
     """What is remembered under the name, or made now; the last few are kept."""
     if name not in memory:
         memory[name] = make()
-        if len(memory) > KEPT:
+        if len(memory) > most:
             del memory[next(iter(memory))]
     return memory[name]

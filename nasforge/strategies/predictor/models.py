@@ -16,6 +16,9 @@ Matrix = NDArray[np.float64]
 LEAST_SPREAD = 1e-3  # of standardised targets
 LEAST_ERROR = 0.02  # of a cost told by a linear model, as a power of ten
 MOST_FITTED = 120  # targets on which the weights of a Gaussian process are fitted
+SLOPE = 0.7  # of a standardised target by the mean of its hints, as it is expected
+DOUBT_OF_SLOPE = 0.4  # how far that of each hint may be from its share
+LEFT = 0.5  # variance of a standardised target that no hint tells
 
 
 @dataclass(frozen=True)
@@ -50,46 +53,71 @@ def matern(squares: NDArray[np.float64], weights: Weights) -> Matrix:
 
 
 class Process:
-    """A Gaussian process on standardised targets."""
+    """A Gaussian process on standardised targets, about a plane through their hints of which the slopes are learned too.
 
-    def __init__(self, groups: Sequence[Matrix], targets: Vector, weights: Weights, extra: Vector | None = None) -> None:
+    Source: Rasmussen & Williams 2006, section 2.7.
+    """
+
+    def __init__(self, groups: Sequence[Matrix], targets: Vector, hints: Matrix, weights: Weights, extra: Vector | None = None) -> None:
         """extra: variance of each target beyond the noise."""
-        self.groups, self.weights = groups, weights
-        kernel = matern(distances(groups, groups), weights)
+        self.groups, self.hints, self.weights = groups, hints, weights
+        kernel = matern(distances(groups, groups), weights) + line(hints, hints)
         kernel[np.diag_indices(len(targets))] += math.exp(weights.noise) + (0.0 if extra is None else extra) + 1e-6
         self.lower = cholesky(kernel, lower=True)
-        self.middle = float(targets.mean())
-        self.half = solve_triangular(self.lower, targets - self.middle, lower=True)
+        left = targets - expected(hints)
+        self.middle = float(left.mean())
+        self.half = solve_triangular(self.lower, left - self.middle, lower=True)
         self.variance = max(float(self.half @ self.half) / len(targets), 1e-6)
 
-    def believe(self, groups: Sequence[Matrix]) -> Belief:
+    def believe(self, groups: Sequence[Matrix], hints: Matrix) -> Belief:
         """Return the belief about rows."""
-        across = solve_triangular(self.lower, matern(distances(self.groups, groups), self.weights), lower=True)
-        left = np.maximum(1 - (across**2).sum(0), LEAST_SPREAD**2)
-        return Belief(self.middle + across.T @ self.half, np.sqrt(left * self.variance))
+        kernel = matern(distances(self.groups, groups), self.weights) + line(self.hints, hints)
+        across = solve_triangular(self.lower, kernel, lower=True)
+        own = 1 + DOUBT_OF_SLOPE**2 * (hints**2).sum(axis=1)
+        left = np.maximum(own - (across**2).sum(0), LEAST_SPREAD**2)
+        return Belief(self.middle + expected(hints) + across.T @ self.half, np.sqrt(left * self.variance))
 
 
-def fit_weights(groups: Sequence[Matrix], targets: Vector) -> Weights:
+def line(a: Matrix, b: Matrix) -> Matrix:
+    """(a, b): the covariance of lines through hints, beyond the slopes that are expected."""
+    out: Matrix = DOUBT_OF_SLOPE**2 * a @ b.T
+    return out
+
+
+def expected(hints: Matrix) -> Vector:
+    """(rows,): targets by hints alone."""
+    out: Vector = SLOPE * hints.mean(axis=1)
+    return out
+
+
+def slopes(hints: Matrix, targets: Vector) -> Vector:
+    """(hints,): the likely slopes of targets: those expected, corrected by what was seen."""
+    far, prior = hints - hints.mean(axis=0), 1 / DOUBT_OF_SLOPE**2
+    out: Vector = np.linalg.solve(prior * np.eye(far.shape[1]) + far.T @ far / LEFT, prior * SLOPE / far.shape[1] + far.T @ targets / LEFT)
+    return out
+
+
+def fit_weights(groups: Sequence[Matrix], targets: Vector, hints: Matrix) -> Weights:
     """Return the most likely weights under broad beliefs about them, searched one at a time."""
-    squares = distances(groups, groups)
+    squares, targets, known = distances(groups, groups), targets - expected(hints), line(hints, hints)
     point = np.array([-1.0] * len(groups) + [-3.0])
-    best = _surprise(point, squares, targets)
+    best = _surprise(point, squares, targets, known)
     for step in (1.5, 1.0, 0.5):
         for i in range(len(point)):
             for sign in (step, -step):
                 other = point.copy()
                 other[i] = np.clip(other[i] + sign, -7.0, 3.0)
-                value = _surprise(other, squares, targets)
+                value = _surprise(other, squares, targets, known)
                 if value < best:
                     point, best = other, value
                     break
     return Weights(point[:-1], float(point[-1]))
 
 
-def _surprise(point: Vector, squares: NDArray[np.float64], targets: Vector) -> float:
+def _surprise(point: Vector, squares: NDArray[np.float64], targets: Vector, known: Matrix) -> float:
     """The negative logarithm of how likely the targets are, the variance at its best, with that of the weights."""
     count = len(targets)
-    kernel = matern(squares, Weights(point[:-1], 0.0))
+    kernel = matern(squares, Weights(point[:-1], 0.0)) + known
     kernel[np.diag_indices(count)] += math.exp(point[-1]) + 1e-6
     try:
         lower = cholesky(kernel, lower=True)
@@ -104,16 +132,18 @@ def _surprise(point: Vector, squares: NDArray[np.float64], targets: Vector) -> f
 
 
 class Trees:
-    """Extremely randomised trees; the spread is that among them. Source: Geurts et al. 2006."""
+    """Extremely randomised trees of what a plane through hints leaves; the spread is that among them. Source: Geurts et al. 2006."""
 
-    def __init__(self, rows: Matrix, targets: Vector, seed: int, count: int = 40) -> None:
-        self.forest = ExtraTreesRegressor(count, max_features=0.3, random_state=seed).fit(rows.astype(np.float32), targets)
+    def __init__(self, rows: Matrix, targets: Vector, hints: Matrix, seed: int, count: int = 40) -> None:
+        self.slopes = slopes(hints, targets)
+        left = targets - hints @ self.slopes
+        self.forest = ExtraTreesRegressor(count, max_features=0.3, random_state=seed).fit(rows.astype(np.float32), left)
 
-    def believe(self, rows: Matrix) -> Belief:
+    def believe(self, rows: Matrix, hints: Matrix) -> Belief:
         """Return the belief about rows."""
         some = rows.astype(np.float32)
         each = np.array([tree.tree_.predict(some).ravel() for tree in self.forest.estimators_])
-        return Belief(each.mean(axis=0), each.std(axis=0) + LEAST_SPREAD)
+        return Belief(each.mean(axis=0) + hints @ self.slopes, each.std(axis=0) + LEAST_SPREAD)
 
 
 # ---------------------------------------------------------------- costs

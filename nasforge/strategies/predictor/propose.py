@@ -19,13 +19,16 @@ from nasforge.strategies.moves import newcomer, started
 from nasforge.strategies.predictor.acquire import Vector, directions, feasibility, improvement, scalar_improvement
 from nasforge.strategies.predictor.candidates import PARENTS, Candidate, Pool, best
 from nasforge.strategies.predictor.cases import Case, Cases
-from nasforge.strategies.predictor.encoder import Encoder, Row
+from nasforge.strategies.predictor.encoder import Columns, Encoder, Row
 from nasforge.strategies.predictor.evidence import Evidence, evidence, targets
 from nasforge.strategies.predictor.learner import LEAST, Learner, Model, logarithm
 from nasforge.strategies.predictor.models import Belief
 from nasforge.strategies.ranking import fronts
 
 STARTS = 10  # random networks to begin with
+HINTED = 4  # networks to begin with where hints say which
+NEARNESS = 1.25  # what a hint loses of a network that is just like one asked for
+ROUNDS = 3  # of breeding what hints say most of
 TRIES = 20  # at a random network of a new function
 TREES = 0.5  # share of asks that trees judge
 LOOKS = 6  # candidates whose costs are counted before one is taken
@@ -46,7 +49,7 @@ class Predictor:
         self.encoder = Encoder(problem.space, problem.scores, problem.seed)
         self.cases = Cases(problem, self.encoder)
         self.learner = Learner(problem, self.encoder)
-        self.starts = max(LEAST, min(STARTS, problem.trials // 4))
+        self.starts = max(LEAST, min(HINTED if self.learner.hinted else STARTS, problem.trials // 4))
 
     def propose(self, history: History, rng: Random) -> Choices:
         """Return the choices to ask next."""
@@ -54,17 +57,19 @@ class Predictor:
         asked = {c.row.name for c in cases}
         known = evidence([c for c in (*self.cases.prior, *cases) if c.teaches])
         enough = sum(c.final is not None for c in known.cases) >= LEAST
-        if not enough or len(self.cases.prior) + started(history) < self.starts:
+        begins = not enough or len(self.cases.prior) + started(history) < self.starts
+        if begins and not self.learner.hinted:
             return self.drawn(history, asked, rng)
-        judge = self.judge(known, cases, rng)
+        judge = self.first(cases) if begins else self.judge(known, cases, rng)
         pool = Pool(self.encoder, asked)
         pool.draw(history)
         pool.breed(best(history), rng)
         found = pool.take()
         worth = judge(found)
-        pool.breed([found[i].choices for i in np.argsort(-worth, kind="stable")[:PARENTS]], rng)
-        more = pool.take()
-        found, worth = [*found, *more], np.concatenate([worth, judge(more)])
+        for _ in range(ROUNDS if begins else 1):
+            pool.breed([found[i].choices for i in np.argsort(-worth, kind="stable")[:PARENTS]], rng)
+            more = pool.take()
+            found, worth = [*found, *more], np.concatenate([worth, judge(more)])
         return self.first_within(found, worth) if found else newcomer(history, rng)
 
     def drawn(self, history: History, asked: set[str], rng: Random) -> Choices:
@@ -86,7 +91,7 @@ class Predictor:
         running = [c.row for c in cases if c.seen.kind == TrialKind.RUNNING and c.name not in told]
         models = [self.model(i, known, cases, running, by_trees) for i in range(len(self.problem.objectives))]
         trained = [i for i, o in enumerate(self.problem.objectives) if not on_paper(o)]
-        limits = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.problem.limits]
+        within = self.within(cases, columns)
 
         def worth(found: Sequence[Candidate]) -> Vector:
             if not found:
@@ -95,10 +100,21 @@ class Predictor:
             out = gain([model(rows) for model in models], known, trained, np.random.default_rng(seed))
             if running:
                 out = out * (1 - self.learner.alike(known.cases, running, rows))
-            for limit, model in limits:
-                if model is not None:
-                    out = out * feasibility(model(rows), logarithm(limit.metric, limit.bound), limit.upper)
-            return out
+            return out * within(rows)
+
+        return worth
+
+    def first(self, cases: Sequence[Case]) -> Judge:
+        """Return how much networks are worth to begin with: by what hints say, and unlike what was asked for."""
+        columns, asked = self.learner.usual, [c.row for c in cases]
+        within = self.within(cases, columns)
+
+        def worth(found: Sequence[Candidate]) -> Vector:
+            if not found:
+                return np.zeros(0)
+            rows = [c.row for c in found]
+            near = self.learner.nearness(columns, asked, rows) if asked else np.zeros(len(rows))
+            return self.learner.hints.voice(rows, len(asked)) - NEARNESS * near + np.log(within(rows) + 1e-9)
 
         return worth
 
@@ -120,6 +136,19 @@ class Predictor:
         return back
 
     # ------------------------------------------------------------ limits
+
+    def within(self, cases: Sequence[Case], columns: Columns) -> Callable[[Sequence[Row]], Vector]:
+        """Return how likely networks keep all limits that are known well enough."""
+        models = [(limit, self.learner.metric(cases, limit.metric, columns)) for limit in self.problem.limits]
+
+        def likely(rows: Sequence[Row]) -> Vector:
+            out = np.ones(len(rows))
+            for limit, model in models:
+                if model is not None:
+                    out = out * feasibility(model(rows), logarithm(limit.metric, limit.bound), limit.upper)
+            return out
+
+        return likely
 
     def first_within(self, found: Sequence[Candidate], worth: Vector) -> Choices:
         """The choices of the worthiest candidate whose counted costs keep the limits; of the worthiest where the first few do not."""
