@@ -112,17 +112,17 @@ def _finite(text: str, whole: str) -> float:
     return value
 
 
-def parse_limit(text: str) -> Limit:
-    """Return the limit of `params<=20000` or `params<20000`. Raises UserError where the text is none."""
+def parse_limit(text: str, option: str = "--constraint") -> Limit:
+    """Return the limit of `params<=20000` or `params<20000`. Raises UserError, which names the option, where the text is none."""
     match = _LIMIT.match(text)
     try:
         bound = float(match[3]) if match else math.nan
     except ValueError:
         bound = math.nan
     if not match or not math.isfinite(bound):
-        raise UserError(f"--constraint {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
+        raise UserError(f"{option} {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
     if not is_metric(match[1]):
-        raise UserError(f"--constraint {text!r}: {match[1]!r} is no metric; {nearest_metric(match[1])}")
+        raise UserError(f"{option} {text!r}: {match[1]!r} is no metric; {nearest_metric(match[1])}")
     return Limit(match[1], "<" in match[2], bound, "=" not in match[2])
 
 

@@ -108,7 +108,7 @@ def plan_of(
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
-    until = tuple(map(parse_limit, asked["until"]))
+    until = tuple(parse_limit(text, "--until") for text in asked["until"])
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])
     _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, (*limits.values(), *until), profiles)
@@ -280,7 +280,7 @@ def _check_known(
             device = name.partition("@")[2]
             raise UserError(f"{name}: needs the profile of that device; add --profile {device}=FILE (nasforge calibrate makes one)")
         if evaluator == "train":
-            raise UserError(f"--objective: the task {task.name} has no {name}; it has {', '.join(own)}, costs and latency")
+            raise UserError(f"{name}: is never known, the task {task.name} has no {name}; it has {', '.join(own)}, costs and latency")
         raise UserError(f"--evaluator {evaluator}: does not find out {name}; it finds out {', '.join(sorted(own))}, costs and latency")
 
 

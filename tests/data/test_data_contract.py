@@ -420,6 +420,18 @@ def test_values_far_from_nothing_keep_their_digits(tmp_path: Path) -> None:
         _csv(tmp_path, constant, task="regression", target="y")
 
 
+def test_options_that_a_format_would_not_look_at_are_refused(tmp_path: Path) -> None:
+    npz = _npz(tmp_path)
+    for spec in ("digits", npz):
+        with pytest.raises(UserError, match=r"--target: names a column .* a search ends is --until; .* has none; leave it out"):
+            load_data(Source(spec, target="accuracy>=.9"))
+    table = tmp_path / "t.csv"
+    table.write_text("a,y\n" + "\n".join(f"{i},{i % 2}" for i in range(40)), encoding="utf-8")
+    for spec in ("digits", npz, str(table)):
+        with pytest.raises(UserError, match=r"--image-size: brings image files to a size; .* has none; leave it out"):
+            load_data(Source(spec, image_size=(16, 16)))
+
+
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 

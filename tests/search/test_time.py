@@ -134,6 +134,7 @@ def test_one_wanted_value_may_be_a_word(tmp_path: Path) -> None:
     [
         (["--minutes", "0"], "--minutes 0.0: must be a number of minutes, at least 0.1"),
         (["--until", "acuracy>=.9"], "acuracy"),
+        (["--until", "accuracy=.9"], "--until 'accuracy=.9': must be METRIC<=NUMBER or METRIC>=NUMBER"),
         (["--until", "perplexity<=3"], "the task classification has no perplexity"),
     ],
 )

@@ -33,11 +33,19 @@ class Reader:
         what: how it is called where the valid ones are listed.
         accepts: whether it reads what `--data` names.
         read: the data; the second argument is the kind of the target where the task settles it.
+        options: what it takes of TAKEN_BY_SOME.
     """
 
     what: str
     accepts: Callable[[str], bool]
     read: Callable[[Source, str | None], Raw]
+    options: tuple[str, ...] = ()
+
+
+TAKEN_BY_SOME = {  # options of a source that only some formats have a meaning for, and what these are
+    "target": "names a column of a table or the language that is written; a value at which a search ends is --until",
+    "image_size": "brings image files to a size",
+}
 
 
 def _file(*suffixes: str) -> Callable[[str], bool]:
@@ -58,19 +66,23 @@ READERS: dict[str, Reader] = {
     "digit_scenes": Reader("digit_scenes", lambda spec: spec == "digit_scenes", read_digit_scenes),
     "diabetes": Reader("diabetes", lambda spec: spec == "diabetes", read_diabetes),
     "npz": Reader("FILE.npz", _file(".npz"), read_npz),
-    "table": Reader("FILE.csv", _file(*TABLES), read_table),
-    "json lines": Reader("FILE.jsonl", _file(*LINES), read_json_lines),
-    "columnar": Reader("FILE.parquet", _file(*COLUMNAR), read_columnar),
-    "arff": Reader("FILE.arff", _file(".arff", ".arff.gz"), read_arff),
+    "table": Reader("FILE.csv", _file(*TABLES), read_table, ("target",)),
+    "json lines": Reader("FILE.jsonl", _file(*LINES), read_json_lines, ("target",)),
+    "columnar": Reader("FILE.parquet", _file(*COLUMNAR), read_columnar, ("target",)),
+    "arff": Reader("FILE.arff", _file(".arff", ".arff.gz"), read_arff, ("target",)),
     "characters": Reader("FILE.txt", _file(".txt"), read_characters),
     "npy": Reader("a folder with x.npy and y.npy", _file(".npy"), read_npy),
     "idx": Reader("a folder of idx files", _is_idx, read_idx),
     "npy folder": Reader("", _folder(lambda path: bool(npy_files(path))), read_npy),
     "npz folder": Reader("", _folder(lambda path: len(list(path.glob("*.npz"))) == 1), read_npz),
-    "parallel": Reader("a folder of sentences in two languages (train.en, train.de, ...)", _folder(is_parallel), read_parallel),
-    "saved": Reader("a folder of datasets.save_to_disk", _folder(is_saved), read_saved),
-    "labelled images": Reader("a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled),
-    "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder),
+    "parallel": Reader(
+        "a folder of sentences in two languages (train.en, train.de, ...)", _folder(is_parallel), read_parallel, ("target",)
+    ),
+    "saved": Reader("a folder of datasets.save_to_disk", _folder(is_saved), read_saved, ("target", "image_size")),
+    "labelled images": Reader(
+        "a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled, ("target", "image_size")
+    ),
+    "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder, ("image_size",)),
     "function": Reader("module:function", names_function, read_function),
 }
 
@@ -79,11 +91,12 @@ def read(source: Source, kind: str | None = None) -> Raw:
     """Return the raw data that a source names.
 
     Raises:
-        UserError: nothing is there, it is of no known format, or it is code and not allowed.
+        UserError: nothing is there, it is of no known format, an option has no meaning for it, or it is code and not allowed.
     """
     spec = str(Path(source.spec).expanduser()) if source.spec.startswith("~") else source.spec
     for reader in READERS.values():
         if reader.accepts(spec):
+            _check_options(source, reader)
             return reader.read(source, kind)
     path = Path(spec)
     valid = ", ".join(reader.what for reader in READERS.values() if reader.what)
@@ -92,3 +105,11 @@ def read(source: Source, kind: str | None = None) -> Raw:
     if path.is_file():
         raise UserError(f"{path}: data must be of a known kind, got {path.suffix or 'no suffix'}; valid: {valid}")
     raise UserError(f"data: no file or folder {source.spec!r}; valid: {valid}")
+
+
+def _check_options(source: Source, reader: Reader) -> None:
+    """Raise UserError where an option is given that the format would not look at."""
+    for name, meaning in TAKEN_BY_SOME.items():
+        if getattr(source, name) is not None and name not in reader.options:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option}: {meaning}; {source.spec} has none; leave it out, in the space's `search` as well")
