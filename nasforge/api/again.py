@@ -20,6 +20,7 @@ from nasforge.networks.cost import count
 from nasforge.objectives.metrics import metric
 from nasforge.runners.local import usual_threads
 from nasforge.search.again import Trained as Trial
+from nasforge.search.context import usual_recipes
 from nasforge.search.plan import read_manifest
 from nasforge.spaces.files import write
 from nasforge.tasks import load_data, task_of
@@ -78,7 +79,8 @@ def train_again(
     _set_threads(manifest)
     place = Path(out or f"runs/again-{run.resolve().name}-{number}")
     task = task_of(dataset.spec, dataset.name)
-    recipe = recipe_of(Job(found.arch, found.plan.seed, recipe=found.plan.recipe), dataset, task)
+    usual = usual_recipes(found.manifest, task, dataset)["short"]
+    recipe = recipe_of(Job(found.arch, found.plan.seed, recipe=found.plan.recipe, usual=usual), dataset, task)
     write({**found.arch, "recipe": recipe.to_dict()}, place / "arch.yaml")
 
     def say(report: Report) -> Any:

@@ -75,7 +75,8 @@ class Job:
         seed: of the training.
         full: the long recipe of finalists instead of the short one of the search.
         test: whether to score on the test part at the end, where the data have one.
-        recipe: what differs from the default recipe.
+        recipe: what differs from the default recipe, and from that of the architecture.
+        usual: words of the default recipe as the run began with it, where they have become others since.
         latency: whether to measure it, before training.
         latency_limit_ms: a network measured slower is not trained.
         weights, checkpoint: files to write the weights to, and to resume a training from.
@@ -89,6 +90,7 @@ class Job:
     full: bool = False
     test: bool = False
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
     latency: bool = False
     latency_limit_ms: float | None = None
     weights: str | None = None

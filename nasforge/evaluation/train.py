@@ -188,7 +188,7 @@ def recipe_of(job: Job, data: Dataset, task: Task) -> Recipe:
     Other epochs shorten the warm-up in proportion. A full training with `minutes`, and nothing said of epochs, has as many as the time
     allows, and no early stopping: the learning rate falls until the end. A short one has no more than it has without.
     """
-    base = {**default_recipe(task, data, full=job.full).to_dict(), **(job.arch.get("recipe") or {})}
+    base = {**default_recipe(task, data, full=job.full).to_dict(), **job.usual, **(job.arch.get("recipe") or {})}
     changes = dict(job.recipe)
     if job.full and changes.get("minutes") is not None:
         changes = {"epochs": MOST_EPOCHS, "early_stopping": None, **changes}

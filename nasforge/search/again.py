@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from nasforge.data import Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Decision, Evaluator, Job, Report, Result, Stop
 from nasforge.evaluation.train import recipe_of
-from nasforge.search.context import monitor_of
+from nasforge.search.context import monitor_of, usual_recipes
 from nasforge.search.driver import fidelity_of
 from nasforge.search.plan import Plan, plan_from, read_manifest
 from nasforge.search.records import Ledger, TrialRecord
@@ -33,6 +33,8 @@ class Trained:
     record: TrialRecord
     curves: list[tuple[float, ...]]
     data_key: str
+    manifest: Mapping[str, Any]
+    minutes: float | None = None  # of each trial of a timed search
 
     @classmethod
     def of(cls, run: Path, number: int) -> Trained:
@@ -50,7 +52,8 @@ class Trained:
             raise UserError(f"{run}:{number}: began with the weights of a relative (--inherit), which are not known; train it by a recipe")
         arch, _ = Space(plan.space).draw(replay(record.choices))
         place = number if record.first is None else record.first
-        return cls(plan, arch, record, list(ledger.curves()[place]), str(manifest.get("data_key")))
+        return cls(plan, arch, record, list(ledger.curves()[place]), str(manifest.get("data_key")), manifest,
+                   None if study is None else study.user_attrs.get("trial_minutes"))  # fmt: skip
 
     def again(self, evaluator: Evaluator, data: Dataset, on_report: Callable[[Report], object], weights: str, checkpoint: str) -> Result:
         """Return the result of the same training: with its seed and recipe, paused and stopped after the same epochs.
@@ -58,8 +61,10 @@ class Trained:
         weights, checkpoint: files as of a `Job`; no checkpoint is there yet.
         """
         plan, task, last = self.plan, task_of(data.spec, data.name), len(self.curves)
-        recipe: dict[str, Any] = {**plan.recipe, **monitor_of(plan.objectives, task)}
-        full = recipe_of(Job(self.arch, plan.seed, recipe=recipe), data, task)
+        time = {} if self.minutes is None else {"minutes": self.minutes}
+        recipe: dict[str, Any] = {**plan.recipe, **monitor_of(plan.objectives, task), **time}
+        usual = usual_recipes(self.manifest, task, data)["short"]
+        full = recipe_of(Job(self.arch, plan.seed, recipe=recipe, usual=usual), data, task)
         steps = [] if self.record.baseline else FIDELITIES[plan.fidelity](full.epochs)
         place = self.record.number if self.record.first is None else self.record.first
         done = 0
@@ -78,7 +83,7 @@ class Trained:
 
         while True:
             now = {**recipe, **fidelity_of(plan.fidelity, full, done, steps)}
-            job = Job(self.arch, plan.seed, recipe=now, weights=weights, checkpoint=checkpoint, choices=self.record.choices)
+            job = Job(self.arch, plan.seed, recipe=now, usual=usual, weights=weights, checkpoint=checkpoint, choices=self.record.choices)
             result = evaluator.evaluate(job, decide)
             if result.stopped is not Stop.PAUSED:
                 return result

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nasforge.data import Dataset
 from nasforge.evaluation.base import check_key
@@ -57,6 +58,7 @@ class RunContext:
         show: is given the progress after each trial.
         workers: jobs that are evaluated at once.
         watch: over files that the data came from.
+        usual: the default recipes, `short` and `full`, with which the run began.
     """
 
     plan: Plan
@@ -70,6 +72,7 @@ class RunContext:
     clock: Clock = field(default_factory=lambda: Clock(None, Timing()))
     workers: int = 1
     watch: DataWatch | None = None
+    usual: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -92,3 +95,11 @@ def monitor_of(objectives: Sequence[Objective], task: Task) -> dict[str, str]:
     """Return what a recipe needs so that early stopping follows that metric; nothing where it does by itself."""
     metric = watched(objectives, task)
     return {} if metric == task.main else {"monitor": metric.name}
+
+
+def usual_recipes(manifest: Mapping[str, Any], task: Task, data: Dataset) -> Mapping[str, Mapping[str, Any]]:
+    """Return the default recipes with which a run began, whatever the defaults are by now."""
+    kept = manifest.get("recipes")
+    if isinstance(kept, Mapping) and all(isinstance(kept.get(name), Mapping) for name in ("short", "full")):
+        return kept
+    return {name: task.earlier_recipe(data, full=name == "full") for name in ("short", "full")}

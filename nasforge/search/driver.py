@@ -185,7 +185,7 @@ class TrialDriver:
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
             candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **self.time, **(fidelity or {})},
-            latency=latency, latency_limit_ms=min((limit.bound for limit in wanted), default=None),
+            usual=self.run.usual.get("short", {}), latency=latency, latency_limit_ms=min((limit.bound for limit in wanted), default=None),
             checkpoint=str(self._checkpoint(candidate)),
             choices=dict(candidate.trial.params), **self._family(candidate),
         )  # fmt: skip

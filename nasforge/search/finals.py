@@ -140,7 +140,8 @@ class Finals:
         """Return the final training of a network with a seed; so many are left to begin, this one among them."""
         plan, key = self.plan, entrant.key
         return Job(
-            entrant.arch, seed, full=True, test=True, recipe={**plan.final_recipe, **self.run.monitor, **self._time(key, seed, left)},
+            entrant.arch, seed, full=True, test=True, usual=self.run.usual.get("full", {}),
+            recipe={**plan.final_recipe, **self.run.monitor, **self._time(key, seed, left)},
             latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
             weights=str(self._weights(key, seed)), checkpoint=str(self.run.folder / "checkpoints" / f"{key}-{seed}.pt"),
             choices=entrant.choices,

@@ -42,7 +42,7 @@ KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
     "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
     "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
     "inherit": bool | str, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
-    "command": dict, "given_in": str, "data_key": str,
+    "command": dict, "given_in": str, "data_key": str, "recipes": dict,
 }  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
@@ -163,10 +163,14 @@ def shared_identity(plan: Plan) -> dict[str, Any]:
     return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior", *KEYS)}))
 
 
-def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None) -> dict[str, Any]:
+def write_manifest(
+    plan: Plan, run: Path, data_key: str, spec: DataSpec | None = None, recipes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the manifest of the run; space.yaml and manifest.json are written into a new one, an old one must be of the same search.
 
-    spec: what the data are, for whoever uses the networks later: names of classes, mean and deviation of values.
+    Args:
+        spec: what the data are, for whoever uses the networks later: names of classes, mean and deviation of values.
+        recipes: the default ones, `short` and `full`, which the run keeps.
     """
     path = run / MANIFEST
     if path.exists():
@@ -189,6 +193,7 @@ def write_manifest(plan: Plan, run: Path, data_key: str, spec: DataSpec | None =
         "data_key": data_key,
         "data_spec": None if spec is None else {"inputs": dict(spec.inputs), "targets": {k: asdict(t) for k, t in spec.targets.items()}},
         **_latest(plan),
+        **({} if recipes is None else {"recipes": json.loads(json.dumps(recipes))}),
         "versions": _versions(),
         "machine": {
             "system": platform.system(),

@@ -20,7 +20,7 @@ from nasforge.files import write_whole
 from nasforge.networks.build import key
 from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
-from nasforge.search.context import DataWatch, RunContext, Show
+from nasforge.search.context import DataWatch, RunContext, Show, usual_recipes
 from nasforge.search.driver import TrialDriver, ask_again, epochs_of
 from nasforge.search.finals import Finals
 from nasforge.search.plan import (
@@ -47,6 +47,7 @@ from nasforge.storage.open import JOURNAL, DriverLock, open_storage
 from nasforge.strategies.base import Problem, Scores, TrialKind
 from nasforge.strategies.registry import sampler
 from nasforge.tasks import task_of
+from nasforge.train import default_recipe
 
 LEFT = (SUMMARY, "finalists", "weights")  # by what one sees that a run of an older version has begun
 MOST_SCORED = 8000  # networks whose zero-cost scores are remembered
@@ -75,7 +76,7 @@ def search(
         storage = open_storage(folder, plan.storage)
         manifest, prefix = _begun(plan, folder, storage, data, say)
         plan = replace(plan, measures=bool(manifest.get("measures")))  # as it began
-        drivers = Drivers(storage, manifest["id"])
+        drivers, usual = Drivers(storage, manifest["id"]), usual_recipes(manifest, task, data)
 
         def study_named(name: str, strategy: str, other: int = 0) -> Study:
             return _study(storage, f"{prefix}{name}", plan, data.key, strategy, drivers, other)
@@ -90,7 +91,7 @@ def search(
             done = moved(done, folder)
             if drivers.owns:
                 control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
-                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show)
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show, usual=usual)
                 Finals(run, Ledger(study, plan.objectives, plan.limits), control).restore(done)
             return done
         timing = Timing(began)
@@ -98,7 +99,7 @@ def search(
         clock = Clock(plan.minutes, timing, plan.controlled)
         runner = start_runner()
         try:
-            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch, usual)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
@@ -135,7 +136,9 @@ def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[
             f"{folder / MANIFEST}: is missing, and {JOURNAL} beside it holds a search; restore it from a copy, or start anew with "
             "another --run"
         )
-    manifest = write_manifest(plan, folder, data.key, data.spec)
+    task = task_of(data.spec, data.name)
+    recipes = {name: default_recipe(task, data, full=name == "full").to_dict() for name in ("short", "full")}
+    manifest = write_manifest(plan, folder, data.key, data.spec, recipes)
     prefix = prefix_of(storage, manifest, folder.resolve().name, plan.storage is not None)
     study = load(storage, f"{prefix}search")
     if old and study is None and ("study" in manifest or any((folder / name).exists() for name in LEFT)):

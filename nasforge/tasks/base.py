@@ -93,6 +93,10 @@ class Task(ABC):
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         """Return what differs from a plain recipe: short, for a search, or `full`, for its finalists."""
 
+    def earlier_recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
+        """Return what of the recipe was otherwise before runs kept the one that they began with: older runs go on with it."""
+        return {"channels_last": False}
+
     def loss(self, output: Any, batch: Batch, recipe: LossSettings) -> Tensor:
         """Return the main loss + `aux_weight` * the sum of the auxiliary losses. Source: Szegedy et al. 2015, section 5."""
         main, aux = split_output(output)

@@ -80,6 +80,18 @@ class Classification(Task):
             "init": "dirac", "whiten": True,
         }  # fmt: skip
 
+    def earlier_recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
+        if not data.spec.is_image:
+            return super().earlier_recipe(data, full)
+        channels, height, width = data.spec.input
+        adamw: dict[str, Any] = {**super().earlier_recipe(data, full), "optimizer": "adamw", "momentum": 0.9}
+        if max(height, width) <= 12:
+            return {**adamw, "lr": 5e-3}
+        augment: dict[str, float] = {"flip": 0.5, "crop": min(64.0, width / 8)} if channels >= 3 else {"shift": 0.08}
+        if full and channels >= 3:
+            augment["cutout"] = 0.5
+        return {**adamw, "lr": 3e-3, "init": "default", "whiten": False, "augment": augment}
+
 
 class ClassScorer:
     """Accuracy and loss over the targets not ignored; of whole samples also top-5, balanced accuracy, macro F1 and AUC."""

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
-from support import Inline, quick, records, small_plan
+from support import DATA, Inline, quick, records, small_plan
 
 from nasforge.cli import main
 from nasforge.data import Source
 from nasforge.errors import OtherData, UserError
 from nasforge.evaluation.base import Context, Job, OnReport, Result, Stop
+from nasforge.evaluation.train import recipe_of
 from nasforge.report import collect
 from nasforge.runners.failures import check_result
 from nasforge.runners.inline import InlineRunner
@@ -26,7 +27,7 @@ from nasforge.search import context
 from nasforge.search.plan import MANIFEST, Plan
 from nasforge.search.session import search
 from nasforge.storage.open import JOURNAL
-from nasforge.tasks import load_data
+from nasforge.tasks import load_data, task_of
 
 
 def run(plan: Plan, folder: Path, evaluate: Any = quick) -> tuple[dict[str, Any], int, list[str]]:
@@ -193,6 +194,30 @@ def test_a_worker_with_other_data_ends_the_search(tmp_path: Path) -> None:
             lambda: InlineRunner(Context(source=source, data_key=ours)), lambda status: None,
         )  # fmt: skip
     assert [r for r in records(tmp_path / "r") if r] == []
+
+
+def test_a_run_keeps_the_default_recipes_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, Any, Any]] = []
+
+    def noted(job: Job, on_report: OnReport) -> Result:
+        recipe = recipe_of(job, data, task)
+        seen.append((job.full, recipe.optimizer, recipe.lr))
+        return quick(job, on_report)
+
+    data = load_data(DATA)
+    task = task_of(data.spec, data.name)
+    run(small_plan(trials=2), tmp_path / "r", noted)
+    begun = {full: words for full, *words in seen}
+    monkeypatch.setattr(type(task), "recipe", lambda self, data, full: {"optimizer": "sgd", "lr": 0.5})
+    seen.clear()
+    run(small_plan(trials=4, final_seeds=2), tmp_path / "r", noted)
+    assert {full for full, *_ in seen} == {False, True} and all(words == begun[full] for full, *words in seen)
+    manifest = json.loads((tmp_path / "r" / MANIFEST).read_text())
+    del manifest["recipes"]  # as older versions wrote it
+    (tmp_path / "r" / MANIFEST).write_text(json.dumps(manifest))
+    seen.clear()
+    run(small_plan(trials=6), tmp_path / "r", noted)
+    assert seen and all(words == ["adamw", 0.005] for _, *words in seen)
 
 
 def test_data_that_change_while_a_search_runs_end_it_and_what_comes_after_is_not_scored(
