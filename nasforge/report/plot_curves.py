@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from nasforge.objectives.metrics import is_metric, metric_or_value
 from nasforge.report.format import brief, cap, lower, percent, percent_tick, tick, value, word
-from nasforge.report.history import best_so_far, volume_so_far
+from nasforge.report.history import best_so_far
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import CHAR, Axis, axis, frame, inside, line, mark, picture, plot_axes, plot_height, tag, text
 
@@ -44,9 +44,9 @@ def best_plot(run: Run, width: float) -> str:
     return _against_trials(lines, settled + ends, width, words, shown)
 
 
-def volume_plot(run: Run, width: float) -> str:
-    """Return the share of the seen box that the fronts cover, against trials; nothing for one objective."""
-    lines = {name: found for name, found in volume_so_far(run).items() if found}
+def volume_plot(volumes: Lines, width: float) -> str:
+    """Return the share of the seen box that the fronts cover, as `volume_so_far` tells it, against trials; nothing where it tells none."""
+    lines = {name: found for name, found in volumes.items() if found}
     ends = [points[-1][1] for points in lines.values()]
     words = "hypervolume: share of the box covered by the front"
     return _against_trials(lines, [0.0, *ends], width, words, Shown(percent, percent_tick, 1.0))

@@ -7,6 +7,7 @@ from html import escape
 
 from nasforge.objectives.metrics import metric_or_value
 from nasforge.report.format import lower, on_test, value, word
+from nasforge.report.history import volume_so_far
 from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
 from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
 from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
@@ -115,7 +116,7 @@ def progress(run: Run) -> str:
     counted += ["errors"] * any(o.described.unit == "share" and o.maximize for o in run.objectives)
     said = "the box reaches from the worst to the best values seen"
     said += f"; {' and '.join(counted)} count as powers of ten" if counted else ""
-    volume = figure("Front so far", said, partial(volume_plot, run))
+    volume = figure("Front so far", said, partial(volume_plot, volume_so_far(run)))
     said = f"{word(run.score)} after each epoch; trials thin, dashed where stopped early; final trainings bold, the mean of their seeds"
     curves = figure("Learning curves", said, partial(curve_plot, run))
     if not best and not curves:
