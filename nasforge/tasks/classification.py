@@ -68,7 +68,7 @@ class Classification(Task):
                 "augment": {"rotate": 15.0, "zoom": 0.15} if full else {"rotate": 10.0, "zoom": 0.1},
             }  # fmt: skip
         # mirrored and cropped where in color, small shifts for drawings and letters; budgets for a search within an hour on two cores.
-        # What each word brings is told in docs/baselines.md, "Training"
+        # What the words bring is told in docs/training.md
         share = 1.0 if full else min(1.0, 10_000 / data.size("train"))
         epochs = epochs_for(data, 160_000, 3, 60) if full else epochs_for(data, round(30_000 / share), 3, 15)
         augment: dict[str, float] = {"alternating_flip": 1.0, "crop": min(64.0, width / 8)} if channels >= 3 else {"shift": 0.08}
