@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import le, lt
 
 
 def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
     """Return whether losses `a` are nowhere worse than `b` and somewhere better."""
-    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+    return all(map(le, a, b)) and any(map(lt, a, b))
 
 
 def front(points: Sequence[Sequence[float]]) -> list[int]:
