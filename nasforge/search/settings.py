@@ -77,6 +77,8 @@ def plan_of(
         raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
     said = {**of_space, **{k: v for k, v in given.items() if v is not None}}
     timed = _checked_minutes(said.get("minutes"))
+    if timed is not None and "minutes" not in of_space:  # what the space says of trials and finals is for as long as they take
+        said = {k: v for k, v in said.items() if k not in TIMED or given.get(k) is not None}
     asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nasforge.errors import UserError
 from nasforge.networks.cost import Cost, count
 from nasforge.objectives.metrics import Known, metric_or_value
 from nasforge.spaces.choosers import replay
@@ -99,9 +101,14 @@ class Learner:
 
     @cached_property
     def counted(self) -> list[tuple[Row, Cost]]:
-        """Some random networks with their costs."""
-        some = self.encoder.sample(REFERENCE, self.encoder.reference)[:COUNTED]
-        return [(row, count(self.problem.space.draw(replay(choices))[0])) for choices, row in some]
+        """Some random networks that can be built, with their costs."""
+        out: list[tuple[Row, Cost]] = []
+        for choices, row in self.encoder.sample(REFERENCE, self.encoder.reference):
+            with contextlib.suppress(UserError, ValueError):
+                out.append((row, count(self.problem.space.draw(replay(choices))[0])))
+            if len(out) == COUNTED:
+                break
+        return out
 
     def nearness(self, columns: Columns, asked: Sequence[Row], rows: Sequence[Row]) -> Vector:
         """(rows,): how much each is like the nearest of those asked for, from 0 to 1, before anything is learned."""
