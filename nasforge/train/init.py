@@ -29,8 +29,8 @@ def initialize(model: nn.Module, kind: str, batch: Batch | None = None, seed: in
 
     Args:
         kind: `default` (nothing changes), `xavier` Var = 2/(n_in + n_out), `he` Var = 2/n_in, `orthogonal` W^T W = I,
-            `lsuv`: orthogonal, then every layer scaled to unit variance of its output on `batch`, or `dirac`: convolutions at stride 1 hand
-            their input on, as far as they have filters, and what is beyond stays as it is; biases stay too.
+            `lsuv`: orthogonal, then every layer scaled to unit variance of its output on `batch`, or `dirac`: ungrouped
+            convolutions of odd filters hand their input on, channel by channel; filters beyond its channels, and biases, stay as they are.
         batch: real samples, which `lsuv` needs.
 
     Source: Glorot and Bengio 2010; He et al. 2015; Saxe et al. 2014; Mishkin and Matas 2016; dirac: Zagoruyko and Komodakis 2017, in the
