@@ -125,7 +125,7 @@ def _once(act: Callable[[Tensor], None]) -> Callable[[nn.Module, Any], None]:
     done: list[bool] = []
 
     def hook(module: nn.Module, args: Any) -> None:
-        if not done:
+        if not done and args:
             done.append(True)
             act(args[0])
 
@@ -143,6 +143,8 @@ def _take_over(own: nn.Module, other: nn.Module, read: Tensor | None, generator:
         elif isinstance(own, NORMS) and isinstance(read, Tensor):
             from_ = _channels(x, read, -1 if isinstance(own, nn.LayerNorm) else 1)
             state = {k: v[from_] if v.ndim == 1 else v for k, v in other.state_dict().items()}
+            if any(state[k].shape != v.shape for k, v in own.state_dict().items()):
+                raise Differs
             own.load_state_dict(state)
         elif {k: v.shape for k, v in own.state_dict().items()} == {k: v.shape for k, v in other.state_dict().items()}:
             for mine, theirs in zip(_tensors(own), _tensors(other), strict=True):
@@ -178,7 +180,7 @@ def _take_filters(own: Any, other: Any, reads: Tensor, generator: Generator) -> 
         sums = torch.zeros(given.shape[1]).index_add_(0, reads.cpu(), parts)
         parts = (parts / sums[reads.cpu()]).to(given)
         given = given[:, reads] * parts.view(1, -1, *[1] * (given.ndim - 2))
-    elif groups == (len(reads), other.in_channels) and own.weight.shape[1] == given.shape[1] == 1:  # depthwise
+    elif groups == (len(reads), other.in_channels) and n_out * groups[1] == len(given) * groups[0]:  # depthwise, as many filters a channel
         each = n_out // len(reads)
         writes = (reads.cpu()[:, None] * each + torch.arange(each)).flatten()
     elif own.weight.shape != given.shape or not torch.equal(reads.cpu(), torch.arange(len(reads))):

@@ -87,8 +87,12 @@ def test_channels_that_were_one_come_to_differ() -> None:
         (arch(stage("basic", 8, 2)), arch(stage("basic", 8, 1))),
         (arch(stage("conv", 8, 1)), arch(stage("mbconv", 8, 1))),
         (arch(stage("conv", 8, 1, act="swish")), arch(stage("conv", 8, 2, act="swish"))),
+        (arch({"conv": {"out": 8, "groups": "depthwise"}}), arch({"conv": {"out": 16, "groups": "depthwise"}})),
+        (arch({"conv": {"out": 8, "norm": "layer"}}), arch({"conv": {"out": 12, "norm": "layer"}})),
+        (arch({"conv": {"out": 8, "groups": 2}}), arch({"conv": {"out": 8, "groups": 4}})),
     ],
-    ids=["narrower", "shallower", "another block", "an act that is no identity when repeated"],
+    ids=["narrower", "shallower", "another block", "an act that is no identity when repeated", "other filters a channel",
+         "a norm over channels", "other groups"],
 )
 def test_what_cannot_be_the_same_is_left_as_it_was(parent: dict[str, Any], child: dict[str, Any]) -> None:
     one, other = made(parent, 1), made(child, 2)
