@@ -5,11 +5,14 @@ What is wrong with a file is raised as `OSError` or `ValueError`, as by the func
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +108,15 @@ def write_whole(path: Path, text: str) -> None:
     with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # names of files may be no text
         file.write(text)
     part.replace(path)
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector off: of a million new objects that all stay it would look at all, again and again. Also a decorator."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

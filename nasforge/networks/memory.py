@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nasforge.networks.watch import uncompiled
 
+
+@uncompiled
 class LivePeak(TorchDispatchMode):
     """`peak_bytes`: the most bytes of tensors made inside that were alive at one moment."""
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nasforge.networks.watch import uncompiled
+
 EVERYWHERE = float("inf")
 TINY = 1e-6  # steps of a third may add up to a little less than a whole
 _REDUCE = ("mean", "sum", "amax", "amin")
@@ -50,6 +52,7 @@ class Axis(NamedTuple):
         return Axis(self.seen, jump, (*self.enlarged, (self.jump, (taps - 1) * jump)))
 
 
+@uncompiled
 class ReceptiveField(TorchDispatchMode):
     """Marks every tensor with the `Axis` of its last two axes: how many input positions it sees, and the step between neighbours.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from nasforge.files import write_whole
+from nasforge.files import without_collector, write_whole
 from nasforge.report.format import lower, many, score, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
@@ -32,6 +32,7 @@ def report(run: Path, storage: str | None = None) -> Path:
     return path
 
 
+@without_collector()
 def page(run: Run) -> str:
     """Return the whole page."""
     parts = [_top(run), *(section(run) for section in SECTIONS)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
+from nasforge.files import without_collector
 from nasforge.objectives.metrics import Known, names, trained
 from nasforge.objectives.objective import Objective, parse_limit, parse_objectives
 from nasforge.search.plan import MANIFEST, NEEDED, SPACE, moved, read_manifest
@@ -120,6 +121,7 @@ class Run:
         return self.space.draw(replay(record.choices))[0]
 
 
+@without_collector()
 def collect(run: Path, storage: str | None = None) -> Run:
     """Return the run in a folder; `storage` is the URL of its studies where the manifest does not tell it, or needs a password.
 

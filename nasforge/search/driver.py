@@ -26,7 +26,6 @@ from nasforge.search.study import FrozenTrial, waiting
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import TrialKind
-from nasforge.strategies.optuna import ordinal
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
 from nasforge.train import Recipe
 from nasforge.train.checkpoint import read_checkpoint
@@ -67,7 +66,9 @@ class TrialDriver:
         self.judged = with_limits(self.plan.objectives, self.plan.limits)
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
+        self.waiting: dict[int, InTraining] = {}  # the paused ones, as a scheduler sees them
         self.again: dict[int, Work] = {}  # their worker died
+        self.grown: list[Work] = []  # since a scheduler was asked which of the paused to promote
         self.left = sum("curve" in trial.user_attrs for trial in waiting(ledger.study))
         self.exhausted = False
         self.reached = any(self._reaches(record) for record in ledger.records.values())
@@ -107,6 +108,7 @@ class TrialDriver:
             work = self._new()
             if work is not None:
                 (self.paused if work.curve else self.again)[work.candidate.trial.number] = work
+                self.grown.append(work)
         self.left = 0
 
     def _new(self) -> Work | None:
@@ -126,8 +128,7 @@ class TrialDriver:
                 self._check_failures(record)
                 continue
             if self.scheduler.pauses and "first" not in candidate.trial.user_attrs:
-                trials = self.ledger.study.get_trials(deepcopy=False)
-                candidate.trial.set_user_attr("first", ordinal(trials, candidate.trial.number))
+                candidate.trial.set_user_attr("first", candidate.trial.number - self.ledger.count(TrialKind.INTERRUPTED))
             steps = [] if candidate.baseline else FIDELITIES[self.plan.fidelity](recipe.epochs)
             return Work(candidate, recipe, steps, list(candidate.trial.user_attrs.get("curve", [])))
         return None
@@ -162,19 +163,20 @@ class TrialDriver:
             return None
         self.ledger.curves()
         curves = self.ledger.begun
-        for work in (*self.running.values(), *self.paused.values(), *self.again.values()):
-            if len(work.curve) != len(curves.get(work.place, ())):
-                curves[work.place] = self._losses(work)
-        paused = {w.place: (n, w) for n, w in self.paused.items()}
-        waiting = [InTraining(place, curves[place], w.steps, w.recipe.epochs) for place, (_, w) in paused.items()]
-        found = self.scheduler.promote(curves, waiting, drain)
-        return None if found is None else paused[found][0]
+        for work in self.grown:
+            curves[work.place] = self._losses(work)
+        self.grown.clear()
+        for number in self.paused.keys() - self.waiting.keys():
+            self.waiting[number] = self._in_training(self.paused[number])
+        found = self.scheduler.promote(curves, list(self.waiting.values()), drain)
+        return next((number for number, trial in self.waiting.items() if trial.place == found), None)
 
     def _in_training(self, work: Work) -> InTraining:
         return InTraining(work.place, self._losses(work), work.steps, work.recipe.epochs)
 
     def _start(self, number: int, work: Work) -> tuple[int, Job]:
         self.running[number] = work
+        self.waiting.pop(number, None)
         if work.curve and self.scheduler.pauses:
             work.candidate.trial.set_user_attr("promoted", len(work.curve))
         self.run.timing.started(number)
@@ -229,6 +231,8 @@ class TrialDriver:
         if work.unfit:
             return Decision.STOP
         work.curve.append({**numbers(report.row), "epoch": report.epoch})
+        if self.scheduler.pauses:
+            self.grown.append(work)
         if self.run.clock.over(self.phase):
             return Decision.STOP
         if work.candidate.baseline:
@@ -260,6 +264,7 @@ class TrialDriver:
     def _end(self, number: int, work: Work, result: Result) -> None:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
+        self.grown = [other for other in self.grown if other is not work]  # the ledger has its curve now
         result.error = result.error or work.unfit
         if result.error is None and result.stopped in (None, Stop.EARLY):
             known = {**candidate.metrics, **result.metrics}
@@ -300,6 +305,7 @@ class TrialDriver:
         for number, work in sorted(self.paused.items()):
             self._end(number, work, Result(validation(work.curve[-1]), curve=work.curve, stopped=Stop.PRUNED))
         self.paused.clear()
+        self.waiting.clear()
 
     def interrupt(self) -> None:
         """Write down that the open trials were cut off; they are asked again when the run goes on."""

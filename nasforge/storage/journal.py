@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import errno
 import fcntl
-import gc
 import json
 import os
 import threading
@@ -26,7 +25,7 @@ from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
-from nasforge.files import parsed
+from nasforge.files import parsed, without_collector
 
 AT_ONCE = 2**22  # bytes that are parsed together
 
@@ -39,14 +38,8 @@ class Journal(JournalStorage):
         self._backend = _File(str(path), _KernelLock(path))
         self._thread_lock = threading.Lock()
         self._replay_result = replayed = _Replay(self._worker_id_prefix)
-        collects = gc.isenabled()
-        gc.disable()  # of a million new objects it would look at all again and again
-        try:
-            with self._thread_lock:
-                self._sync_with_backend()
-        finally:
-            if collects:
-                gc.enable()
+        with without_collector(), self._thread_lock:
+            self._sync_with_backend()
         replayed.seen = True
 
 

@@ -106,21 +106,23 @@ class Reader:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self._seen: list[Trial] = []  # by number
-        self._open: list[int] = []  # those of them that had not ended
+        self._open: dict[int, FrozenTrial] = {}  # those of them that had not ended, as they were
         self._known = Standing()
 
     def read(self, trials: Sequence[FrozenTrial], before: int) -> History:
         """Return what was known of the trials with numbers below `before`. `trials` are all of the study, in order."""
-        was_open, self._open = [*self._open, *range(len(self._seen), min(before, len(trials)))], []
-        self._known.running.clear()
-        for number in was_open:
+        changed = [number for number, seen in self._open.items() if trials[number] is not seen]  # a storage does not change one in place
+        changed += range(len(self._seen), min(before, len(trials)))
+        for number in changed:
             found = self._read(trials[number])
             self._seen[number : number + 1] = [found]
             if trials[number].state.is_finished():
+                self._open.pop(number, None)
                 self._ended(found)
             else:
-                self._open.append(number)
-                self._known.running.append(found)
+                self._open[number] = trials[number]
+        if changed:
+            self._known.running[:] = [self._seen[number] for number in self._open]
         seen = self._seen[:before]
         if self._known.kinds[TrialKind.INTERRUPTED]:
             seen = [t for t in seen if t.kind != TrialKind.INTERRUPTED]

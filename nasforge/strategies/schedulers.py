@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -169,9 +169,14 @@ class _Rung:
         self._points[self.count], self._ranks[self.count] = point, own
         self.count += 1
 
-    def rank_of(self, place: int) -> int:
-        """Return the rank of a trial that was taken in."""
-        return int(self._ranks[self.places[place]])
+    def first(self, places: Iterable[int]) -> tuple[int, int] | None:
+        """Return the lowest rank among some trials and the first of those that have it; None where none of them was taken in."""
+        known = [place for place in places if place in self.places]
+        if not known:
+            return None
+        ranks = self._ranks[[self.places[place] for place in known]]
+        lowest = ranks.min()
+        return int(lowest), min(known[i] for i in np.flatnonzero(ranks == lowest))
 
     def best(self, place: int) -> int:
         """Return the rank at a place of the order, from 0 on."""
@@ -267,9 +272,9 @@ def promotable(curves: Curves, paused: Mapping[int, Sequence[int]], brackets: in
     for epoch, own, steps in sorted(groups, reverse=True):
         rung = curves.at(epoch, Bracket(own, steps, brackets, factor))
         enough = max(rung.count // factor, 1 if drain else 0)
-        rank, number = min(((rung.rank_of(n), n) for n in waiting[epoch] if n in rung.places), default=(0, -1))
-        if enough and number >= 0 and rank <= rung.best(enough - 1):
-            return number
+        found = rung.first(waiting[epoch]) if enough else None
+        if found is not None and found[0] <= rung.best(enough - 1):
+            return found[1]
     return None
 
 
