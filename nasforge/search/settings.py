@@ -17,7 +17,7 @@ from nasforge.evaluation.tables import OURS, read_table
 from nasforge.evaluation.train import fit_to_data, for_data, reads, recipe_of
 from nasforge.latency import read_profile
 from nasforge.networks.build import build
-from nasforge.objectives.metrics import Known, Metric, metric, names
+from nasforge.objectives.metrics import Known, Metric, is_metric, metric, names
 from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.plugins import LOADED
 from nasforge.search.plan import Plan
@@ -110,6 +110,10 @@ def plan_of(
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
+    for one in objectives:
+        if is_metric(one.base) and one.maximize != metric(one.base).maximize:
+            more, sign = ("larger", "-") if one.maximize else ("smaller", "")
+            say(f"--objective {one}: the {more} the {metric(one.base).title}, the better; {sign}{one.metric} is the other way round")
     until = tuple(parse_limit(text, "--until") for text in asked["until"])
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])

@@ -183,6 +183,8 @@ def check_there(name: str) -> None:
     path = Path(name)
     if path.is_dir():
         raise UserError(f"{name}: is a folder without a search; give a file, or the folder of a run")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{name}: must be a regular file, got a FIFO, a device or a socket; copy what it gives into a file")
     if path.suffix.lower() not in SUFFIXES and "/" not in name:
         return
     if not path.parent.is_dir():

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from nasforge import files
+from nasforge.cli import main
 from nasforge.data import load
 from nasforge.errors import UserError
 
@@ -175,6 +176,13 @@ def test_arrays_that_are_waited_for(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", LABELS)
     with pytest.raises(UserError, match=r"x\.npy: .*no regular file"):
         load(str(tmp_path))
+
+
+@pytest.mark.parametrize("command", ["train resnet20 --data {}", "search digits --data {}", "search {} --data digits", "show {}"])
+def test_what_is_no_file_is_called_so(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "given")
+    assert main(command.format(tmp_path / "given").split()) == 2
+    assert "given: must be a regular file" in capsys.readouterr().err
 
 
 def test_a_long_field_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import Inline, changed, records, small_plan, text_of
 
+from nasforge.api.named import space_named
 from nasforge.cli import main
 from nasforge.data import Source
 from nasforge.evaluation import prepared
@@ -17,6 +18,7 @@ from nasforge.evaluation.train import STOPS
 from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.report import collect
 from nasforge.search.session import search
+from nasforge.search.settings import plan_of
 
 
 def torn(job: Job, on_report: OnReport) -> Result:
@@ -215,3 +217,14 @@ def test_what_cannot_be_is_refused_before_a_folder_is_made(
     captured = capsys.readouterr()
     assert told in captured.err and captured.err.count("\n") == 1 and captured.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_objective_that_looks_for_what_is_worse_is_told() -> None:
+    def notes(objective: str) -> list[str]:
+        said: list[str] = []
+        plan_of(space_named("digits"), {"data": "digits", "data_limit": 300, "objective": objective}, lambda name: {}, said.append)
+        return [note for note in said if note.startswith("--objective")]
+
+    assert notes("params") == ["--objective params: the larger the parameters, the better; -params is the other way round"]
+    assert notes("-accuracy,-params") == ["--objective -accuracy: the smaller the accuracy, the better; accuracy is the other way round"]
+    assert notes("accuracy,-params") == notes("-loss") == notes("accuracy*(params/9000)^-0.07") == []

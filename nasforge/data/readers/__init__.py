@@ -104,6 +104,8 @@ def read(source: Source, kind: str | None = None) -> Raw:
         raise UserError(f"{path}: must hold data, got an empty folder; valid: {valid}")
     if path.is_file():
         raise UserError(f"{path}: data must be of a known kind, got {path.suffix or 'no suffix'}; valid: {valid}")
+    if path.exists():
+        raise UserError(f"{path}: must be a regular file or a folder, got a FIFO, a device or a socket; copy what it gives into a file")
     raise UserError(f"data: no file or folder {source.spec!r}; valid: {valid}")
 
 
