@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,8 @@ from nasforge.export import Exported
 from nasforge.export import export as write_files
 from nasforge.latency import Latency, measure, read_profile
 from nasforge.networks.cost import count, layer_table
+from nasforge.objectives.metrics import full_name, is_metric, metric
+from nasforge.objectives.quantity import quantity
 from nasforge.scaling import Coefficients, along, cost_of, largest, matched
 from nasforge.scaling import scale as compound
 from nasforge.scaling.compound import ALIASES, LIMITS
@@ -118,14 +119,13 @@ def limits_of(fit: str | Mapping[str, float]) -> dict[str, float]:
     words = fit.split(",") if isinstance(fit, str) else [f"{name}={value}" for name, value in fit.items()]
     limits = {}
     for one in words:
-        name, _, number = one.partition("=")
+        word, _, number = one.partition("=")
+        name = full_name(word.strip().rstrip("<"))
         try:
-            limits[name.strip().rstrip("<")] = float(number)
-        except ValueError:
-            raise UserError(f"--fit {fit}: must be METRIC=NUMBER, for example params=1e6 ({', '.join((*LIMITS, *ALIASES))}, "
-                            "latency_ms)") from None  # fmt: skip
-        if math.isnan(limits[name.strip().rstrip("<")]):
-            raise UserError(f"--fit {fit}: {name} must be a number, got nan")
+            limits[name] = quantity(number, metric(name) if is_metric(name) else metric("peak_bytes"))  # LIMITS are counts or bytes
+        except ValueError as error:
+            raise UserError(f"--fit {fit}: must be METRIC=NUMBER, for example params=1e6 or size=1MB ({', '.join((*LIMITS, *ALIASES))}, "
+                            f"latency_ms); {word.strip()} {error}") from None  # fmt: skip
     return limits
 
 

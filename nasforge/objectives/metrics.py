@@ -91,6 +91,8 @@ METRICS: dict[str, Metric] = {
     )
 }
 
+ALIASES = {"size": "weight_bytes", "latency": "latency_ms"}
+
 
 def metric(name: str) -> Metric:
     """Return the metric of a name, NAME or NAME@WHERE.
@@ -109,9 +111,16 @@ def metric(name: str) -> Metric:
     return replace(found, name=name, title=f"{found.title} of {where}")
 
 
+def full_name(name: str) -> str:
+    """Return the name of the metric that people call `size` or `latency`; another name as it is."""
+    base, at, where = name.partition("@")
+    return ALIASES.get(base, base) + at + where
+
+
 def nearest_metric(name: str) -> str:
     """Return, in words, the metric that a wrong name is nearest to, and all there are."""
-    return nearest(name.partition("@")[0], METRICS)
+    base = name.partition("@")[0]
+    return nearest(base, METRICS if base in ALIASES else (*METRICS, *ALIASES))
 
 
 def is_metric(name: str) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasforge.errors import UserError
-from nasforge.objectives.metrics import Known, Metric, is_metric, metric, metric_or_value, nearest_metric
+from nasforge.objectives.metrics import Known, Metric, full_name, is_metric, metric, metric_or_value, nearest_metric
+from nasforge.objectives.quantity import quantity
 
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 Losses = tuple[float, ...]  # smaller is better, one number an objective
 _PRODUCT = re.compile(r"([\w@.-]+?)((?:\*\([\w@.-]+/[-+0-9.eE]+\)\^[-+0-9.eE]+)+)")
 _FACTOR = re.compile(r"\*\(([\w@.-]+)/([-+0-9.eE]+)\)\^([-+0-9.eE]+)")
-_LIMIT = re.compile(r"^\s*([\w@.-]+)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+_LIMIT = re.compile(r"^\s*([\w@.-]+)\s*(<=|>=|<|>)\s*([^\s=].*?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def parse_objectives(text: str) -> list[Objective]:
     """
     out = []
     for word in text.split(","):
-        name, maximize = word.strip().lstrip("+-").replace(" ", ""), not word.strip().startswith("-")
+        name, maximize = full_name(word.strip().lstrip("+-").replace(" ", "")), not word.strip().startswith("-")
         product = _PRODUCT.fullmatch(name)
         factors = tuple((n, _finite(t, text), _finite(e, text)) for n, t, e in _FACTOR.findall(product[2])) if product else ()
         out.append(Objective(name, maximize, factors))
@@ -113,28 +114,40 @@ def _finite(text: str, whole: str) -> float:
 
 
 def parse_limit(text: str, option: str = "--constraint") -> Limit:
-    """Return the limit of `params<=20000` or `params<20000`. Raises UserError, which names the option, where the text is none."""
+    """Return the limit of `params<=20000`, `params<20k`, `size<=1MB` or `latency<=5ms`.
+
+    Raises UserError, which names the option, where the text is none.
+    """
     match = _LIMIT.match(text)
-    try:
-        bound = float(match[3]) if match else math.nan
-    except ValueError:
-        bound = math.nan
-    if not match or not math.isfinite(bound):
-        raise UserError(f"{option} {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000")
-    if not is_metric(match[1]):
+    if not match:
+        raise UserError(f"{option} {text!r}: must be METRIC<=NUMBER or METRIC>=NUMBER, for example params<=20000 or size<=1MB")
+    name = full_name(match[1])
+    if not is_metric(name):
         raise UserError(f"{option} {text!r}: {match[1]!r} is no metric; {nearest_metric(match[1])}")
-    return Limit(match[1], "<" in match[2], bound, "=" not in match[2])
+    try:
+        bound = quantity(match[3], metric(name))
+    except ValueError as error:
+        raise UserError(f"{option} {text!r}: the bound {error}") from None
+    return Limit(name, "<" in match[2], bound, "=" not in match[2])
 
 
 def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
-    """Return the limits of a space file: `constraints: {params: 2.0e6}` is an upper bound, of what is to be large a lower one."""
+    """Return the limits of a space file: `constraints: {params: 2.0e6}` is an upper bound, of what is to be large a lower one.
+
+    A bound may have a unit, as in `{size: 1MB}`.
+    """
     out = []
-    for name, bound in (constraints or {}).items():
+    for word, bound in (constraints or {}).items():
+        name = full_name(word)
         if not is_metric(name):
-            raise UserError(f"constraints.{name}: no metric has that name; {nearest_metric(name)}")
-        if isinstance(bound, bool) or not isinstance(bound, int | float):
-            raise UserError(f"constraints.{name}: must be a number, got {bound!r}")
-        out.append(Limit(name, not metric(name).maximize, float(bound)))
+            raise UserError(f"constraints.{word}: no metric has that name; {nearest_metric(word)}")
+        if isinstance(bound, bool) or not isinstance(bound, int | float | str):
+            raise UserError(f"constraints.{word}: must be a number, got {bound!r}")
+        try:
+            number = quantity(bound, metric(name)) if isinstance(bound, str) else float(bound)
+        except ValueError as error:
+            raise UserError(f"constraints.{word}: {error}") from None
+        out.append(Limit(name, not metric(name).maximize, number))
     return out
 
 
