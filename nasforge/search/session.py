@@ -21,7 +21,7 @@ from nasforge.networks.build import key
 from nasforge.runners.base import Driver, Runner
 from nasforge.search.clock import Clock
 from nasforge.search.context import DataWatch, RunContext, Show, usual_recipes
-from nasforge.search.driver import TrialDriver, ask_again, epochs_of
+from nasforge.search.driver import TrialDriver, ask_again, epochs_of, predictors
 from nasforge.search.finals import Finals
 from nasforge.search.plan import (
     MANIFEST,
@@ -38,6 +38,7 @@ from nasforge.search.prior import seen_before
 from nasforge.search.records import COUNTED, Ledger
 from nasforge.search.study import Study, directions, load, owner_of, prefix_of
 from nasforge.search.timing import Timing
+from nasforge.search.within import check_within
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
 from nasforge.spaces.locate import Misfit, locate
@@ -71,6 +72,8 @@ def search(
     """
     watch = DataWatch(plan)
     data, task = watch.data, task_of(watch.data.spec, watch.data.name)
+    if not (folder / MANIFEST).exists():
+        check_within(plan, data, predictors(plan))
     lock = DriverLock(folder, needed=plan.storage is None)
     try:
         storage = open_storage(folder, plan.storage)

@@ -1,0 +1,148 @@
+"""Whether a space has networks within its limits at all: the smallest one is looked for on paper, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Any
+
+from nasforge.blocks import BLOCKS
+from nasforge.data import Dataset
+from nasforge.errors import UserError
+from nasforge.evaluation.train import fit_to_data
+from nasforge.networks.cost import count
+from nasforge.objectives.metrics import Known, metric
+from nasforge.objectives.objective import Limit, limits_of
+from nasforge.search.plan import Plan
+from nasforge.search.screening import Predict
+from nasforge.spaces.arch import Arch
+from nasforge.spaces.check import check_arch
+from nasforge.spaces.choosers import random_chooser, replay
+from nasforge.spaces.domains import Domain, Scalar
+from nasforge.spaces.files import find_space, read, space_names
+from nasforge.spaces.space import Choices, Chooser, Space
+
+DRAWN = 4  # random points that are looked at first, besides the lowest
+MOST_LOOKS = 600  # at networks, for a limit: some seconds; then nothing is refused
+FEW_LOOKS = 40  # at each of the other spaces
+FAR = 10.0  # times the limit that the lowest point of another space may have, to be looked at
+MOST_VALUES = 12  # of a domain that are tried
+
+
+def smallest(space: Space, limit: Limit, predict: Mapping[str, Predict], looks: int = MOST_LOOKS, drawn: int = DRAWN) -> tuple[float, bool]:
+    """Return the lowest value of an upper limit's metric that was found in a space, and whether it settles the matter.
+
+    It does where it keeps the limit, or is the lowest there is; it does not where that takes more looks.
+
+    From the best of a few points (`drawn` at random, and the lowest) one domain is changed at a time, while that helps. Costs are nearly
+    sums over blocks: a network that no single change makes smaller is the smallest.
+
+    Raises:
+        UserError: no network that was drawn can be built.
+    """
+    reason = ""
+
+    def look(draw: Chooser) -> tuple[float, Choices, list[Domain]]:
+        nonlocal reason, looks
+        looks -= 1
+        asked: list[Domain] = []
+
+        def ask(domain: Domain) -> Scalar:
+            asked.append(domain)
+            return draw(domain)
+
+        arch, made = space.draw(ask)
+        try:
+            check_arch(arch, BLOCKS)
+            return _cost(arch, limit.metric, predict), made, asked
+        except UserError as error:
+            reason = str(error)
+            return math.inf, made, asked
+
+    best, choices, asked = min((look(one) for one in (lowest, *map(random_chooser, map(Random, range(drawn))))), key=lambda p: p[0])
+    if best == math.inf:
+        raise UserError(f"the space: no network drawn can be built; {reason}")
+    improved = True
+    while improved and limit.excess(best) > 0:
+        improved = False
+        for domain in asked:
+            for value in _values(domain):
+                if looks <= 0:
+                    return best, False
+                if choices.get(domain.name, value) != value:
+                    other = look(replay({**choices, domain.name: value}, lowest))
+                    if other[0] < best:
+                        (best, choices, _), improved = other, True
+        asked = look(replay(choices, lowest))[2]
+    return best, True
+
+
+def lowest(domain: Domain) -> Scalar:
+    """The first option, or the lowest number: a chooser."""
+    return domain.options[0] if domain.kind == "choose" else domain.low if domain.kind == "float" else int(domain.low)
+
+
+def _values(domain: Domain) -> list[Scalar]:
+    if domain.kind == "choose":
+        return list(domain.options[:MOST_VALUES])
+    if domain.kind == "float":
+        return [domain.low, domain.high]
+    values = range(int(domain.low), int(domain.high) + 1, domain.step)
+    return [values[0], values[len(values) // 2], values[-1]]
+
+
+def _cost(arch: Arch, name: str, predict: Mapping[str, Predict]) -> float:
+    base, _, device = name.partition("@")
+    return predict[device](arch).high_ms if base == "latency_ms" else float(getattr(count(arch), base))
+
+
+def origin(limit: Limit, space: Mapping[str, Any]) -> str:
+    """Return, in words, who set a limit."""
+    own = limit in limits_of(space.get("constraints"))
+    return "of the space" if own else "--constraint"
+
+
+def check_within(plan: Plan, data: Dataset, predict: Mapping[str, Predict]) -> None:
+    """Raise UserError, within seconds, where no network of the space keeps an upper limit; with the packaged spaces that have some.
+
+    Limits that are only together too tight are found by the search itself.
+    """
+    told = (Known.PAPER, Known.PREDICTED)  # before anything runs
+    limits = [x for x in plan.limits if x.upper and metric(x.metric).known in told]
+    space = Space(plan.space)
+    for limit in limits:
+        found, settled = smallest(space, limit, predict)
+        if settled and limit.excess(found) > 0:
+            others = ", ".join(_that_fit(data, limits, predict))
+            raise UserError(
+                f"constraints: no network of the space keeps {limit} ({origin(limit, plan.space)}), the smallest has {found:,.6g}; relax "
+                "it, or take another space" + (f": {others} have networks within the limits" if others else "")
+            )
+
+
+def _that_fit(data: Dataset, limits: Sequence[Limit], predict: Mapping[str, Predict]) -> list[str]:
+    """The packaged spaces for such data that have networks within the limits, as far as a few looks tell."""
+    out = []
+    for name in space_names():
+        raw = read(find_space(name))
+        if not _alike(raw["input"], data.spec.input):
+            continue
+        try:
+            space = Space(fit_to_data(raw, data))
+            if all(_has(space, limit, predict) for limit in limits):
+                out.append(name)
+        except UserError:
+            continue
+    return out
+
+
+def _has(space: Space, limit: Limit, predict: Mapping[str, Predict]) -> bool:
+    """Whether a space has networks within a limit, as far as a few looks tell."""
+    first, _ = smallest(space, limit, predict, looks=1, drawn=0)
+    return first <= FAR * limit.bound and limit.excess(smallest(space, limit, predict, FEW_LOOKS, drawn=0)[0]) <= 0
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two inputs are both images, both rows, both sequences: plain shapes of one length."""
+    return isinstance(one, list | tuple) and all(isinstance(n, int) for n in (*one, *other)) and len(one) == len(other)
