@@ -45,7 +45,7 @@ def test_a_limit_that_nothing_keeps_is_refused_before_anything_is_written(tmp_pa
     with pytest.raises(UserError, match=r"keeps params<=3000 \(--constraint\).*: digits, fast, mixed, .*have networks") as caught:
         nf.search("mobile", "digits", constraints=["params<=3000"], **words)
     assert "mobile" not in str(caught.value).partition("another space")[2]
-    with pytest.raises(UserError, match=r"keeps macs<=10 \(of the space\)"):
-        nf.search({**SMALL, "constraints": {"macs": 10}}, "digits", **words)
+    with pytest.raises(UserError, match=r"keeps macs<=9 \(of the space\)"):
+        nf.search({**SMALL, "constraints": {"macs": 9}}, "digits", **words)
     assert not (tmp_path / "run").exists()
 
