@@ -105,8 +105,8 @@ def test_a_strict_limit_keeps_out_networks_of_that_very_size(plan: Plan, tmp_pat
 
 
 def test_an_impossible_limit_names_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"constraints: none of .* keeps params<=3; the nearest seen: params \d+"):
-        run_quick(replace(plan, limits=(parse_limit("params<=3"),)), tmp_path)
+    with pytest.raises(UserError, match=r"constraints: none of .* keeps params>=3000000; the nearest seen: params \d+"):
+        run_quick(replace(plan, limits=(parse_limit("params>=3M"),)), tmp_path)
 
 
 def test_pruned_trials_are_stopped_in_studies_with_several_objectives(plan: Plan, tmp_path: Path) -> None:
