@@ -62,7 +62,7 @@ def _learned(command: argparse.ArgumentParser) -> None:
 
 def _search(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
-    c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
+    c.add_argument("space", metavar="SPACE", nargs="?", help="a packaged space or a file (default: the packaged one for such data)")
     _data(c)
     _learned(c)
     c.add_argument(

@@ -10,7 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from nasforge.api.data import OPTIONS, data_given
+from nasforge.api.data import OPTIONS, data_given, load_data
 from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
 from nasforge.data import StoredDataset
@@ -22,6 +22,7 @@ from nasforge.report import report
 from nasforge.report.progress import progress
 from nasforge.runners import RUNNERS, Runner
 from nasforge.search.clock import divided
+from nasforge.search.default_space import default_space
 from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
@@ -33,13 +34,13 @@ SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options th
 
 
 def search(
-    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool = True, page: bool = True,
-    **options: Any,
+    space: str | Path | Mapping[str, Any] | None = None, data: Any = None, *, run: str | Path | None = None, show: bool = True,
+    page: bool = True, **options: Any,
 ) -> Run:
     """Search a space for the best networks, and return the run; a run that exists in the folder is continued.
 
     Args:
-        space: a packaged space, a file, or the data of one.
+        space: a packaged space, a file, or the data of one; default: the packaged one for such data.
         data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, a data frame, or a data set; default: that of the space, else
             `digits`.
         run: folder of the run, `runs/SPACE` by default.
@@ -56,6 +57,8 @@ def search(
     began = time.monotonic()
     quiet()
     given = _known(options)
+    if space is None:
+        space = _default_for(data, given)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
     of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
     asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
@@ -82,6 +85,15 @@ def search(
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)
+
+
+def _default_for(data: Any, given: Mapping[str, Any]) -> str:
+    """The name of the space that is searched for data where none is named."""
+    if data is None:
+        raise UserError("search: must have a space or data, got neither; for example nasforge search digits, or --data FOLDER")
+    options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    found = data if hasattr(data, "batches") else load_data(data, **options)
+    return default_space(found.spec, found.name)
 
 
 def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:

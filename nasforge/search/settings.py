@@ -110,6 +110,11 @@ def plan_of(
     limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
+    told = {m.name for m in EVALUATORS[asked["evaluator"]]().metrics(task)}
+    foreign = sorted({n for o in objectives for n in o.reads if metric(n).known is Known.TRAINED} - told)
+    if foreign and given.get("objective") is None:
+        say(f"the space's objective {asked['objective']} needs {', '.join(foreign)}, which {data.name} has not; {main_and_params} instead")
+        objectives = tuple(parse_objectives(main_and_params))
     for one in objectives:
         if is_metric(one.base) and one.maximize != metric(one.base).maximize:
             more, sign = ("larger", "-") if one.maximize else ("smaller", "")

@@ -1,0 +1,97 @@
+"""What a search is about to do, in a few lines: what was read, what is searched, within what, for what, how, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasforge.data import Dataset, Target
+from nasforge.search.clock import divided
+from nasforge.search.plan import Plan
+from nasforge.search.within import origin
+from nasforge.spaces.space import Space
+from nasforge.tasks import Task
+from nasforge.train import default_recipe
+
+MOST_NAMED = 6  # classes that are counted one by one
+WORDS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "augment")  # of a recipe, that are told
+
+
+def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset, task: Task) -> list[str]:
+    """Return the lines, each `name   text`. raw: the space as its file has it, before it was fitted to the data."""
+    rows = [
+        ("data", f"{data.name}: {_sizes(data)}"),
+        *(("targets" if len(data.spec.targets) > 1 else "target", _target(name, one)) for name, one in data.spec.targets.items()),
+        ("input", _input(data)),
+        ("task", f"{task.name}, judged by {task.main.name} on val; test is read once, at the end"),
+        ("space", f"{raw.get('name') or 'given'}: {_many(Space(plan.space).size())} networks{_made_for(raw, data)}"),
+        ("limits", _limits(plan, raw, data)),
+        ("objective", ", ".join(f"{'high' if o.maximize else 'low'} {o.metric}" for o in plan.objectives)),
+    ]
+    if plan.evaluator == "train":
+        rows += [("recipe", _recipe(task, data, plan.recipe)), ("final recipe", _recipe(task, data, plan.final_recipe, full=True))]
+    rows.append(("budget", _budget(plan)))
+    return [f"{name:<12}  {text}" for name, text in rows if text]
+
+
+def _sizes(data: Dataset) -> str:
+    return ", ".join(f"{data.size(part):,} {part}" for part in ("train", "val", "test") if data.size(part))
+
+
+def _target(name: str, target: Target) -> str:
+    """`label: 10 classes, 132 to 138 training samples each`."""
+    if target.kind == "value":
+        return f"{name}: {target.size} value{'s' * (target.size > 1)}"
+    counts, things = target.counts, "labels" if target.kind == "labels" else "classes"
+    named = target.names or tuple(map(str, range(target.size)))
+    if counts and len(counts) <= MOST_NAMED:
+        return f"{name}: {target.size} {things}: " + ", ".join(f"{n} {c:,}" for n, c in zip(named, counts, strict=True))
+    spread = f", {min(counts):,} to {max(counts):,} training samples each" if counts else ""
+    some = f" ({', '.join(named[:3])} ... {named[-1]})" if target.names else ""
+    return f"{name}: {target.size} {things}{some}{spread}"
+
+
+def _input(data: Dataset) -> str:
+    one = data.spec.input
+    return "x".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+
+
+def _made_for(raw: Mapping[str, Any], data: Dataset) -> str:
+    own = raw.get("input")
+    return f", written for {'x'.join(map(str, own))}" if isinstance(own, list | tuple) and list(own) != list(data.spec.input) else ""
+
+
+def _limits(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> str:
+    """Each limit with where it comes from; of the space's own what it was meant for."""
+    out = []
+    for limit in plan.limits:
+        whose = origin(limit, plan.space)
+        meant = _made_for(raw, data).replace(",", " as") if whose == "of the space" and limit.metric == "macs" else ""
+        out.append(f"{limit.metric}{'<' if limit.upper else '>'}{'' if limit.strict else '='}{limit.bound:,.15g} ({whose}{meant})")
+    return ", ".join(out) or "none"
+
+
+def _recipe(task: Task, data: Dataset, given: Mapping[str, Any], full: bool = False) -> str:
+    recipe = {**default_recipe(task, data, full).to_dict(), **given}
+    words = [f"{name} {_plain(recipe[name])}" for name in WORDS if recipe.get(name)]
+    return ", ".join(words)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+
+
+def _budget(plan: Plan) -> str:
+    if plan.minutes is not None:
+        return divided(plan.minutes, plan.controlled)
+    parts: Sequence[str] = (
+        f"{plan.trials} trials by {plan.strategy}",
+        *(["as many of a random search as control"] if plan.controlled else []),
+        f"then {plan.finalists} finalists" + (f" and {len(plan.baselines)} baselines" if plan.baselines else ""),
+        f"trained {plan.final_seeds} times each",
+    )
+    return ", ".join(parts)
+
+
+def _many(size: float) -> str:
+    return f"{size:,.0f}" if size < 1e7 else "endlessly many" if size == float("inf") else f"{size:.2g}"
