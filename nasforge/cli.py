@@ -90,6 +90,8 @@ def _search(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband",
     )
+    c.add_argument("--runtime", default=None, metavar="NAME", help="that runs networks when latency is measured: eager (default), compile, "
+                   "onnxruntime, openvino")  # fmt: skip
     c.add_argument(
         "--profile",
         action="append",
@@ -206,6 +208,7 @@ def _conditions(c: argparse.ArgumentParser) -> None:
 def _latency(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "latency", "measure the latency of an architecture on this machine")
     c.add_argument("arch", metavar="ARCH", help=ARCH)
+    _data(c)
     _conditions(c)
     c.add_argument("--profile", metavar="FILE", help="also predict with a calibrated profile")
 
@@ -213,6 +216,7 @@ def _latency(commands: argparse._SubParsersAction) -> None:
 def _calibrate(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "calibrate", "measure a few networks of a space, fit a latency predictor, print its error")
     c.add_argument("space", metavar="SPACE")
+    _data(c)
     _conditions(c)
     c.add_argument("--networks", type=int, default=40, metavar="N")
     c.add_argument("--seed", type=int, default=0)

@@ -11,7 +11,9 @@ from nasforge.api.named import space_named
 from nasforge.blocks import BLOCKS
 from nasforge.commands.calibrate_away import read_measured, write_folder
 from nasforge.commands.common import print_json
+from nasforge.data import Source
 from nasforge.errors import UserError
+from nasforge.evaluation.train import fit_to_data, reads
 from nasforge.latency import Profile, calibrate, write_profile
 from nasforge.latency.design import pick
 from nasforge.networks.build import key
@@ -20,6 +22,7 @@ from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
 from nasforge.spaces.space import Space
+from nasforge.tasks import load_data
 
 POOL = 8  # networks drawn for each one measured
 MOST_DRAWS = 50  # for each network wanted
@@ -32,9 +35,10 @@ def run(args: argparse.Namespace) -> int:
         return _finish(args, read_measured(Path(args.measured)))
     if args.networks < 1:
         raise UserError(f"--networks: must be at least 1, got {args.networks}")
-    data = space_named(args.space)
-    check_arch(data, BLOCKS)
-    archs = spread(Space(data), args.networks, args.seed)
+    raw = space_named(args.space)
+    check_arch(raw, BLOCKS)
+    fitted = raw if args.data is None else fit_to_data(raw, load_data(Source.of(vars(args), reads(raw))))
+    archs = spread(Space(fitted), args.networks, args.seed)
     if args.script:
         folder = write_folder(archs, Path(args.script), args.space, args.runtime, args.batch)
         if args.json:

@@ -7,13 +7,18 @@ from dataclasses import asdict
 
 from nasforge.api.named import arch_named
 from nasforge.commands.common import print_json
+from nasforge.data import Source
+from nasforge.evaluation.train import for_data, reads
 from nasforge.latency import Profile, measure, predict, read_profile
 from nasforge.latency.profile import processor, versions
+from nasforge.tasks import load_data
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     arch = arch_named(args.arch)
+    if args.data is not None:
+        arch = for_data(arch, load_data(Source.of(vars(args), reads(arch))))
     where = {"runtime": args.runtime, "device": args.device, "threads": args.threads, "batch": args.batch, "precision": args.precision}
     profile = read_profile(args.profile) if args.profile else None
     predicted = predict(profile, arch, **where) if profile else None

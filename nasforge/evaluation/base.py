@@ -78,6 +78,7 @@ class Job:
         recipe: what differs from the default recipe, and from that of the architecture.
         usual: words of the default recipe as the run began with it, where they have become others since.
         latency: whether to measure it, before training.
+        runtime: that runs the network when its latency is measured.
         latency_limit_ms: a network measured slower is not trained.
         weights, checkpoint: files to write the weights to, and to resume a training from.
         parent: file with the weights of a relative to begin with.
@@ -92,6 +93,7 @@ class Job:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
     latency: bool = False
+    runtime: str = "eager"
     latency_limit_ms: float | None = None
     weights: str | None = None
     checkpoint: str | None = None

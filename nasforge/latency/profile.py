@@ -64,6 +64,7 @@ class Profile:
     networks: list[dict[str, int]]
     times_ms: list[float]
     error: dict[str, float] = field(default_factory=dict)
+    input: Any = None  # of the networks, as an architecture writes it; older profiles do not tell
 
     @cached_property
     def units(self) -> list[Units]:
@@ -127,7 +128,8 @@ def profile_of(archs: Sequence[Arch], times_ms: Sequence[float], noise: dict[str
     texts = {block: i for i, block in enumerate(sorted({block for units in counted for block in units}))}
     networks = [{str(texts[block]): n for block, n in units.items()} for units in counted]
     profile = Profile(
-        blocks={block: list(amounts(block)) for block in texts}, networks=networks, times_ms=[float(t) for t in times_ms], **about
+        blocks={block: list(amounts(block)) for block in texts}, networks=networks, times_ms=[float(t) for t in times_ms],
+        input=archs[0].get("input"), **about,
     )
     times = np.array(profile.times_ms)
     others, spreads = left_out(counted, times)

@@ -187,7 +187,8 @@ class TrialDriver:
         latency = bool(wanted) or any("latency_ms" in o.reads for o in self.plan.objectives)
         return Job(
             candidate.arch, self.plan.seed, recipe={**self.plan.recipe, **self.run.monitor, **self.time, **(fidelity or {})},
-            usual=self.run.usual.get("short", {}), latency=latency, latency_limit_ms=min((limit.bound for limit in wanted), default=None),
+            usual=self.run.usual.get("short", {}), latency=latency, runtime=self.plan.runtime,
+            latency_limit_ms=min((limit.bound for limit in wanted), default=None),
             checkpoint=str(self._checkpoint(candidate)),
             choices=dict(candidate.trial.params), **self._family(candidate),
         )  # fmt: skip
@@ -344,7 +345,7 @@ def predictors(plan: Plan) -> dict[str, Predict]:
     for name, path in plan.profiles.items():
         profile = read_profile(path)
         if name == HERE:
-            check_conditions(profile, runtime="eager", device=plan.device, batch=1, precision="float32")
+            check_conditions(profile, runtime=plan.runtime, device=plan.device, batch=1, precision="float32")
         out[name] = profile.predictor
     return out
 

@@ -143,6 +143,7 @@ class Finals:
             entrant.arch, seed, full=True, test=True, usual=self.run.usual.get("full", {}),
             recipe={**plan.final_recipe, **self.run.monitor, **self._time(key, seed, left)},
             latency=any("latency_ms" in o.reads for o in plan.objectives) or any(x.metric == "latency_ms" for x in plan.limits),
+            runtime=plan.runtime,
             weights=str(self._weights(key, seed)), checkpoint=str(self.run.folder / "checkpoints" / f"{key}-{seed}.pt"),
             choices=entrant.choices,
         )  # fmt: skip

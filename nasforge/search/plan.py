@@ -33,7 +33,7 @@ SUMMARY = "summary.json"
 PLUGINS = "plugins"  # a folder with copies of them
 BASELINES = "baselines"  # a folder with one architecture each
 # what manifests of older versions lack
-LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": []}
+LATER: dict[str, Any] = {"prior": [], "fidelity": "epochs", "inherit": False, "profiles": {}, "scores": [], "runtime": "eager"}
 KEYS = {"prior_ids": "prior", "table_key": None}  # what says more than a path, and the path; older manifests lack it
 NEEDED: dict[str, Any] = {  # fields of every manifest
     "objectives": list[str], "constraints": list[str], "strategy": str, "evaluator": str, "pruner": str, "seed": int, "data": dict,
@@ -42,7 +42,7 @@ KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
     "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
     "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
     "inherit": bool | str, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
-    "command": dict, "given_in": str, "data_key": str, "recipes": dict,
+    "runtime": str, "command": dict, "given_in": str, "data_key": str, "recipes": dict,
 }  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
@@ -57,6 +57,7 @@ class Plan:
     baselines: architectures to compare with, by name. prior: folders of earlier runs to learn from.
     scores: zero-cost scores that the predictor reads beside the graph of a network.
     measures: whether it begins with what other spaces taught; a run that began before it could goes on without.
+    runtime: that runs a network when its latency is measured.
     profiles: files of device profiles that predict latency, by device; the name "" is this machine.
     table: file, column selected and column reported, where the evaluator is a table.
     inherit: how a network begins with the weights of the nearest one that was trained, nothing where it does not; finalists never do.
@@ -90,6 +91,7 @@ class Plan:
     inherit: str = ""
     scores: tuple[str, ...] = ()
     measures: bool = True
+    runtime: str = "eager"
     profiles: Mapping[str, str] = field(default_factory=dict)
     table: tuple[str, str, str] | None = None
     dataset: Dataset | None = field(default=None, compare=False)
@@ -138,6 +140,7 @@ class Plan:
             "table": None if self.table is None else list(self.table[1:]),
             **({} if self.table is None else {"table_key": sha256(Path(self.table[0]).read_bytes()).hexdigest()[:12]}),
             **({"prior_ids": [read_manifest(Path(run)).get("id") for run in self.prior]} if self.prior else {}),
+            "runtime": self.runtime,
             "profiles": {name: digest(read_profile(path).times_ms) for name, path in self.profiles.items()},
             "storage": "journal" if self.storage is None else self.storage.split("://")[0],
             **({"plugins": {plugin.name: plugin.identity for plugin in self.plugins}} if self.plugins else {}),
@@ -160,7 +163,8 @@ def source_from(described: Mapping[str, Any]) -> Source:
 
 def shared_identity(plan: Plan) -> dict[str, Any]:
     """Return what drivers on several machines must have in common to work on one study; where each finds its data may differ."""
-    return json.loads(json.dumps({k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior", *KEYS)}))
+    told = {k: v for k, v in plan.identity().items() if k not in ("data", "storage", "prior", *KEYS)}
+    return json.loads(json.dumps({k: v for k, v in told.items() if k != "runtime" or v != LATER[k]}))  # older studies lack it
 
 
 def write_manifest(
@@ -310,7 +314,7 @@ def plan_from(run: Path, manifest: Mapping[str, Any]) -> Plan:
             scheduler=manifest["pruner"], fidelity=manifest.get("fidelity", "epochs"), trials=int(manifest["trials"]),
             seed=int(manifest["seed"]), recipe=dict(manifest["recipe"]), device=str(manifest.get("device", "cpu")),
             prior=tuple(manifest.get("prior", ())), scores=tuple(manifest.get("scores", ())),
-            measures=bool(manifest.get("measures")),
+            measures=bool(manifest.get("measures")), runtime=str(manifest.get("runtime", "eager")),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):

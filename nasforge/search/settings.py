@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +17,7 @@ from nasforge.evaluation.base import Job
 from nasforge.evaluation.tables import OURS, read_table
 from nasforge.evaluation.train import fit_to_data, for_data, reads, recipe_of
 from nasforge.latency import read_profile
+from nasforge.latency.runtimes import PACKAGES, RUNTIMES, TORCH_OWN
 from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, is_metric, metric, names
 from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
@@ -42,7 +44,7 @@ ALIASES = {"pruner": "scheduler"}  # names in older files
 OTHERS: dict[str, Any] = {  # what the command line alone may say
     "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
     "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
-    "until": (),
+    "until": (), "runtime": "eager",
 }  # fmt: skip
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
@@ -123,6 +125,12 @@ def plan_of(
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])
     _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, (*limits.values(), *until), profiles)
+    for device, path in profiles.items():
+        own = read_profile(path).input
+        if own is not None and list(own) != list(space.get("input", own)):
+            shapes = ["x".join(map(str, one)) for one in (own, space["input"])]
+            say(f"--profile {f'{device}=' if device else ''}{path}: was measured with inputs of {shapes[0]}, the search reads {shapes[1]}; "
+                "predictions are carried over by the amounts of work: calibrate with --data for sharper ones")  # fmt: skip
     plan = Plan(
         space=space,
         data=source,
@@ -146,6 +154,7 @@ def plan_of(
         inherit=_inherit(asked["inherit"]),
         scores=scores,
         profiles=profiles,
+        runtime=_checked_runtime(asked["runtime"], asked["device"]),
         table=looked_up,
         dataset=dataset,
         plugins=tuple(LOADED.values()),
@@ -262,6 +271,17 @@ def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[
         got = f"--strategy {strategy} --evaluator {evaluator}"
         raise UserError(f"--scores {asked}: are read by --strategy predictor beside --evaluator train, got {got}")
     return found
+
+
+def _checked_runtime(name: str, device: str) -> str:
+    """A runtime of latency that is there. Raises UserError for another one, before anything is trained."""
+    if name not in RUNTIMES:
+        raise UserError(f"--runtime {name}: no such runtime; {nearest(name, RUNTIMES)}")
+    if name not in TORCH_OWN and not device.startswith("cpu"):
+        raise UserError(f"--runtime {name}: runs on the processor only, got --device {device}; measure with eager or compile there")
+    if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+        raise UserError(f"--runtime {name}: needs the package {PACKAGES[name]}, which is not installed; pip install 'nasforge[{name}]'")
+    return name
 
 
 def _profiles(words: Sequence[str]) -> dict[str, str]:
