@@ -31,6 +31,7 @@ LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 ORIENTATION = 0x0112
+MOST_TOLD = 8  # broken images that are named
 AT_ONCE = 512  # images between two looks at what has been found
 A_SHARE = 32  # images that a thread takes at once
 
@@ -216,7 +217,7 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
         try:
             return Head.of(encoded.read(i))
         except (Broken, OSError) as error:
-            broken[i] = str(error)
+            broken[i] = "it is no image" if "cannot identify" in str(error) else str(error)
             return None
 
     heads = dict(enumerate(each(head, range(len(encoded)))))
@@ -270,8 +271,9 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
 def _check_broken(broken: dict[int, str], encoded: Encoded, source: Source) -> None:
     if not broken or source.skip_broken:
         return
-    first = min(broken)
-    others = f" (and {len(broken) - 1} more are broken)" if len(broken) > 1 else ""
+    first, *more = sorted(broken)
+    names = ", ".join("/".join(encoded.files[i].parts[-2:]) if encoded.files else encoded.where(i) for i in more[:MOST_TOLD])
+    others = f" ({len(more)} more are broken: {names}{', ...' if len(more) > MOST_TOLD else ''})" if more else ""
     raise UserError(
         f"{encoded.where(first)}: must be a readable image, got: {broken[first]}{others}; repair or remove it, or add --skip-broken"
     )

@@ -113,6 +113,15 @@ def _images(root: Path) -> str:
     return str(root)
 
 
+def _masked(root: Path) -> str:
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for i, x in enumerate(_arrays()["x"]):
+        Image.fromarray(x).save(root / "images" / f"{i}.png")
+        Image.fromarray((x[..., 0] > x[..., 0].mean()).astype(np.uint8)).save(root / "masks" / f"{i}.png")
+    return str(root)
+
+
 def _labelled(root: Path) -> str:
     folder = Path(_images(root))
     files = sorted(folder.glob("*/*.png"))
@@ -148,6 +157,7 @@ WRITTEN: Mapping[str, Callable[[Path], str]] = {
     "parallel": _parallel,
     "saved": _saved,
     "labelled images": _labelled,
+    "images and masks": _masked,
     "images": _images,
     "function": lambda root: f"{made.__file__}:label",
 }

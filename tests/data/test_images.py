@@ -69,7 +69,8 @@ def test_a_folder_of_photographs_trains_and_searches_and_says_what_was_done(
     (tmp_path / "net.yaml").write_text("input: [3, 24, 24]\nclasses: 2\nbody: [{conv: {out: 4, kernel: 3}}, gap_head]", encoding="utf-8")
     assert main(["train", "net.yaml", "--data", "photos", "--epochs", "1"]) == 2
     said = capsys.readouterr().err
-    assert "text.png: must be a readable image" in said and "(and 1 more are broken)" in said and "--skip-broken" in said
+    assert "text.png: must be a readable image" in said and "(1 more are broken: dark/torn.jpg)" in said
+    assert "class nothing has no image" in said and "--skip-broken" in said
     assert not (tmp_path / "runs").exists()
     assert main(["train", "net.yaml", "--data", "photos", "--epochs", "1", "--skip-broken"]) == 0
     said = capsys.readouterr().err

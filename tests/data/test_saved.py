@@ -79,7 +79,7 @@ def test_images_with_several_labels_or_a_number_and_some_broken(tmp_path: Path) 
     given = {"image": [*pictures(n - 2), *broken], "tags": [[k for k in (0, 1, 3) if (i + k) % 2] for i in range(n)],
              "price": [i / 3 for i in range(n)]}  # fmt: skip
     spec = saved(tmp_path, given, image=hf.Image(), tags=hf.Sequence(CLASS))
-    with pytest.raises(UserError, match=r"set: train, row 38, image: must be a readable image, .* \(and 1 more are broken\)"):
+    with pytest.raises(UserError, match=r"set: train, row 38, image: must be a readable image, .* \(1 more are broken: "):
         load(Source(spec, task="regression", target="price"), "value")
     data = load(Source(spec, target="price", skip_broken=True), "value")
     assert data.spec.target.names == ("price",) and sum(data.size(part) for part in PARTS) == 38

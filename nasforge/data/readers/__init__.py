@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nasforge.data.arrays import Raw
 from nasforge.data.dataset import Source
 from nasforge.data.readers.arrays import names_function, npy_files, read_function, read_npy, read_npz
 from nasforge.data.readers.images import LABELS, find_idx, read_digit_scenes, read_digits, read_folder, read_idx, read_labelled
+from nasforge.data.readers.pairs import SUFFIXES, find_pairs, read_pairs
 from nasforge.data.readers.saved import is_saved, read_saved
 from nasforge.data.readers.tables import (
     COLUMNAR,
@@ -82,6 +83,10 @@ READERS: dict[str, Reader] = {
     "labelled images": Reader(
         "a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled, ("target", "image_size")
     ),
+    "images and masks": Reader(
+        "a folder of images and masks (images/ and masks/, or train/ and trainannot/)", _folder(lambda path: bool(find_pairs(path))),
+        read_pairs, ("image_size",),
+    ),
     "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder, ("image_size",)),
     "function": Reader("module:function", names_function, read_function),
 }
@@ -94,6 +99,10 @@ def read(source: Source, kind: str | None = None) -> Raw:
         UserError: nothing is there, it is of no known format, an option has no meaning for it, or it is code and not allowed.
     """
     spec = str(Path(source.spec).expanduser()) if source.spec.startswith("~") else source.spec
+    inner = _unwrapped(Path(spec))
+    if inner != Path(spec):
+        raw = read(replace(source, spec=str(inner)), kind)
+        return replace(raw, name=Path(spec).name, notes=(f"read from {inner.relative_to(spec)}/, the only folder in it", *raw.notes))
     for reader in READERS.values():
         if reader.accepts(spec):
             _check_options(source, reader)
@@ -107,6 +116,27 @@ def read(source: Source, kind: str | None = None) -> Raw:
     if path.exists():
         raise UserError(f"{path}: must be a regular file or a folder, got a FIFO, a device or a socket; copy what it gives into a file")
     raise UserError(f"data: no file or folder {source.spec!r}; valid: {valid}")
+
+
+def _unwrapped(path: Path) -> Path:
+    """The folder with the data: the only one in another, as archives are often unpacked, where that is not the folder of a class."""
+    known = [reader for name, reader in READERS.items() if name != "images"]
+    if not path.is_dir() or any(reader.accepts(str(path)) for reader in known):
+        return path
+    inside = [p for p in path.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX"]
+    folders = [p for p in inside if p.is_dir()]
+    if len(folders) != 1 or any(is_data(p) for p in inside if not p.is_dir()):
+        return path
+    inner = folders[0]
+    several = sum(p.is_dir() and not p.name.startswith(".") for p in inner.iterdir()) >= 2
+    own = any(reader.accepts(str(inner)) for reader in known)
+    deeper = _unwrapped(inner)
+    return inner if several or own else deeper if deeper != inner else path
+
+
+def is_data(path: Path) -> bool:
+    """Whether a file belongs to data, by its suffix."""
+    return path.name.lower().endswith((*SUFFIXES, *TABLES, *LINES, *COLUMNAR, ".npz", ".npy", ".txt.gz", ".arff", ".gz"))
 
 
 def _check_options(source: Source, reader: Reader) -> None:

@@ -103,7 +103,10 @@ def read_folder(source: Source, kind: str | None) -> Raw:
         said.append(f"{len(stray)} images beside the folders of the classes are left out: {names}")
     encoded = Encoded(tuple(path for path, *_ in files))
     y = np.array([k for _, k, _ in files])
-    return of_encoded(encoded, y, [part for *_, part in files], source, root.name, kind, labels, said)
+    try:
+        return of_encoded(encoded, y, [part for *_, part in files], source, root.name, kind, labels, said)
+    except UserError as error:
+        raise UserError("; ".join([str(error), *said])) from None
 
 
 def read_labelled(source: Source, kind: str | None) -> Raw:
