@@ -11,7 +11,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.files import parsed_file
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.files import check_there, find_space, read
+from nasforge.spaces.files import check_there, find_space, read, space_names
 from nasforge.spaces.space import Space
 
 MOST_DIGITS = 12  # of the number of a trial
@@ -90,6 +90,17 @@ def _trial(run: Path, number: int) -> Arch:
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
     return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]
+
+
+def is_space(what: Network) -> bool:
+    """Return whether something is open in what a name, a file or data describe."""
+    if isinstance(what, Mapping):
+        return bool(list(Space(dict(what)).domains()))
+    if not isinstance(what, str | Path):
+        return False
+    if Path(what).is_file():
+        return bool(list(Space(space_named(str(what))).domains()))
+    return str(what) in space_names() and str(what) not in zoo.names()
 
 
 def space_named(name: str) -> dict[str, Any]:

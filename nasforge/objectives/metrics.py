@@ -111,7 +111,7 @@ def metric(name: str) -> Metric:
 
 def nearest_metric(name: str) -> str:
     """Return, in words, the metric that a wrong name is nearest to, and all there are."""
-    return nearest(name.partition("@")[0], METRICS)
+    return nearest(name.partition("@")[0], METRICS, "nasforge metrics")
 
 
 def is_metric(name: str) -> bool:

@@ -242,4 +242,4 @@ def find_space(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     check_there(name)
-    raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names())}")
+    raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names(), 'nasforge spaces')}")
