@@ -97,7 +97,7 @@ def _type(f: dataclasses.Field[Any]) -> str:
     if f.name == "monitor":
         return "a metric of the task, or null"
     if f.name in ("class_weights", "head_weights"):
-        return ("balanced, or " if f.name == "class_weights" else "") + "numbers from 0 by name" + ("" if f.name == "head_weights" else ", or null")
+        return "numbers from 0 by name" if f.name == "head_weights" else "balanced, or numbers from 0 by name, or null"
     if f.name == "channels_last":
         return "true, false or auto"
     if "words" in f.metadata:
@@ -150,7 +150,8 @@ def _spaces() -> Iterator[str]:
 def _recipes() -> Iterator[str]:
     yield "# Recipes\n\n## Words\n\nOf `recipe:` in a file, and of `train --set WORD=VALUE`.\n"
     yield _table(("word", "type", "default", "meaning", "example"), [
-        (row["name"], row["type"], _plain(row["default"]), row["about"], f"`{row['example']}`") for row in parts.words().values()])  # fmt: skip
+        (row["name"], row["type"], _plain(row["default"]), row["about"], f"`{row['example']}`")
+        for row in parts.words().values()])  # fmt: skip
     yield "\n## Published\n\n`nasforge train NETWORK --recipe published`, or `--recipe NETWORK` for another network.\n"
     yield _table(("networks", "data", "recipe", "note", "source"), [
         (", ".join(row["networks"]), row["data"], ", ".join(f"{k} {_plain(v)}" for k, v in row["recipe"].items()), row["note"] or "",

@@ -15,12 +15,13 @@ GROUPS = {  # title: the options that stand in it, of whatever command; others s
         "--scores", "--fidelity", "--control",
     ),
     "trainings": (
-        "--minutes", "--epochs", "--recipe", "--set", "--weights", "--final-epochs", "--finalists", "--final-seeds", "--as-trial", "--seeds",
+        "--minutes", "--epochs", "--recipe", "--set", "--weights", "--final-epochs", "--finalists", "--final-seeds",
+        "--as-trial", "--seeds",
     ),
     "size": ("--phi", "--fit", "--alpha", "--beta", "--gamma", "--axis", "--divisor", "--grid", "--step", "--tolerance", "--budget"),
     "where it runs": (
-        "--device", "--workers", "--threads", "--runner", "--ray", "--gpus", "--silence", "--runtime", "--batch", "--precision", "--repeats",
-        "--jobs", "--seed",
+        "--device", "--workers", "--threads", "--runner", "--ray", "--gpus", "--silence", "--runtime", "--batch", "--precision",
+        "--repeats", "--jobs", "--seed",
     ),
     "results": ("--run", "--storage", "--out", "--export", "--to", "--plot", "--json"),
     "parts of your own": ("--plugin", "--allow-code"),
@@ -162,7 +163,8 @@ def _only(names: Callable[[], list[str]]) -> Callable[..., list[str]]:
 
 STRATEGIES = ("predictor", "random", "evolution", "local", "tpe", "nsga2", "nsga3", "reinforce", "progressive", "grid")
 COMPLETED = {  # by where argparse keeps the argument
-    "arch": _with_files(_networks), "space": _with_files(_spaces), "what": _with_files(lambda: [*_networks(), *_spaces(), *_parts("blocks")]),
+    "arch": _with_files(_networks), "space": _with_files(_spaces),
+    "what": _with_files(lambda: [*_networks(), *_spaces(), *_parts("blocks")]),
     "pattern": _only(_networks), "strategy": _only(lambda: list(STRATEGIES)), "objective": _only(lambda: _parts("metrics")),
     "recipe": _with_files(_recipes), "data": _with_files(lambda: ["digits", "digit_scenes", "diabetes"]),
     "block": _only(lambda: _parts("blocks")), "metric": _only(lambda: _parts("metrics")),

@@ -40,6 +40,9 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _from_run(run, which if folder else "")
+    if (trained := Path(name) / "arch.yaml").is_file():  # of `train`
+        weights = trained.with_name("model.safetensors")
+        return _closed(name, read(trained)), weights if weights.is_file() else None
     if folder and not Path(name).is_file():
         raise UserError(f"{name}: {folder} is no folder of a search (manifest.json is missing); RUN:NAME and RUN:NUMBER are of one")
     if not Path(name).is_file():

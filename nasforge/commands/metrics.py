@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(list(rows.values()))
         return 0
-    header = ("metric", "title", "better", "unit", "known", "tasks")
-    print(table(header, [(row["name"], row["title"], row["better"], row["unit"], row["when"], ", ".join(row["tasks"])) for row in rows.values()]))
-    print("\nNAME@WHERE is a metric of one head, or of one device: miou@mask, latency_ms@phone; `nasforge metrics NAME` has an example of each")
+    shown = [(row["name"], row["title"], row["better"], row["unit"], row["when"], ", ".join(row["tasks"])) for row in rows.values()]
+    print(table(("metric", "title", "better", "unit", "known", "tasks"), shown))
+    print("\nNAME@WHERE is a metric of one head, or of one device: miou@mask, latency_ms@phone; `nasforge metrics NAME` has an example")
     return 0

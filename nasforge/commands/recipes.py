@@ -21,9 +21,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(table(("published for", "data", "source"), [(_few(row["networks"]), row["data"], row["source"]) for row in published.values()]))
     print()
-    print(table(("word", "default", "what it says"), [(name, plain(row["default"]), row["about"].split(";")[0]) for name, row in words.items()]))
-    print("\n`nasforge recipes NETWORK` tells a published recipe, `nasforge recipes WORD` what a word may be; a network without one is trained "
-          "by\na default recipe for the data, which `--set WORD=VALUE` and `--recipe FILE` change")  # fmt: skip
+    lines = [(name, plain(row["default"]), row["about"].split(";")[0]) for name, row in words.items()]
+    print(table(("word", "default", "what it says"), lines))
+    print("\n`nasforge recipes NETWORK` tells a published recipe, `nasforge recipes WORD` what a word may be. Unless one is asked for,\n"
+          "networks are trained by a default recipe for the data, which `--set WORD=VALUE` and `--recipe FILE` change")  # fmt: skip
     return 0
 
 
@@ -35,11 +36,13 @@ def _one(row: dict[str, Any], json: bool) -> int:
     if json:
         print_json(row)
     elif "type" in row:
-        print(f"{row['name']}: {row['about']}\n\nmust be: {row['type']}\ndefault: {plain(row['default'])} (the default recipe for the data may "
-              f"say otherwise)\nexample: nasforge train ARCH {row['example']}, or `recipe: {{{row['name']}: ...}}` in a file")  # fmt: skip
+        print(f"{row['name']}: {row['about']}\n\nmust be: {row['type']}")
+        print(f"default: {plain(row['default'])} (the default recipe for the data may say otherwise)")
+        print(f"example: nasforge train ARCH {row['example']}, or `recipe: {{{row['name']}: ...}}` in a file")
     else:
         print(f"{row['name']} was trained on {row['data']}\n")
         print(table(("word", "value"), [(word, plain(value)) for word, value in row["recipe"].items()]))
         print(f"\nsource: {row['source']}" + (f"\nnote: {row['note']}" if row["note"] else ""))
-        print(f"also of: {', '.join(name for name in row['networks'] if name != row['name']) or 'no other network'}\nexample: {row['example']}")
+        others = [name for name in row["networks"] if name != row["name"]]
+        print(f"also of: {', '.join(others) or 'no other network'}\nexample: {row['example']}")
     return 0

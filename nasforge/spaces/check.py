@@ -172,13 +172,13 @@ def spell(hint: Any) -> str:
     """Return the words for a type in an error message."""
     origin = get_origin(hint)
     if origin is Annotated:
-        words = {"block": "a block", "blocks": "a list of blocks", "edges": "a list of nodes, each a list of edges {from: NODE, op: BLOCK}"}
-        return words.get(get_args(hint)[1]) or spell(get_args(hint)[0])
+        edges = "a list of nodes, each a list of edges {from: NODE, op: BLOCK}"
+        return {"block": "a block", "blocks": "a list of blocks", "edges": edges}.get(get_args(hint)[1]) or spell(get_args(hint)[0])
     if origin in (Union, UnionType):
         return " or ".join(spell(part) for part in get_args(hint))
     if origin is Literal:
         return " | ".join(map(str, get_args(hint)))
     if origin is list:
         return f"a list of {spell(get_args(hint)[0])}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null", dict: "a mapping", Any: "anything"}
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null", dict: "a mapping"}
     return words.get(hint, str(hint))

@@ -34,6 +34,8 @@ SPACES = (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces")  # in an 
 class _Loader(Composer, SafeConstructor, Resolver):
     """Safe YAML with the numbers and words a researcher means: 1e-3 is a number, `on` and `no` are words. What reads the text follows."""
 
+    check_event: Any
+
     def __init__(self, where: str) -> None:
         Composer.__init__(self)
         SafeConstructor.__init__(self)
@@ -75,7 +77,7 @@ class _Text(io.StringIO):
 
 _Fast: Any = _Slow
 if yaml.__with_libyaml__:
-    from yaml.cyaml import CParser
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
     class _Fast(_Loader, CParser):  # type: ignore[no-redef,misc]
         """Reads text by libyaml, in a fifth of the time; nodes, bounds and values are those of `_Loader` all the same."""
@@ -144,10 +146,10 @@ def _of_kind(kind: str, what: str, read: Callable[[str], Any]) -> None:
             got = repr(got) if len(got) <= 40 else f"{got[:40]!r}... of {len(got):,} characters"
             raise UserError(f"{_mark(node)}: must be {what}, got {got}") from None
 
-    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)  # type: ignore[type-var]
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)  # type: ignore[type-var]
 _of_kind("int", f"a whole number of at most {MAX_DIGITS} digits", _whole)
 _of_kind("float", "a number", lambda text: float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")))
 _of_kind("bool", "true or false", lambda text: {"true": True, "false": False}[text.lower()])
@@ -160,7 +162,7 @@ def _strange(loader: _Loader, node: yaml.Node) -> Any:
     raise UserError(f"{_mark(node)}: must be a word, a number, true or false, a list or a mapping, got the tag {tag:.80}; remove it")
 
 
-_Loader.add_constructor(None, _strange)
+_Loader.add_constructor(None, _strange)  # type: ignore[type-var]
 
 
 def parse(text: str, where: str = "text", loader: Any = _Fast) -> Any:

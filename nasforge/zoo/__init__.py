@@ -48,7 +48,7 @@ class NoSuchNetwork(UserError):
 @lru_cache(maxsize=1)
 def _own() -> dict[str, Path]:
     """The file of each of our networks. Their names are found by the look of their lines, two spaces in, without parsing 80 files."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(HERE.glob("*.yaml")):
         _, _, members = path.read_text(encoding="utf-8").partition("\nmembers:\n")
         found |= dict.fromkeys(MEMBER.findall(re.split(r"^\S", members, maxsplit=1, flags=re.MULTILINE)[0]), path)
