@@ -171,6 +171,7 @@ def _score(commands: argparse._SubParsersAction) -> None:
     _data(c)
     _learned(c)
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads")
+    c.add_argument("--threads", type=int, metavar="N", help="of a CPU (default: one for every core)")
     c.add_argument("--norm-eps", type=float, metavar="E", help="what batch norms of the file add to the variance (default: as known)")
     c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
 

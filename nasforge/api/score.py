@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 from nasforge import zoo
 from nasforge.api.again import lies_at
 from nasforge.api.data import data_given
@@ -27,7 +29,7 @@ from nasforge.zoo.branches import rivals, uncertain
 from nasforge.zoo.state_files import of_tensorflow, read_state
 from nasforge.zoo.weights import Mapped, map_weights
 
-OTHERS = ("weights", "part", "resize", "norm_eps", "device", "show")
+OTHERS = ("weights", "part", "resize", "norm_eps", "device", "threads", "show")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def score(
     resize: bool = False,
     norm_eps: float | None = None,
     device: str = "cpu",
+    threads: int | None = None,
     show: bool = False,
     **options: Any,
 ) -> Scored:
@@ -80,6 +83,7 @@ def score(
         part: test, val or train.
         resize: bring the images to the side that the network reads, not a documented network to theirs.
         norm_eps: what batch norms of the file add to the variance, where that is not known.
+        threads: of torch; None is one for every core.
         show: whether to show the progress on stderr.
         options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
 
@@ -95,8 +99,8 @@ def score(
     if file is None:
         raise UserError(f"{name}: has no weights of its own; give --weights FILE, safetensors of a training or .pth of torchvision or timm")
     progress = Progress(show)
-    progress.status("reading the data")
-    dataset = _data(name, data, options, given)
+    with progress.during("reading the data"):
+        dataset = _data(name, data, options, given)
     task = task_of(dataset.spec, dataset.name)
     arch = given if weights is None else with_its_own_side(given, dataset) if resize else for_data(given, dataset)
     changed = difference(given, arch)
@@ -105,17 +109,19 @@ def score(
     model = build(arch)
     model.load_state_dict(mapped.state, strict=False)
     model.to(device)
-    if device == "cpu":
-        use_threads(None)
     began, samples = time.perf_counter(), found.size(part)  # type: ignore[arg-type]
     if not samples:
         raise UserError(f"--part {part}: {dataset.name} has no sample in it; choose another part")
     views = str((arch.get("recipe") or {}).get("views", "one"))
-    progress.epochs = 1
+    progress.unit = "images" if dataset.spec.is_image else "samples"
+    before = torch.get_num_threads()
     try:
-        metrics = score_on(model, found, part, task, views=views, on_batch=lambda seen: progress.step(1, part, seen, samples))  # type: ignore[arg-type]
+        if device == "cpu":
+            use_threads(threads)
+        metrics = score_on(model, found, part, task, views=views, on_batch=lambda seen: progress.step(0, part, seen, samples))  # type: ignore[arg-type]
     finally:
         progress.clear()
+        torch.set_num_threads(before)
     return Scored(
         name, dataset.name, task.name, task.main.name, part, samples, metrics, str(file), changed or "as it is", count(arch).params,
         mapped.remarks, time.perf_counter() - began,

@@ -107,10 +107,10 @@ def train(
     progress = Progress(show, verbose)
     say = progress.say
     checked_device(device)
-    progress.status("reading the data")
     name, given = arch_of(network)
     dataset, source = data_given(data, options, given, OTHERS)
-    found = dataset if dataset is not None else load_data(source)
+    with progress.during("reading the data"):
+        found = dataset if dataset is not None else load_data(source)
     task = task_of(found.spec, found.name)
     for note in found.spec.notes:
         say(f"{found.name}: {note}")
@@ -137,7 +137,6 @@ def train(
         say(f"recipe: {json.dumps(used.to_dict())}")
     cost = count(arch)
     say(f"{name} on {found.name}: {cost.params:,} parameters, {found.size('train'):,} {progress.unit} an epoch")
-    progress.status("preparing the training")
     rows: list[Mapping[str, float]] = []
 
     def on_report(report: Report) -> Decision:
@@ -153,6 +152,7 @@ def train(
     if device == "cpu":
         use_threads(1 if minutes is None else None)
     try:
+        progress.status("preparing the training")
         evaluator = Train(progress.step)
         evaluator.prepare(Context("train", source, device, dataset=dataset))
         result = evaluator.evaluate(job, on_report)

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     found = score(
         args.arch, args.data, weights=args.weights, part=args.part, resize=args.resize, norm_eps=args.norm_eps, device=args.device,
-        show=not args.json, **{name: getattr(args, name) for name in OPTIONS},
+        threads=args.threads, show=not args.json, **{name: getattr(args, name) for name in OPTIONS},
     )  # fmt: skip
     if args.json:
         print_json(asdict(found))

@@ -22,7 +22,7 @@ from nasforge.networks.build import build, input_shapes
 from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
-from nasforge.train import Fitted, OnStep, Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
+from nasforge.train import OnStep, Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
 from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
@@ -45,9 +45,9 @@ class Train:
         self.device, self.data = context.device, context.load()
         self.task = task_of(self.data.spec, self.data.name)
 
-    def _on_test(self, fitted: Fitted, data: Dataset) -> Callable[[int], None] | None:
+    def _on_test(self, data: Dataset) -> Callable[[int], None] | None:
         on_step = self.on_step
-        return None if on_step is None else lambda seen: on_step(fitted.epochs, "test", seen, data.size("test"))
+        return None if on_step is None else lambda seen: on_step(0, "test", seen, data.size("test"))
 
     def evaluate(self, job: Job, on_report: OnReport) -> Result:
         result = Result()
@@ -71,7 +71,7 @@ class Train:
             result.curve, result.stopped = fitted.curve, fitted.stopped
             result.seconds["training"] = fitted.seconds
             if job.test and data.size("test"):
-                on_batch = self._on_test(fitted, data)
+                on_batch = self._on_test(data)
                 result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views, on_batch=on_batch)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 REDRAWN_EVERY_S = 0.2
 FIRST_LINE_S, MOST_LINE_S = 5.0, 60.0  # without a line, where there is no terminal: twice as long each time
@@ -42,6 +44,15 @@ class Progress:
             print(f"\r{text[: columns - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
             self.drawn, self.said = True, time.monotonic()
 
+    @contextmanager
+    def during(self, text: str) -> Iterator[None]:
+        """A context in which something is being done."""
+        self.status(text)
+        try:
+            yield
+        finally:
+            self.clear()
+
     def clear(self) -> None:
         """Take the line that changes away."""
         if self.drawn:
@@ -49,7 +60,7 @@ class Progress:
             self.drawn = False
 
     def step(self, epoch: int, phase: str, seen: int, of: int) -> None:
-        """Note that of the samples of a phase (training, validation) of an epoch, counted from 1, so many have been seen."""
+        """Note how many samples of a phase were seen: training or validation of an epoch, counted from 1, or test after all (0)."""
         now = time.monotonic()
         if self.phase is None or self.phase[0] != epoch:
             self.epoch_s = None if self.phase is None or self.phase[0] != epoch - 1 else now - self.epoch_began
@@ -67,7 +78,8 @@ class Progress:
 
     def _line(self, epoch: int, phase: str, seen: int, of: int, now: float) -> str:
         of_epochs = f"/{self.epochs}" if self.epochs is not None and self.minutes is None else ""
-        parts = [f"epoch {epoch}{of_epochs}", f"{phase} {seen / max(1, of):.0%}"]
+        parts = [f"epoch {epoch}{of_epochs}"] if epoch else []
+        parts.append(f"{phase} {seen / max(1, of):.0%}")
         took = now - self.phase_began
         if seen and took > 0:
             rate = seen / took
