@@ -33,7 +33,7 @@ def nearest(name: object, valid: Iterable[object], *listings: str) -> str:
     meant = f"did you mean {_or(close)}? " if close else ""
     if len(names) <= FEW:
         return f"{meant}valid: {', '.join(names)}"
-    if not close:
+    if not close and str(name):
         meant = f"the nearest are {_or(get_close_matches(str(name), names, n=3, cutoff=0.0), 'and')}; "
     told = ", ".join(f"`{listing}`" for listing in listings)
     return f"{meant}{told} list{'s' if len(listings) == 1 else ''} all {len(names)}" if told else f"{meant}there are {len(names)}"

@@ -83,7 +83,7 @@ class Progress:
         took = now - self.phase_began
         if seen and took > 0:
             rate = seen / took
-            parts.append(f"{rate:,.{0 if rate >= 10 else 1}f} {self.unit}/s")
+            parts.append(f"{rate:,.{0 if rate >= 9.95 else 1}f} {self.unit}/s")
             if phase == "training" and (left := self._left(epoch, (of - seen) / rate, of / rate, now)) is not None:
                 parts.append(f"{clock(left)} left")
         return "  ".join(parts)

@@ -171,9 +171,11 @@ def parse(text: str, where: str = "text", loader: Any = _Fast) -> Any:
     try:
         reading = loader(text, where)
         return reading.get_single_data()
-    except ReaderError as error:
-        raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
     except yaml.YAMLError as error:
+        if loader is not _Slow:  # which says better what is wrong
+            return parse(text, where, _Slow)
+        if isinstance(error, ReaderError):
+            raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{where}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
