@@ -129,7 +129,7 @@ def train(
 
     progress.epochs, progress.minutes = used.epochs, used.minutes
     progress.unit = "images" if found.spec.is_image else "samples"
-    if not changed:
+    if not changed and "optimizer" not in changes:  # the data are those that the network was made for
         _say_what_was_published(name, used, say)
     if Path(checkpoint).is_file():
         say(f"{folder}: a training stands there, which is continued")
@@ -170,13 +170,12 @@ def train(
 
 
 def _say_what_was_published(name: str, used: Recipe, say: Callable[[str], None]) -> None:
-    """Say that a documented network, on data as it was made for, is not trained by its published recipe."""
+    """Say that a documented network is not trained by its published recipe, where it has one."""
     published = zoo.recipe(name)
-    if published is None or all(getattr(used, word) == value for word, value in published["recipe"].items() if word != "epochs"):
-        return
-    was, now = published["recipe"], used
-    say(f"{name}: trained by a default recipe for these data ({now.optimizer}, {now.epochs} epochs), not as published on "
-        f"{published['data']} ({was['optimizer']}, {was['epochs']} epochs); --recipe published does that")  # fmt: skip
+    if published is not None:
+        was = published["recipe"]
+        say(f"{name}: trained by a default recipe for these data ({used.optimizer}, {used.epochs} epochs), not as published on "
+            f"{published['data']} ({was['optimizer']}, {was['epochs']} epochs); --recipe published does that")  # fmt: skip
 
 
 def _write_curve(rows: Sequence[Mapping[str, float]], path: Path) -> None:

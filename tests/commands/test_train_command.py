@@ -56,7 +56,7 @@ def test_of_an_own_network_only_the_ends_fit_themselves_to_the_data(
     monkeypatch.chdir(tmp_path)
     write({**OWN, **changes}, tmp_path / "own.yaml")
     assert main(["train", "own.yaml", "--data", "digits", "--data-limit", "100", "--epochs", "1", "--out", "out"]) == 0
-    assert capsys.readouterr().err.startswith(said or "own.yaml on digits: 2,")
+    assert capsys.readouterr().err.startswith(said or "own.yaml on digits: 142,694 parameters, 100 images an epoch")
     found = read(tmp_path / "out" / "arch.yaml")
     assert {k: v for k, v in found.items() if k != "recipe"} == {**OWN, "classes": 10}
 
