@@ -123,6 +123,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
     c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
+    c.add_argument("--quiet", action="store_true", help="show no progress, print the result alone")
 
 
 def _zoo(commands: argparse._SubParsersAction) -> None:

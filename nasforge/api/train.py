@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
-from nasforge.errors import UserError
+from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context, Decision, Job, Report
 from nasforge.evaluation.train import BEGUN, Train, for_data, recipe_of, with_its_own_side
 from nasforge.files import write_whole
@@ -24,7 +24,7 @@ from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.report.training import Progress
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import parse, read, write
+from nasforge.spaces.files import check_there, parse, read, write
 from nasforge.tasks import load_data, task_of
 from nasforge.train import Recipe, checked_device, use_threads
 from nasforge.zoo.state_files import read_state
@@ -229,13 +229,17 @@ def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = 
     """
     out: dict[str, Any] = {}
     if name is not None and Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).exists():
+            check_there(name)
         out = dict(read(Path(name)))
     elif name is not None:
         of = str(arch) if name == "published" else name
         found = zoo.recipe(of)
         if found is None:
+            known = [network for networks in zoo.recipes().values() for network in networks]
+            near = "" if of in zoo.names() else f"{nearest(of, known, 'nasforge recipes')}; "
             remedy = "name a documented network that has one, or a YAML file"
-            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {remedy}")
+            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {near}{remedy}")
         out = dict(found["recipe"])
     for word in words or ():
         key, equals, value = word.partition("=")

@@ -67,7 +67,7 @@ class Progress:
             self.epoch_began = now
         if self.phase != (epoch, phase):
             self.phase, self.phase_began = (epoch, phase), now
-        if not self.show or now - self.said < (REDRAWN_EVERY_S if self.terminal else self.pause):
+        if not self.show or now - self.said < (REDRAWN_EVERY_S if self.terminal else self.pause) or not (seen or self.terminal):
             return
         line = self._line(epoch, phase, seen, of, now)
         if self.terminal:

@@ -235,7 +235,8 @@ def check_there(name: str) -> None:
         raise UserError(f"{name}: no such file, for there is no folder {path.parent}")
     beside = [p.name for p in islice(path.parent.iterdir(), MOST_BESIDE) if p.suffix.lower() in SUFFIXES]
     near = get_close_matches(path.name, beside, n=1, cutoff=0.6)
-    raise UserError(f"{name}: no such file" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
+    what = "file" if path.suffix.lower() in SUFFIXES else "file or folder"
+    raise UserError(f"{name}: no such {what}" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
 
 
 def find_space(name: str) -> Path:
