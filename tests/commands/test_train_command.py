@@ -150,8 +150,10 @@ def test_sigterm_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(fit, "run_epoch", told)
         patch.setattr(fit, "KEPT_EVERY_S", 0.0)
-        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6"]) == 143
-    assert "stopped; what had ended is kept, the same command goes on" in capsys.readouterr().err
+        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6", "--json"]) == 143
+    captured = capsys.readouterr()
+    assert "stopped; what had ended is kept, the same command goes on" in captured.err
+    assert json.loads(captured.out) == {"error": "stopped", "where": None, "remedy": "what had ended is kept, the same command goes on"}
     assert len(torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["curve"]) == 3
     left = (tmp_path / "a" / "curve.csv").read_text().splitlines()
     assert left[0].startswith("epoch,loss,val_loss,accuracy") and [line.split(",")[0] for line in left[1:]] == ["1", "2", "3"]
