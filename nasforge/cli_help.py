@@ -91,6 +91,12 @@ class Parser(argparse.ArgumentParser):
             action.completer = COMPLETED[action.dest]  # type: ignore[attr-defined]
         return action
 
+    def format_help(self) -> str:
+        """Return the help, with the groups in the order of GROUPS."""
+        order = list(GROUPS)
+        self._action_groups.sort(key=lambda group: order.index(group.title) if group.title in GROUPS else -1)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end the process."""
         self.print_usage(sys.stderr)

@@ -34,6 +34,13 @@ def test_groups_name_options_that_there_are() -> None:
         assert len(loose) <= 4, f"{name}: {loose} stand in no group"
 
 
+def test_groups_stand_in_one_order() -> None:
+    said = COMMANDS["search"].format_help()
+    titles = ("positional arguments", "options", "data", "what is searched for", "trainings", "where it runs", "results", "parts of your own")
+    places = [said.index(f"\n{title}:\n") for title in (*titles, "examples")]
+    assert places == sorted(places)
+
+
 def test_every_command_shows_examples_and_no_other_does() -> None:
     assert set(EXAMPLES) == set(COMMANDS)
 
