@@ -179,7 +179,12 @@ def _text(text: str) -> str:
 
 
 def whole(rows: Mapping[str, Any]) -> str:
-    return json.dumps(rows, indent=0, ensure_ascii=False) + "\n"
+    """The text of reference.json: a line for each name."""
+    text = json.dumps({kind: {} for kind in rows}, indent=0)
+    for kind, named in rows.items():
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(row, ensure_ascii=False)}" for name, row in named.items())
+        text = text.replace(f'"{kind}": {{}}', f'"{kind}": {{\n{lines}\n}}')
+    return text + "\n"
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_groups_name_options_that_there_are() -> None:
 
 def test_groups_stand_in_one_order() -> None:
     said = COMMANDS["search"].format_help()
-    titles = ("positional arguments", "options", "data", "what is searched for", "trainings", "where it runs", "results", "parts of your own")
+    titles = ("options", "data", "what is searched for", "trainings", "where it runs", "results", "parts of your own")
     places = [said.index(f"\n{title}:\n") for title in (*titles, "examples")]
     assert places == sorted(places)
 
