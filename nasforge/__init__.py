@@ -33,6 +33,7 @@ API = {  # name: where it is
     "search": "nasforge.api.search",
     "train": "nasforge.api.train",
     "train_again": "nasforge.api.again",
+    "score": "nasforge.api.score",
     "Run": "nasforge.api.run",
     "zoo": "nasforge.api.networks",
     "show": "nasforge.api.networks",

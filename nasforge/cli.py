@@ -6,14 +6,16 @@ import argparse
 import contextlib
 import importlib
 import io
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nasforge.errors import Terminated, UserError
+from nasforge.cli_help import Misused, Parser, complete, examples_of
+from nasforge.errors import Terminated, UserError, parts_of
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
 
@@ -22,12 +24,13 @@ INHERIT = ("copy", "grow", "shrink")
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    top = argparse.ArgumentParser(
-        prog="nasforge", description="Neural architecture search: given data, a device and a limit, the best network that fits."
-    )
-    top.add_argument("--version", action="version", version=_version())
+    top = Parser(
+        prog="nasforge", description="Neural architecture search: given data, a device and a limit, the best network that fits.",
+        epilog="nasforge COMMAND --help tells of a command, with examples",
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=_version(), help="print the version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _report, _replay, _bench):
+    for add in (_search, _zoo, _show, _lists, _train, _score, _scale, _latency, _calibrate, _locate, _export, _report, _replay, _bench):
         add(commands)
     return top
 
@@ -38,12 +41,11 @@ def _version() -> str:
     return f"nasforge {version('nasforge')}"
 
 
-def _command(commands: argparse._SubParsersAction, name: str, text: str, json: bool = True) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=examples_of(name))
     command.add_argument("--plugin", action="append", default=[], metavar="FILE", help="a file with parts of your own; may be repeated")
     command.add_argument("--allow-code", action="store_true", help="let --plugin, or --data module:function, run code")
-    if json:
-        command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+    command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
     return command
 
 
@@ -121,8 +123,9 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--storage", metavar="URL", help="an Optuna storage URL (default: a journal in the run folder)")
     c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
-    c.add_argument("--seed", type=int, default=0)
+    c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
+    c.add_argument("--quiet", action="store_true", help="show no progress, print the result alone")
 
 
 def _zoo(commands: argparse._SubParsersAction) -> None:
@@ -145,12 +148,35 @@ def _zoo(commands: argparse._SubParsersAction) -> None:
 
 
 def _show(commands: argparse._SubParsersAction) -> None:
-    c = _command(commands, "show", "show the layer table of an architecture, or the size of a space")
-    c.add_argument("what", metavar="ARCH|SPACE", help=f"{ARCH}; or a space")
+    c = _command(commands, "show", "show the layer table of an architecture, the size of a space, or the arguments of a block")
+    c.add_argument("what", metavar="ARCH|SPACE|BLOCK", help=f"{ARCH}; or a space, or a block")
     c.add_argument(
         "--counting", choices=("macs", "textbook"), default="macs", help="textbook: the notes' operations and memory in elements"
     )
     c.add_argument("--device", metavar="DEV", help="roofline of each layer on `here` (this machine, probed) or a JSON file of a device")
+
+
+def _lists(commands: argparse._SubParsersAction) -> None:
+    for name, dest, text, what in (
+        ("blocks", "block", "list the blocks that networks are made of, or tell of one", "a block"),
+        ("spaces", "space", "list the packaged spaces, or tell what one leaves open", "a space, or a file"),
+        ("recipes", "published", "list published recipes and the words of recipes, or tell of one", "a network, or a word of a recipe"),
+        ("metrics", "metric", "list the metrics, or tell of one", "a metric"),
+    ):
+        _command(commands, name, text).add_argument(dest, nargs="?", metavar="NAME", help=f"{what} (default: list all)")
+
+
+def _score(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "score", "score a trained network on data: accuracy, or the metrics of its task")
+    c.add_argument("arch", metavar="ARCH", help=f"{ARCH}; RUN alone is its winner, the folder of a training what it trained")
+    c.add_argument("--weights", metavar="FILE", help="safetensors, or .pth of torchvision or timm (default: those of the run)")
+    c.add_argument("--part", choices=("test", "val", "train"), default="test", help="of the data (default: test)")
+    _data(c)
+    _learned(c)
+    c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads")
+    c.add_argument("--threads", type=int, metavar="N", help="of a CPU (default: one for every core)")
+    c.add_argument("--norm-eps", type=float, metavar="E", help="what batch norms of the file add to the variance (default: as known)")
+    c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
 
 
 def _train(commands: argparse._SubParsersAction) -> None:
@@ -164,12 +190,15 @@ def _train(commands: argparse._SubParsersAction) -> None:
         "--recipe", metavar="FILE|NAME", help="values of a recipe in a file, a documented network's recipe, or `published`: ARCH's own"
     )
     c.add_argument("--set", action="append", metavar="WORD=VALUE", help="any word of a recipe, such as lr=.1; may be repeated")
-    c.add_argument("--seed", type=int, default=0)
-    c.add_argument("--device", default="cpu")
+    c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     c.add_argument("--weights", metavar="FILE", help="begin with these (safetensors, or .pth of a library); what does not fit begins fresh")
     c.add_argument("--as-trial", action="store_true", help="train RUN:NUMBER as its search did, and compare with what that recorded")
     c.add_argument("--resize", action="store_true", help="bring the images to the side that the network reads, not the network to theirs")
     c.add_argument("--out", metavar="DIR", help="folder for weights, checkpoint and curve (default: runs/train-NAME)")
+    how = c.add_mutually_exclusive_group()
+    how.add_argument("--quiet", action="store_true", help="print the result alone")
+    how.add_argument("--verbose", action="store_true", help="print the recipe, and progress every second also where it is no terminal")
 
 
 def _scale(commands: argparse._SubParsersAction) -> None:
@@ -190,8 +219,8 @@ def _scale(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--budget", metavar="METRIC", help="the real cost decides: macs, params, peak_bytes, latency_ms")
     c.add_argument("--epochs", type=int, help="of each candidate (default: by the data)")
     c.add_argument("--seeds", type=int, default=1, help="trainings of each candidate (default: 1)")
-    c.add_argument("--seed", type=int, default=0)
-    c.add_argument("--device", default="cpu")
+    c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     _data(c)
     c.add_argument("--out", metavar="FILE", help="write the architecture")
 
@@ -199,8 +228,8 @@ def _scale(commands: argparse._SubParsersAction) -> None:
 def _conditions(c: argparse.ArgumentParser) -> None:
     c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     c.add_argument("--runtime", default="eager", help="eager, compile, onnxruntime, openvino (default: eager)")
-    c.add_argument("--batch", type=int, default=1)
-    c.add_argument("--threads", type=int, default=1)
+    c.add_argument("--batch", type=int, default=1, help="samples of a pass (default: 1)")
+    c.add_argument("--threads", type=int, default=1, help="of a CPU (default: 1)")
     c.add_argument("--precision", default="float32", help="float32, bfloat16, float16 (default: float32)")
     c.add_argument("--repeats", type=int, default=30, help="timed passes of each network; repeated while they are noisy (default: 30)")
 
@@ -215,12 +244,12 @@ def _latency(commands: argparse._SubParsersAction) -> None:
 
 def _calibrate(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "calibrate", "measure a few networks of a space, fit a latency predictor, print its error")
-    c.add_argument("space", metavar="SPACE")
+    c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
     _data(c)
     _conditions(c)
-    c.add_argument("--networks", type=int, default=40, metavar="N")
-    c.add_argument("--seed", type=int, default=0)
-    c.add_argument("--out", metavar="FILE", default="profile.json")
+    c.add_argument("--networks", type=int, default=40, metavar="N", help="so many are measured (default: 40)")
+    c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
+    c.add_argument("--out", metavar="FILE", default="profile.json", help="the profile (default: profile.json)")
     c.add_argument("--script", metavar="DIR", help="measure nothing: write the networks and a script to run on the target machine")
     c.add_argument("--measured", metavar="FILE", help="measure nothing: the profile of what that script measured")
 
@@ -228,14 +257,14 @@ def _calibrate(commands: argparse._SubParsersAction) -> None:
 def _locate(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "locate", "find the choices that give an architecture in a space")
     c.add_argument("arch", metavar="ARCH", help=ARCH)
-    c.add_argument("space", metavar="SPACE")
+    c.add_argument("space", metavar="SPACE", help="a packaged space or a file")
 
 
 def _export(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "export", "take a network away: one Python file, ONNX, or torch.export, checked in a fresh process")
     c.add_argument("arch", metavar="ARCH|RUN[:trial]", help=f"{ARCH}; RUN alone is its winner")
-    c.add_argument("--to", choices=("onnx", "torch", "python"), required=True)
-    c.add_argument("--out", metavar="DIR", default="exported")
+    c.add_argument("--to", choices=("onnx", "torch", "python"), required=True, help="the form")
+    c.add_argument("--out", metavar="DIR", default="exported", help="folder for it (default: exported)")
     c.add_argument("--weights", metavar="FILE", help="safetensors of the architecture (default: those of the run, else fresh ones)")
 
 
@@ -259,7 +288,7 @@ def _bench(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--strategies", metavar="NAMES", help="with commas between (default: all but grid)")
     c.add_argument("--seeds", type=int, default=10, help="runs of each strategy (default: 10)")
     c.add_argument("--first", type=int, default=0, metavar="SEED", help="the seed of the first run (default: 0)")
-    c.add_argument("--evals", default="50,100,200")
+    c.add_argument("--evals", default="50,100,200", help="evaluations at which regret is told (default: 50,100,200)")
     c.add_argument("--workers", type=int, default=1, help="simulated workers that end out of order (default: 1)")
     c.add_argument("--jobs", type=int, default=1, help="processes that share the runs (default: 1)")
     c.add_argument("--plot", metavar="FILE", help="also draw regret against evaluations as SVG")
@@ -315,7 +344,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-    args = parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    words = _joined(sys.argv[1:] if argv is None else argv)
+    made = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        complete(made)
+    try:
+        args = made.parse_args(words)
+    except Misused as mistake:
+        if "--json" in words:
+            _print_error(mistake.parts)
+        raise
     with _ended_in_order():
         return _carried_out(args)
 
@@ -326,20 +364,26 @@ def _carried_out(args: argparse.Namespace) -> int:
         _load_plugins(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
     except UserError as error:
-        print(f"nasforge {args.command}: {error}", file=sys.stderr)
-        return 2
+        return _failed(args, str(error), 2)
     except KeyboardInterrupt as stopped:
-        print(f"nasforge {args.command}: stopped; what had ended is kept, the same command goes on", file=sys.stderr)
-        return 143 if isinstance(stopped, Terminated) else 130
+        return _failed(args, "stopped; what had ended is kept, the same command goes on", 143 if isinstance(stopped, Terminated) else 130)
     except BrokenPipeError:
         sys.stderr.close()
         return 1
     except OSError as error:
-        print(
-            f"nasforge {args.command}: {error.strerror or error} ({error.filename or 'no file named'}); choose another folder",
-            file=sys.stderr,
-        )
-        return 1
+        return _failed(args, f"{error.strerror or error} ({error.filename or 'no file named'}); choose another folder", 1)
+
+
+def _failed(args: argparse.Namespace, message: str, status: int) -> int:
+    """The exit status, after saying what went wrong: in one line, and with --json as an object on stdout too."""
+    print(f"nasforge {args.command}: {message}", file=sys.stderr)
+    if getattr(args, "json", False):
+        _print_error(parts_of(message))
+    return status
+
+
+def _print_error(parts: Mapping[str, str | None]) -> None:
+    print(json.dumps(parts, indent=1))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -19,11 +20,43 @@ class Terminated(KeyboardInterrupt):
     """Raised in a command that is told to end (SIGTERM): as Ctrl-C does, but for the exit status."""
 
 
-def nearest(name: object, valid: Iterable[object]) -> str:
-    """'did you mean X? ' where a valid name is near, and the list of valid names."""
+FEW = 16  # names that a message lists
+
+
+def nearest(name: object, valid: Iterable[object], *listings: str) -> str:
+    """In words, the valid names that a wrong one is near to, and all where they are few; of many the three nearest.
+
+    listings: the commands that list them all.
+    """
     names = sorted({str(v) for v in valid})
-    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
-    return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(names)
+    close = get_close_matches(str(name), names, n=1 if len(names) <= FEW else 3, cutoff=0.6)
+    meant = f"did you mean {_or(close)}? " if close else ""
+    if len(names) <= FEW:
+        return f"{meant}valid: {', '.join(names)}"
+    if not close and str(name):
+        meant = f"the nearest are {_or(get_close_matches(str(name), names, n=3, cutoff=0.0), 'and')}; "
+    told = ", ".join(f"`{listing}`" for listing in listings)
+    return f"{meant}{told} list{'s' if len(listings) == 1 else ''} all {len(names)}" if told else f"{meant}there are {len(names)}"
+
+
+def _or(names: Sequence[str], word: str = "or") -> str:
+    *some, last = [repr(name) for name in names]
+    return f"{', '.join(some)} {word} {last}" if some else last
+
+
+QUOTED = re.compile(r"""(?<!\w)'[^']*'|"[^"]*"|`[^`]*`|\([^()]*\)|\[[^][]*\]|\{[^{}]*\}""")
+
+
+def parts_of(message: str) -> dict[str, str | None]:
+    """Return `where`, `error` and `remedy` of a message `where: what must hold, got what; what to do`; None for what it does not say.
+
+    Colons and semicolons in quotes and brackets are parts of a value.
+    """
+    masked = QUOTED.sub(lambda found: "_" * len(found[0]), message)
+    start = masked.find(": ")
+    end = masked.find("; ", start + 1)
+    where, remedy = message[:start] if start >= 0 else None, message[end + 2 :] if end >= 0 else None
+    return {"error": message[start + 2 if start >= 0 else 0 : end if end >= 0 else None], "where": where, "remedy": remedy}
 
 
 # ---------------------------------------------------------------- failures of libraries, by kind

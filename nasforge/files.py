@@ -26,8 +26,14 @@ class Unreadable(OSError):
     """Raised for what is no regular file, or is too large."""
 
 
+class Missing(Unreadable, FileNotFoundError):
+    """Raised where nothing is there."""
+
+
 def content(path: str | Path, most: int | None = None) -> bytes:
-    """Return the bytes of a regular file. Raise Unreadable for a FIFO, a device or a socket, and above `most` bytes."""
+    """Return the bytes of a regular file. Raise Unreadable for what is none, is not there, or has more than `most` bytes."""
+    if not os.path.lexists(path):
+        raise Missing("there is no such file")
     with open(path, "rb", opener=_without_waiting) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):

@@ -42,13 +42,14 @@ BELOW: dict[str, set[str]] = {
     "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "files", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
-        "data", "objectives", "spaces", "files", "errors",
+        "blocks", "data", "objectives", "spaces", "files", "errors",
     },
     "commands": {
         "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
         "blocks", "data", "objectives", "spaces", "files", "errors",
     },
-    "cli": {"errors"},  # and the command that is asked for, by its name
+    "cli_help": {"api", "spaces", "zoo"},  # for completion alone
+    "cli": {"cli_help", "errors"},  # and the command that is asked for, by its name
     "__main__": {"cli"},
     "__init__": set(),
 }  # fmt: skip
@@ -58,7 +59,7 @@ def modules() -> list[str]:
     return sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
 
 
-FREE = ("errors", "spaces", "objectives", "cli", "commands/common", "api/named", "__init__")
+FREE = ("errors", "spaces", "objectives", "cli", "cli_help", "commands/common", "api/named", "api/parts", "__init__")
 TORCH_FREE = [m.removesuffix("/__init__") for m in modules() if m in FREE or m.split("/")[0] in FREE]
 
 

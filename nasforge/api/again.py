@@ -108,7 +108,6 @@ def train_again(
 def _data(run: Path, manifest: Mapping[str, Any], trial: Trial, data: Any, allow_code: bool) -> Dataset:
     """The data of the search. Raise UserError where they are others."""
     source: Source = replace(trial.plan.data, allow_code=allow_code)
-    there = Path(str(manifest.get("given_in", "."))) / source.spec
     options: dict[str, Any] = {
         "task": source.task,
         "target": source.target,
@@ -116,12 +115,18 @@ def _data(run: Path, manifest: Mapping[str, Any], trial: Trial, data: Any, allow
         "skip_broken": source.skip_broken or None,
     }
     options |= {"image_size": source.image_size, "allow_code": allow_code}
-    wanted = data if data is not None else str(there) if there.exists() and not Path(source.spec).exists() else source.spec
+    wanted = data if data is not None else lies_at(manifest, source)
     dataset, named = data_given(wanted, {k: v for k, v in options.items() if v is not None}, trial.plan.space)
     found = dataset if dataset is not None else load_data(replace(named, seed=source.seed))
     if found.key != trial.data_key:
         raise UserError(f"{run}: was searched on other data (key {trial.data_key}, these have {found.key}); give them with --data")
     return found
+
+
+def lies_at(manifest: Mapping[str, Any], source: Source) -> str:
+    """What names the data of a run here: their path may be from the folder in which the search was given."""
+    there = Path(str(manifest.get("given_in", "."))) / source.spec
+    return str(there) if there.exists() and not Path(source.spec).exists() else source.spec
 
 
 def _set_threads(manifest: Mapping[str, Any]) -> None:

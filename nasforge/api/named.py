@@ -11,7 +11,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.files import parsed_file
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
-from nasforge.spaces.files import check_there, find_space, read
+from nasforge.spaces.files import check_there, find_space, read, space_names
 from nasforge.spaces.space import Space
 
 MOST_DIGITS = 12  # of the number of a trial
@@ -40,6 +40,9 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _from_run(run, which if folder else "")
+    if (trained := Path(name) / "arch.yaml").is_file():  # of `train`
+        weights = trained.with_name("model.safetensors")
+        return _closed(name, read(trained)), weights if weights.is_file() else None
     if folder and not Path(name).is_file():
         raise UserError(f"{name}: {folder} is no folder of a search (manifest.json is missing); RUN:NAME and RUN:NUMBER are of one")
     if not Path(name).is_file():
@@ -90,6 +93,17 @@ def _trial(run: Path, number: int) -> Arch:
     if number >= len(trials):
         raise UserError(f"{run}:{number}: the search has the trials 0 to {len(trials) - 1}")
     return Space(read(run / "space.yaml")).draw(replay(trials[number].params))[0]
+
+
+def is_space(what: Network) -> bool:
+    """Return whether something is open in what a name, a file or data describe."""
+    if isinstance(what, Mapping):
+        return bool(list(Space(dict(what)).domains()))
+    if not isinstance(what, str | Path):
+        return False
+    if Path(what).is_file():
+        return bool(list(Space(space_named(str(what))).domains()))
+    return str(what) in space_names() and str(what) not in zoo.names()
 
 
 def space_named(name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from nasforge import zoo as documented
-from nasforge.api.named import Network, arch_and_weights, arch_of, space_named
+from nasforge.api.named import Network, arch_and_weights, arch_of, is_space, space_named
 from nasforge.api.tables import frame
 from nasforge.errors import UserError
 from nasforge.export import Exported
@@ -23,7 +23,6 @@ from nasforge.scaling import Coefficients, along, cost_of, largest, matched
 from nasforge.scaling import scale as compound
 from nasforge.scaling.compound import ALIASES, LIMITS
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import space_names
 from nasforge.spaces.space import Space
 
 
@@ -48,17 +47,6 @@ def show(what: Network) -> Any:
     found = frame([{k: v for k, v in asdict(row).items() if k != "args"} for row in rows])
     found.attrs = {"name": name, "params": cost.params, "macs": cost.macs, "weight_bytes": cost.weight_bytes, "peak_bytes": cost.peak_bytes}
     return found
-
-
-def is_space(what: Network) -> bool:
-    """Return whether something is open in what a name, a file or data describe."""
-    if isinstance(what, Mapping):
-        return bool(list(Space(dict(what)).domains()))
-    if not isinstance(what, str | Path):
-        return False
-    if Path(what).is_file():
-        return bool(list(Space(space_named(str(what))).domains()))
-    return str(what) in space_names() and str(what) not in documented.names()
 
 
 def scale(

@@ -135,5 +135,5 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     valid = (*DEFAULTS, *OTHERS, *RUNNING)
     for name in given:
         if name not in valid:
-            raise UserError(f"search: unknown option {name!r}; {nearest(name, (*valid, 'constraints'))}")
+            raise UserError(f"search: unknown option {name!r}; {nearest(name, (*valid, 'constraints'), 'nasforge search --help')}")
     return given

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,22 +16,23 @@ from torch import Tensor, nn
 from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
-from nasforge.errors import UserError
-from nasforge.evaluation import prepared
+from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context, Decision, Job, Report
-from nasforge.evaluation.train import BEGUN, for_data, recipe_of, with_its_own_side
+from nasforge.evaluation.train import BEGUN, Train, for_data, recipe_of, with_its_own_side
 from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
+from nasforge.report.training import Progress
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import parse, read, write
+from nasforge.spaces.files import check_there, parse, read, write
 from nasforge.tasks import load_data, task_of
-from nasforge.train import checked_device, use_threads
+from nasforge.train import Recipe, checked_device, use_threads
 from nasforge.zoo.state_files import read_state
 from nasforge.zoo.weights import map_weights
 
 INITIAL = "initial.safetensors"  # the weights that a training began with, where they were given
-OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "weights", "out", "show")
+CURVE = "curve.csv"  # one row an epoch, while a training runs
+OTHERS = ("minutes", "epochs", "recipe", "seed", "device", "resize", "weights", "out", "show", "verbose")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Trained:
         form: in words, what was done to the architecture to fit the data, "as it is" where nothing was.
         params, macs: its size.
         metrics: on val. test: on test. curve: one row an epoch. seconds: where the time went.
-        folder: with `model.safetensors`, `arch.yaml`, `checkpoint.pt` and `result.json`.
+        folder: with `model.safetensors`, `arch.yaml`, `checkpoint.pt` `curve.csv` and `result.json`.
     """
 
     arch: Arch
@@ -82,6 +83,7 @@ def train(
     weights: str | Path | None = None,
     out: str | Path | None = None,
     show: bool = True,
+    verbose: bool = False,
     **options: Any,
 ) -> Trained:
     """Train an architecture with its recipe on train, choose on val, and score it on test once; a training that was stopped is continued.
@@ -95,17 +97,20 @@ def train(
         resize: bring the images to the side that the network reads, not the network to theirs.
         weights: a file of them to begin with: ours, or those of a library; layers that do not fit, such as another head, begin fresh.
         out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
-        show: whether to print notes and a line an epoch to stderr.
+        show: whether to print notes, how far the training is, and a line an epoch to stderr.
+        verbose: also the recipe, and where there is no terminal a line every second.
         options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
 
     Raises:
         UserError: the network does not fit the data, or the training failed.
     """
-    say = (lambda text: print(text, file=sys.stderr, flush=True)) if show else (lambda text: None)
+    progress = Progress(show, verbose)
+    say = progress.say
     checked_device(device)
     name, given = arch_of(network)
     dataset, source = data_given(data, options, given, OTHERS)
-    found = dataset if dataset is not None else load_data(source)
+    with progress.during("reading the data"):
+        found = dataset if dataset is not None else load_data(source)
     task = task_of(found.spec, found.name)
     for note in found.spec.notes:
         say(f"{found.name}: {note}")
@@ -122,7 +127,21 @@ def train(
     _begin_with(weights, arch, {**(arch.get("recipe") or {}), **changes}, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
 
+    progress.epochs, progress.minutes = used.epochs, used.minutes
+    progress.unit = "images" if found.spec.is_image else "samples"
+    if not changed and "optimizer" not in changes:  # the data are those that the network was made for
+        _say_what_was_published(name, used, say)
+    if Path(checkpoint).is_file():
+        say(f"{folder}: a training stands there, which is continued")
+    if verbose:
+        say(f"recipe: {json.dumps(used.to_dict())}")
+    cost = count(arch)
+    say(f"{name} on {found.name}: {cost.params:,} parameters, {found.size('train'):,} {progress.unit} an epoch")
+    rows: list[Mapping[str, float]] = []
+
     def on_report(report: Report) -> Decision:
+        rows.append(report.row)
+        _write_curve(rows, folder / CURVE)
         losses = f"loss {report.row['loss']:.4f}  val loss {report.row['val_loss']:.4f}"
         main = "" if task.main.name == "loss" else f"  {task.main.title} {report.row[task.main.name]:.4g}"
         where = f"/{used.epochs}" if used.minutes is None else f", {report.row['seconds'] / 60:.1f} of {used.minutes:g} min"
@@ -133,18 +152,39 @@ def train(
     if device == "cpu":
         use_threads(1 if minutes is None else None)
     try:
-        result = prepared(Context("train", source, device, dataset=dataset)).evaluate(job, on_report)
+        progress.status("preparing the training")
+        evaluator = Train(progress.step)
+        evaluator.prepare(Context("train", source, device, dataset=dataset))
+        result = evaluator.evaluate(job, on_report)
     finally:
+        progress.clear()
         torch.set_num_threads(threads)
     if result.error:
         raise UserError(result.error)
-    cost = count(arch)
     trained = Trained(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
     write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
     return trained
+
+
+def _say_what_was_published(name: str, used: Recipe, say: Callable[[str], None]) -> None:
+    """Say that a documented network is not trained by its published recipe, where it has one."""
+    published = zoo.recipe(name)
+    if published is not None:
+        was = published["recipe"]
+        say(f"{name}: trained by a default recipe for these data ({used.optimizer}, {used.epochs} epochs), not as published on "
+            f"{published['data']} ({was['optimizer']}, {was['epochs']} epochs); --recipe published does that")  # fmt: skip
+
+
+def _write_curve(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Write the latest row of a curve, the first with the names of its columns; those of an earlier call are written again."""
+    with open(path, "w" if len(rows) == 1 else "a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        if len(rows) == 1:
+            writer.writerow(rows[0])
+        writer.writerow(rows[-1].values())
 
 
 def _begin_with(
@@ -189,13 +229,17 @@ def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = 
     """
     out: dict[str, Any] = {}
     if name is not None and Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).exists():
+            check_there(name)
         out = dict(read(Path(name)))
     elif name is not None:
         of = str(arch) if name == "published" else name
         found = zoo.recipe(of)
         if found is None:
+            known = [network for networks in zoo.recipes().values() for network in networks]
+            near = "" if of in zoo.names() else f"{nearest(of, known, 'nasforge recipes')}; "
             remedy = "name a documented network that has one, or a YAML file"
-            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {remedy}")
+            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {near}{remedy}")
         out = dict(found["recipe"])
     for word in words or ():
         key, equals, value = word.partition("=")

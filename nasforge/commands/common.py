@@ -23,5 +23,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
+def plain(value: Any) -> str:
+    """A value as a file has it: null, true, a list in brackets; words without quotes."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def _numeric(text: str) -> bool:
     return text in ("", "-", "all") or text.replace(",", "").replace(".", "").replace("-", "").replace("x", "").isdigit()

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     options = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *OTHERS, *RUNNING) and name != "data"}
     options["control"] = args.control
-    found = search(args.space, args.data, run=args.run, show=not args.json, **options)
+    found = search(args.space, args.data, run=args.run, show=not (args.json or args.quiet), **options)
     if "joined" in found.summary:  # this driver is not the owner of its study
         summary, trouble = found.summary, []
         if args.json:

@@ -19,8 +19,8 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in OPTIONS}
     found = train(
         args.arch, args.data, minutes=args.minutes, epochs=args.epochs, recipe=recipe_named(args.recipe, args.arch, args.set),
-        seed=args.seed, device=args.device, resize=args.resize, weights=args.weights, out=args.out, show=not args.json,
-        **options,
+        seed=args.seed, device=args.device, resize=args.resize, weights=args.weights, out=args.out,
+        show=not (args.json or args.quiet), verbose=args.verbose, **options,
     )  # fmt: skip
     if args.json:
         print_json(told(found))
@@ -33,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _again(args: argparse.Namespace) -> int:
     """Train a trial as its search did: 0 also where it comes out otherwise, which is said."""
-    for option in ("minutes", "epochs", "recipe", "set", "seed", "resize", "weights", *(name for name in OPTIONS if name != "allow_code")):
-        if getattr(args, option):
+    of_search = ("verbose", "minutes", "epochs", "recipe", "set", "seed", "resize", "weights", *OPTIONS)
+    for option in of_search:
+        if option != "allow_code" and getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')}: is taken from the search with --as-trial; leave it out")
-    found = train_again(args.arch, args.data, allow_code=args.allow_code, out=args.out, show=not args.json)
+    found = train_again(args.arch, args.data, allow_code=args.allow_code, out=args.out, show=not (args.json or args.quiet))
     if args.json:
         print_json({**told(found), "same": found.same})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from nasforge.networks.build import build, input_shapes
 from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
-from nasforge.train import Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
+from nasforge.train import OnStep, Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
 from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
@@ -33,7 +33,10 @@ STOPS = {Decision.CONTINUE: None, Decision.PAUSE: Stop.PAUSED, Decision.STOP: St
 
 
 class Train:
-    """Trains a network by its recipe and scores it on val, finalists also on test."""
+    """Trains a network by its recipe and scores it on val, finalists also on test. on_step: see `nasforge.train.fit`."""
+
+    def __init__(self, on_step: OnStep | None = None) -> None:
+        self.on_step = on_step
 
     def metrics(self, task: Task) -> tuple[Metric, ...]:
         return task.metrics
@@ -41,6 +44,10 @@ class Train:
     def prepare(self, context: Context) -> None:
         self.device, self.data = context.device, context.load()
         self.task = task_of(self.data.spec, self.data.name)
+
+    def _on_test(self, data: Dataset) -> Callable[[int], None] | None:
+        on_step = self.on_step
+        return None if on_step is None else lambda seen: on_step(0, "test", seen, data.size("test"))
 
     def evaluate(self, job: Job, on_report: OnReport) -> Result:
         result = Result()
@@ -58,13 +65,14 @@ class Train:
                 model, data, recipe, task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
                 checkpoint=Path(job.checkpoint) if job.checkpoint else None,
-                scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
+                on_step=self.on_step, scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
             )  # fmt: skip
             result.metrics |= fitted.metrics
             result.curve, result.stopped = fitted.curve, fitted.stopped
             result.seconds["training"] = fitted.seconds
             if job.test and data.size("test"):
-                result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views)
+                on_batch = self._on_test(data)
+                result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views, on_batch=on_batch)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 state = {k: v.contiguous() for k, v in model.cpu().state_dict().items()}

@@ -120,7 +120,7 @@ def full_name(name: str) -> str:
 def nearest_metric(name: str) -> str:
     """Return, in words, the metric that a wrong name is nearest to, and all there are."""
     base = name.partition("@")[0]
-    return nearest(base, METRICS if base in ALIASES else (*METRICS, *ALIASES))
+    return nearest(base, METRICS if base in ALIASES else (*METRICS, *ALIASES), "nasforge metrics")
 
 
 def is_metric(name: str) -> bool:

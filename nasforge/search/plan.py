@@ -287,6 +287,8 @@ def other_versions(manifest: Mapping[str, Any]) -> str:
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """Return the manifest of a run. Raises UserError where there is none, or where plugins of the run are not loaded."""
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder; give that of a search, such as runs/digits")
     try:
         manifest = parsed_file(run / MANIFEST)
     except (OSError, ValueError) as error:

@@ -76,7 +76,7 @@ def plan_of(
     of_space = {ALIASES.get(k, k): v for k, v in (raw.get("search") or {}).items()}
     unknown = [k for k in of_space if k not in DEFAULTS]
     if unknown:
-        raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS)}")
+        raise UserError(f"search.{unknown[0]}: unknown key; {nearest(unknown[0], DEFAULTS, 'nasforge search --help')}")
     said = {**of_space, **{k: v for k, v in given.items() if v is not None}}
     timed = _checked_minutes(said.get("minutes"))
     if timed is not None and "minutes" not in of_space:  # what the space says of trials and finals is for as long as they take

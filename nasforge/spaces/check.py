@@ -84,21 +84,21 @@ def check_node(node: Node, blocks: Blocks, where: str, deep: bool = False) -> No
             raise UserError(f"{where}.{wire}: must be a name or a list of names, got {node[wire]!r}")
     name = names[0]
     if name not in blocks:
-        raise UserError(f"{where}: there is no block {name!r}; {nearest(name, blocks)}")
+        raise UserError(f"{where}: there is no block {name!r}; {nearest(name, blocks, 'nasforge blocks')}")
     args = ({} if isinstance(node, str) else node[name]) or {}
     if not isinstance(args, Mapping):
         raise UserError(f"{where}.{name}: arguments must be a mapping like {{out: 32}}, got {args!r}")
     params = blocks[name].params
     for key, value in args.items():
         if key not in params:
-            raise UserError(f"{where}.{name}.{key}: {name} has no argument {key!r}; {nearest(key, params)}")
+            raise UserError(f"{where}.{name}.{key}: {name} has no argument {key!r}; {nearest(key, params, f'nasforge blocks {name}')}")
         _check_value(value, params[key].hint, blocks, f"{where}.{name}.{key}", deep)
         counts = (value if isinstance(value, list | tuple) else [value]) if key in REPEATS else []
         if any(isinstance(n, int | float) and n > DEEPEST for n in counts):
             raise UserError(f"{where}.{name}.{key}: must be at most {DEEPEST:,}, got {value!r:.60}")
     missing = [key for key, param in params.items() if param.default is ... and key not in args]
     if missing:
-        raise UserError(f"{where}.{name}: {name} needs the argument {missing[0]!r}; {nearest(missing[0], params)}")
+        raise UserError(f"{where}.{name}: {name} needs the argument {missing[0]!r}; `nasforge blocks {name}` tells of it")
 
 
 def _check_value(value: Any, hint: Any, blocks: Blocks, where: str, deep: bool) -> None:
@@ -171,6 +171,9 @@ def fits(value: Any, hint: Any) -> bool:
 def spell(hint: Any) -> str:
     """Return the words for a type in an error message."""
     origin = get_origin(hint)
+    if origin is Annotated:
+        edges = "a list of nodes, each a list of edges {from: NODE, op: BLOCK}"
+        return {"block": "a block", "blocks": "a list of blocks", "edges": edges}.get(get_args(hint)[1]) or spell(get_args(hint)[0])
     if origin in (Union, UnionType):
         return " or ".join(spell(part) for part in get_args(hint))
     if origin is Literal:

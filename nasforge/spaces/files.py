@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.parser import Parser
+from yaml.reader import Reader, ReaderError
+from yaml.resolver import Resolver
+from yaml.scanner import Scanner
 
 from nasforge.errors import UserError, nearest
 from nasforge.files import content, write_whole
@@ -24,11 +31,15 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SPACES = (PACKAGE / "search_spaces", PACKAGE.parent / "search_spaces")  # in an installed wheel, in a clone
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with the numbers and words a researcher means: 1e-3 is a number, `on` and `no` are words."""
+class _Loader(Composer, SafeConstructor, Resolver):
+    """Safe YAML with the numbers and words a researcher means: 1e-3 is a number, `on` and `no` are words. What reads the text follows."""
 
-    def __init__(self, text: str, where: str) -> None:
-        super().__init__(text)
+    check_event: Any
+
+    def __init__(self, where: str) -> None:
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
         self.name, self.composed, self.depth = where, 0, 0
         self.sizes: dict[int, int] = {}  # of the nodes that were read whole: values below them, aliases written out
 
@@ -46,6 +57,36 @@ class _Loader(yaml.SafeLoader):
             allowed = f"at most {MAX_NODES:,}, nested at most {MAX_DEPTH} deep"
             raise UserError(f"{self.name}: too many values; {allowed}, are allowed in one file")
         return node
+
+
+class _Slow(_Loader, Reader, Scanner, Parser):
+    """Reads text by Python alone."""
+
+    def __init__(self, text: str, where: str) -> None:
+        Reader.__init__(self, text)
+        Scanner.__init__(self)
+        Parser.__init__(self)
+        _Loader.__init__(self, where)
+
+
+class _Text(io.StringIO):
+    """Text of which marks and errors say where it is from."""
+
+    name = ""
+
+
+_Fast: Any = _Slow
+if yaml.__with_libyaml__:
+    from yaml.cyaml import CParser  # type: ignore[attr-defined]
+
+    class _Fast(_Loader, CParser):  # type: ignore[no-redef,misc]
+        """Reads text by libyaml, in a fifth of the time; nodes, bounds and values are those of `_Loader` all the same."""
+
+        def __init__(self, text: str, where: str) -> None:
+            stream = _Text(text)
+            stream.name = where
+            CParser.__init__(self, stream)
+            _Loader.__init__(self, where)
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:
@@ -105,10 +146,10 @@ def _of_kind(kind: str, what: str, read: Callable[[str], Any]) -> None:
             got = repr(got) if len(got) <= 40 else f"{got[:40]!r}... of {len(got):,} characters"
             raise UserError(f"{_mark(node)}: must be {what}, got {got}") from None
 
-    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)  # type: ignore[type-var]
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)  # type: ignore[type-var]
 _of_kind("int", f"a whole number of at most {MAX_DIGITS} digits", _whole)
 _of_kind("float", "a number", lambda text: float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan")))
 _of_kind("bool", "true or false", lambda text: {"true": True, "false": False}[text.lower()])
@@ -121,25 +162,28 @@ def _strange(loader: _Loader, node: yaml.Node) -> Any:
     raise UserError(f"{_mark(node)}: must be a word, a number, true or false, a list or a mapping, got the tag {tag:.80}; remove it")
 
 
-_Loader.add_constructor(None, _strange)
+_Loader.add_constructor(None, _strange)  # type: ignore[type-var]
 
 
-def parse(text: str, where: str = "text") -> Any:
+def parse(text: str, where: str = "text", loader: Any = _Fast) -> Any:
     """Return the plain data of YAML (or JSON) text. Raises UserError with file and line."""
+    reading = None
     try:
-        loader = _Loader(text, where)
+        reading = loader(text, where)
+        return reading.get_single_data()
     except yaml.YAMLError as error:
-        raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
-    try:
-        return loader.get_single_data()
-    except yaml.YAMLError as error:
+        if loader is not _Slow:  # which says better what is wrong
+            return parse(text, where, _Slow)
+        if isinstance(error, ReaderError):
+            raise UserError(f"{where}: holds characters that no text has ({str(error).splitlines()[0]})") from None
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{where}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
     except RecursionError:
         raise UserError(f"{where}: nested too deeply to be an architecture") from None
     finally:
-        loader.dispose()
+        if reading is not None:
+            reading.dispose()
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -191,7 +235,8 @@ def check_there(name: str) -> None:
         raise UserError(f"{name}: no such file, for there is no folder {path.parent}")
     beside = [p.name for p in islice(path.parent.iterdir(), MOST_BESIDE) if p.suffix.lower() in SUFFIXES]
     near = get_close_matches(path.name, beside, n=1, cutoff=0.6)
-    raise UserError(f"{name}: no such file" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
+    what = "file" if path.suffix.lower() in SUFFIXES else "file or folder"
+    raise UserError(f"{name}: no such {what}" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
 
 
 def find_space(name: str) -> Path:
@@ -202,4 +247,4 @@ def find_space(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     check_there(name)
-    raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names())}")
+    raise UserError(f"{name}: no such file, and no packaged space has that name; {nearest(name, space_names(), 'nasforge spaces')}")

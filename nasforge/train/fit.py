@@ -23,7 +23,7 @@ from nasforge.tasks import Task, forward, task_of
 from nasforge.train.augment import make_augment
 from nasforge.train.checkpoint import read_checkpoint, write_checkpoint
 from nasforge.train.init import PATCHES_OF, initialize, whiten, zero_residuals
-from nasforge.train.loop import OutOfMemory, Stop, Training, at_share, has_batch_norm, is_stuck, resume, run_epoch, state_of
+from nasforge.train.loop import OnStep, OutOfMemory, Stop, Training, at_share, has_batch_norm, is_stuck, resume, run_epoch, state_of
 from nasforge.train.optim import Average, make_optimizer
 from nasforge.train.precision import Setting, choose
 from nasforge.train.recipe import Recipe
@@ -67,6 +67,7 @@ def fit(
     checkpoint: Path | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     scored_after: float = 0.0,
+    on_step: OnStep | None = None,
 ) -> Fitted:
     """Train `model` in place on the training part and score it on val; the test part is not touched.
 
@@ -81,6 +82,7 @@ def fit(
             The epochs before a resumed checkpoint are reported again, and the answers to these do not count.
         checkpoint: file to resume from, where it exists, and to write to after an epoch and at the end.
         checkpoint_every_s: shortest time between two writes.
+        on_step: called after each step and each batch of a validation, to show how far the training is.
         scored_after: how many times a validation takes what still must fit into the minutes of the recipe afterwards.
 
     Raises:
@@ -95,7 +97,7 @@ def fit(
         state = None if checkpoint is None else read_checkpoint(checkpoint, identity, device, {"recipe": Recipe().to_dict()})
         setting = None if state is None else Setting(*state["setting"])
         training = _start(model, data, task or task_of(data.spec, data.name), recipe, seed, device, setting)
-        training.scorings = 1 + scored_after
+        training.scorings, training.on_step = 1 + scored_after, on_step
         if state is not None:
             resume(training, state)
             for row in training.curve if on_epoch is not None else ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +28,8 @@ from nasforge.train.recipe import Recipe
 CHUNK_NUMBERS = 2**22  # numbers augmented or scored at once, 16 MiB: one call for many batches, yet little memory
 CHECK_EVERY_STEPS = 64
 GROWN_AT = 0.6  # of the training: from here on images that began smaller are whole
+
+OnStep = Callable[[int, str, int, int], None]  # epoch from 1, "training" or "validation", samples seen in it, and how many there are
 
 
 class TrainingFailed(UserError):
@@ -76,6 +78,7 @@ class Training:
     scoring_s: float = 0.0  # of the latest validation
     scorings: float = 1.0  # so many of these must fit into the time that is left
     stopped: Stop | None = None
+    on_step: OnStep | None = None
 
     def step(self, step: int, steps: int) -> float:
         """Return which step the schedule is at, at a step of the running epoch: with `minutes`, further on where these run out first."""
@@ -122,11 +125,14 @@ def run_epoch(t: Training) -> dict[str, float]:
     """Make one pass over the training samples and return the row of the curve."""
     t.model.train()
     epoch, sizes, recipe = len(t.curve), t.sizes, t.recipe
+    whole = sum(sizes)
     if recipe.freeze_stem is not None and t.step(0, 1) >= recipe.freeze_stem * recipe.epochs:
         t.stem.requires_grad_(False)
     params = [p for p in t.model.parameters() if p.requires_grad]
     total, seen, lr = torch.zeros((), device=t.device), 0, 0.0
-    for step, batch in enumerate(_batches(t, sum(sizes))):
+    if t.on_step is not None:
+        t.on_step(epoch + 1, "training", 0, whole)
+    for step, batch in enumerate(_batches(t, whole)):
         at = t.step(step, len(sizes))
         if at >= recipe.epochs * len(sizes) and seen:
             break
@@ -148,12 +154,16 @@ def run_epoch(t: Training) -> dict[str, float]:
                 t.average.updates = 0  # its time has not come: the next weights are the first
         total += loss * len(batch)
         seen += len(batch)
+        if t.on_step is not None:
+            t.on_step(epoch + 1, "training", seen, whole)
         if step % CHECK_EVERY_STEPS == 0:
             _check_finite(float(total), epoch + 1, "training", recipe)
     mean, scoring = float(total) / seen, time.perf_counter()
     _check_finite(mean, epoch + 1, "training", recipe)
+    on_step, of = t.on_step, t.data.size("val")
+    on_batch = None if on_step is None else lambda seen: on_step(epoch + 1, "validation", seen, of)
     with t.averaged():
-        scores = score(t.model, t.data, "val", t.task, views=recipe.views)
+        scores = score(t.model, t.data, "val", t.task, views=recipe.views, on_batch=on_batch)
     t.scoring_s = time.perf_counter() - scoring
     val_loss = scores.pop("loss")
     _check_finite(val_loss, epoch + 1, "validation", recipe)
@@ -227,11 +237,13 @@ def at_share(x: Tensor, share: float) -> Tensor:
 
 
 def score(
-    model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None, *, views: str = "one"
-) -> dict[str, float]:
+    model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None, *, views: str = "one",
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Return the metrics of the task for the model in eval mode on a part of the data.
 
     Without `batch_size` a batch has up to 512 samples, fewer where these are large. views: see `nasforge.train.Recipe`.
+    on_batch: called with the number of samples seen.
 
     Raises:
         UserError: the part is empty.
@@ -241,10 +253,13 @@ def score(
     batch_size = batch_size or max(1, min(512, CHUNK_NUMBERS // _numbers(data)))
     training = model.training
     model.eval()
-    scorer = task.scorer()
+    scorer, seen = task.scorer(), 0
     with torch.no_grad():  # not inference mode: what a model caches in it could not be trained through later
         for batch in data.batches(part, batch_size):
             scorer.update(_seen(model, batch, views), batch)
+            seen += len(batch)
+            if on_batch is not None:
+                on_batch(seen)
     model.train(training)
     return scorer.result()
 

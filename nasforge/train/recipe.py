@@ -38,6 +38,11 @@ class Recipe:
     """How to train: every value checked when made, so that a recipe that exists can be used.
 
     Attributes:
+        epochs: passes over the training samples.
+        batch_size: samples of a step.
+        lr: the highest learning rate.
+        warmup_epochs: over which the learning rate rises linearly to it.
+        decay_norm_bias: whether weights of norms and biases decay too.
         optimizer: `nesterov` is sgd with Nesterov momentum; `adamw` decouples the weight decay; `muon` turns the steps of hidden matrices
             and filters into orthogonal ones, and trains first and last layer, depthwise filters and vectors by adamw.
         momentum: of sgd, nesterov and rmsprop; beta1 of adam and adamw.
@@ -122,7 +127,7 @@ class Recipe:
         fields = {f.name: f for f in dataclasses.fields(cls)}
         for name in mapping:
             if name not in fields:
-                raise UserError(f"{where}.{name}: no such value in a recipe; {nearest(name, fields)}")
+                raise UserError(f"{where}.{name}: no such value in a recipe; {nearest(name, fields, 'nasforge recipes')}")
         values = {name: _checked(fields[name], value, where) for name, value in mapping.items()}
         return dataclasses.replace(base or cls(), **values)
 

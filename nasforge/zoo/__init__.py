@@ -17,6 +17,7 @@ Beside them: missing.yaml (named in the lecture notes but not built), aka.yaml (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -31,21 +32,38 @@ from nasforge.spaces.space import Space
 HERE = Path(__file__).resolve().parent
 LISTS = ("missing", "aka", "recipes")  # files beside the families
 NOT_PUBLISHED = {"warmup_epochs": 0, "early_stopping": None, "ema": None, "grad_clip": None}  # what our recipes have and papers do not
+ALL = "nasforge zoo"  # the command that lists them
+MEMBER = re.compile(r"^  ([\w.-]+):", re.MULTILINE)
 OVERRIDES = ("input", "classes", "source", "note")
 ADDED: dict[str, dict[str, Any]] = {}  # the families of plugins, by the names of their members
+
+
+class NoSuchNetwork(UserError):
+    """Raised for a name that no documented network has."""
 
 
 # ---------------------------------------------------------------- the table
 
 
-def _families() -> list[dict[str, Any]]:
-    """The family data, those of plugins last."""
-    return [*_own(), *{id(family): family for family in ADDED.values()}.values()]
-
-
 @lru_cache(maxsize=1)
-def _own() -> list[dict[str, Any]]:
-    return [files.read(path) for path in sorted(HERE.glob("*.yaml")) if path.stem not in LISTS]
+def _own() -> dict[str, Path]:
+    """The file of each of our networks. Their names are found by the look of their lines, two spaces in, without parsing 80 files."""
+    found: dict[str, Path] = {}
+    for path in sorted(HERE.glob("*.yaml")):
+        _, _, members = path.read_text(encoding="utf-8").partition("\nmembers:\n")
+        found |= dict.fromkeys(MEMBER.findall(re.split(r"^\S", members, maxsplit=1, flags=re.MULTILINE)[0]), path)
+    return found
+
+
+@lru_cache(maxsize=200)
+def _read(path: Path) -> dict[str, Any]:
+    return files.read(path)
+
+
+def family_of(name: str) -> dict[str, Any] | None:
+    """Return the family data in which a network is a member; None where none is called so."""
+    path = _own().get(name)
+    return _read(path) if path is not None else ADDED.get(name)
 
 
 @lru_cache(maxsize=len(LISTS))
@@ -55,7 +73,7 @@ def _list(name: str) -> Any:
 
 def names() -> list[str]:
     """Return the names of the documented networks, sorted."""
-    return sorted(name for family in _families() for name in family["members"])
+    return sorted({**_own(), **ADDED})
 
 
 def aka() -> dict[str, str]:
@@ -66,30 +84,31 @@ def aka() -> dict[str, str]:
 def listed(pattern: str = "*") -> list[dict[str, Any]]:
     """Return the rows of `entries` and `missing` whose name matches, with * and ?. Raise UserError where there is none."""
     wanted = aka().get(pattern, pattern)
-    rows = [row for row in [*entries(), *missing()] if fnmatch(row["name"], wanted)]
+    rows = [*entries(wanted), *(row for row in missing() if fnmatch(row["name"], wanted))]
     if not rows:
-        raise UserError(f"{pattern}: no documented network has such a name; {nearest(pattern, names())}")
+        raise UserError(f"{pattern}: no documented network has such a name; {nearest(pattern, names(), ALL)}")
     return rows
 
 
-def entries() -> list[dict[str, Any]]:
-    """One row for each network: name, family, task, input, classes, params, macs, published, source, note, status.
+def entries(pattern: str = "*") -> list[dict[str, Any]]:
+    """One row for each network whose name matches: name, family, task, input, classes, params, macs, published, source, note, status.
 
     The counts are stored in the files and checked by a test, so this answers without torch. status: exact where the counts are
     those of the published definition, variant where the note says what differs.
     """
-    rows = []
-    for family in _families():
-        for name, member in family["members"].items():
-            counts = member.get("counts") or _counts(name)
-            shown = {key: member.get(key, family["template"].get(key, family.get(key))) for key in OVERRIDES}
-            rows.append({
-                "name": name, "family": member.get("family", family["family"]), "task": family["task"],
-                "input": shown["input"], "classes": shown["classes"],
-                "params": counts["params"], "macs": counts["macs"], "published": member.get("published"),
-                "source": shown["source"], "note": shown["note"], "status": member.get("status", "exact"),
-            })  # fmt: skip
-    return sorted(rows, key=lambda row: row["name"])
+    return [_entry(name, family) for name in names() if fnmatch(name, pattern) and (family := family_of(name))]
+
+
+def _entry(name: str, family: Mapping[str, Any]) -> dict[str, Any]:
+    member = family["members"][name]
+    counts = member.get("counts") or _counts(name)
+    shown = {key: member.get(key, family["template"].get(key, family.get(key))) for key in OVERRIDES}
+    return {
+        "name": name, "family": member.get("family", family["family"]), "task": family["task"],
+        "input": shown["input"], "classes": shown["classes"],
+        "params": counts["params"], "macs": counts["macs"], "published": member.get("published"),
+        "source": shown["source"], "note": shown["note"], "status": member.get("status", "exact"),
+    }  # fmt: skip
 
 
 @lru_cache(maxsize=1000)
@@ -115,12 +134,23 @@ def recipe(name: str) -> dict[str, Any] | None:
     `recipe` is in the terms of `nasforge.train.Recipe`, with nothing of ours that a paper does not name (averages, clipping, early end).
     """
     name = aka().get(name, name)
-    entry = next((row for row in entries() if row["name"] == name), None)
-    found = next((row for row in _list("recipes") if entry and any(fnmatch(name, pattern) for pattern in row["networks"])), None)
-    if entry is None or found is None:
+    family = family_of(name)
+    found = next((row for row in _list("recipes") if family and any(fnmatch(name, pattern) for pattern in row["networks"])), None)
+    if family is None or found is None:
         return None
     values = {**found["recipe"], **{key: value for key, value in NOT_PUBLISHED.items() if key not in found["recipe"]}}
-    return {"recipe": values, **{key: found.get(key) for key in ("data", "source", "note")}, "target": entry["published"]}
+    target = family["members"][name].get("published")
+    return {"recipe": values, **{key: found.get(key) for key in ("data", "source", "note")}, "target": target}
+
+
+def recipes() -> dict[str, list[str]]:
+    """Return the names of the networks of each published recipe, by the first of them."""
+    rows: list[list[str]] = [[] for _ in _list("recipes")]
+    for name in names():
+        fits = (i for i, row in enumerate(_list("recipes")) if any(fnmatch(name, pattern) for pattern in row["networks"]))
+        if (first := next(fits, None)) is not None:
+            rows[first].append(name)
+    return {of[0]: of for of in rows if of}
 
 
 def load(name: str) -> Arch:
@@ -130,9 +160,8 @@ def load(name: str) -> Arch:
     Other spellings are understood, see `aka`. Raises UserError with the nearest name for an unknown one.
     """
     known = aka().get(name, name)
-    for family in _families():
-        if known in family["members"]:
-            return member(known, family)
+    if (family := family_of(known)) is not None:
+        return member(known, family)
     if name.startswith("small_"):
         from nasforge.zoo.small import small  # needs torch
 
@@ -140,8 +169,9 @@ def load(name: str) -> Arch:
         frames = tuple(arch["input"][1:-2]) if isinstance(arch["input"], list) else ()
         return small(arch, (3, *frames, 32, 32), 10)
     lacking = next((row["missing"] for row in missing() if row["name"] == known), None)
-    why = "no documented network has that name" if lacking is None else f"this network is documented but not built, it lacks {lacking}"
-    raise UserError(f"{name}: {why}; {nearest(name, names())}")
+    if lacking is not None:
+        raise UserError(f"{name}: this network is documented but not built, it lacks {lacking}; {nearest(name, names(), ALL)}")
+    raise NoSuchNetwork(f"{name}: no documented network has that name; {nearest(name, names(), ALL)}")
 
 
 def documented(arch: Mapping[str, Any]) -> bool:

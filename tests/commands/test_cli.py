@@ -139,7 +139,7 @@ MISTAKES = [
     (("train", "digits.yaml"), "digits.yaml"),
     (("report", "/nowhere"), "/nowhere"),
     (("scale", "resnet18"), "--phi"),
-    (("zoo", "xyz"), "valid"),
+    (("zoo", "xyz"), "`nasforge zoo` lists all"),
 ]
 
 

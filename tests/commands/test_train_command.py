@@ -56,7 +56,7 @@ def test_of_an_own_network_only_the_ends_fit_themselves_to_the_data(
     monkeypatch.chdir(tmp_path)
     write({**OWN, **changes}, tmp_path / "own.yaml")
     assert main(["train", "own.yaml", "--data", "digits", "--data-limit", "100", "--epochs", "1", "--out", "out"]) == 0
-    assert capsys.readouterr().err.startswith(said or "epoch 1/1")
+    assert capsys.readouterr().err.startswith(said or "own.yaml on digits: 142,694 parameters, 100 images an epoch")
     found = read(tmp_path / "out" / "arch.yaml")
     assert {k: v for k, v in found.items() if k != "recipe"} == {**OWN, "classes": 10}
 
@@ -114,6 +114,25 @@ def test_mistakes(words: list[str], message: str, tmp_path: Path, capsys: pytest
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_a_network_on_its_own_data_is_told_that_a_recipe_was_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "c.npz", x=rng.random((60, 3, 32, 32), dtype="float32"), y=np.arange(60) % 10)
+    words = ["train", "resnet20", "--data", str(tmp_path / "c.npz"), "--epochs", "1", "--set", "batch_size=16", "--out"]
+    assert main([*words, str(tmp_path / "plain")]) == 0
+    said = capsys.readouterr().err
+    note = "resnet20: trained by a default recipe for these data ("
+    assert said.count(note) == 1 and "not as published on CIFAR-10 (sgd, 182 epochs); --recipe published does that" in said
+    assert main([*words, str(tmp_path / "published"), "--recipe", "published"]) == 0
+    assert note not in capsys.readouterr().err
+    used = read(tmp_path / "published" / "arch.yaml")["recipe"]
+    assert {"optimizer": "sgd", "lr": 0.1, "schedule": "step", "epochs": 1, "augment": {"flip": 0.5, "crop": 4.0}}.items() <= used.items()
+    assert main([*words, str(tmp_path / "quiet"), "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "" and captured.out.startswith("resnet20 on c: 269,722 parameters; test accuracy")
+    assert main([*words, str(tmp_path / "verbose"), "--verbose"]) == 0
+    assert 'recipe: {"epochs": 1, "batch_size": 16, ' in capsys.readouterr().err
+
+
 def test_a_name_without_a_recipe_says_what_to_give() -> None:
     with pytest.raises(UserError, match="name a documented network that has one, or a YAML file"):
         recipe_named("nosuch", "lenet5")
@@ -131,10 +150,15 @@ def test_sigterm_leaves_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(fit, "run_epoch", told)
         patch.setattr(fit, "KEPT_EVERY_S", 0.0)
-        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6"]) == 143
-    assert "stopped; what had ended is kept, the same command goes on" in capsys.readouterr().err
+        assert main([*WORDS, "--out", str(tmp_path / "a"), "--epochs", "6", "--json"]) == 143
+    captured = capsys.readouterr()
+    assert "stopped; what had ended is kept, the same command goes on" in captured.err
+    assert json.loads(captured.out) == {"error": "stopped", "where": None, "remedy": "what had ended is kept, the same command goes on"}
     assert len(torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["curve"]) == 3
+    left = (tmp_path / "a" / "curve.csv").read_text().splitlines()
+    assert left[0].startswith("epoch,loss,val_loss,accuracy") and [line.split(",")[0] for line in left[1:]] == ["1", "2", "3"]
     went_on, whole = trained(capsys, tmp_path / "a", "--epochs", "6"), trained(capsys, tmp_path / "b", "--epochs", "6")
+    assert [line.split(",")[0] for line in (tmp_path / "a" / "curve.csv").read_text().splitlines()[1:]] == list("123456")
     assert [r["loss"] for r in went_on["curve"]] == [r["loss"] for r in whole["curve"]] and went_on["test"] == whole["test"]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from nasforge.blocks import BLOCKS
 from nasforge.errors import UserError
 from nasforge.networks.build import build, key
+from nasforge.spaces import files
 from nasforge.spaces.arch import canonical_blocks
 from nasforge.spaces.files import dump, find_space, parse, read, write
 
@@ -185,3 +188,29 @@ def test_missing_files_name_the_nearest(tmp_path: Path) -> None:
         find_space("digit")
     with pytest.raises(UserError, match="cannot be read"):
         read(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("text", [
+    "a: 1e-3\nb: on\nc: 1:30\nd: 0o17\n", "x: &a [1, 2]\ny: *a\nz: {<<: {q: 1}, w: 2}", "a: \U0001F600",
+    '"\\ud83d\\ude00": 1', "", "# c", "a: |\n  x\n",
+    "a: {b: [c, null, ~, .inf, -.5, '1']}", "a: [1, 2", "a: &x [*x]", "{a: 1, a: 2}",
+    "a: \x01", "\ta: 1", "a: 1\n---\nb: 2", "a: !!set {b}", "? [a]\n: b",
+    "[" * 300, "[" * 30_000, "a: [" + "1, " * 30_000,
+    "a: &a [1,1,1,1]\n" + "".join(f"b{i}: &b{i} [*a,*a,*a,*a]\n" for i in range(9_000)), "9" * 400,
+])  # fmt: skip
+def test_libyaml_and_python_read_the_same(text: str) -> None:
+    def read_by(loader: Any) -> Any:
+        try:
+            return repr(parse(text, "text", loader))
+        except UserError as error:
+            return error.args
+
+    assert read_by(files._Fast) == read_by(files._Slow)
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML is without libyaml here")
+def test_packaged_files_are_read_by_libyaml() -> None:
+    for path in [*(files.PACKAGE / "zoo").glob("*.yaml"), *files.SPACES[-1].glob("*.yaml")]:
+        text = path.read_text(encoding="utf-8")
+        reading = files._Fast(text, str(path))
+        assert reading.get_single_data() == parse(text, str(path), files._Slow)

@@ -149,3 +149,17 @@ def test_show_prints_note_figures_and_recipe(capsys: pytest.CaptureFixture[str])
     assert "without the reduction of stem.0 (conv), stem.1 (pool)" in told and "trained on" not in told
     assert main(["show", "resnet20", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["training"]["recipe"]["lr"] == 0.1
+
+
+def test_names_are_found_without_parsing_the_files() -> None:
+    """By the look of their lines: two spaces in, below `members:`."""
+    parsed = {name: path for path in zoo.HERE.glob("*.yaml") for name in files.read(path).get("members", {})}
+    assert zoo._own() == parsed and zoo.names() == sorted(parsed)
+
+
+def test_a_recipe_is_listed_with_every_network_that_has_it() -> None:
+    of = {name: first for first, names in zoo.recipes().items() for name in names}
+    for name in zoo.names():
+        found = zoo.recipe(name)
+        assert (found is None) == (name not in of)
+        assert found is None or found["recipe"] == zoo.recipe(of[name])["recipe"]  # type: ignore[index]
