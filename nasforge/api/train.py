@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
+from nasforge.data.preprocess import write_preprocess
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Decision, Job, Report
@@ -23,6 +24,7 @@ from nasforge.evaluation.train import BEGUN, for_data, recipe_of, with_its_own_s
 from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
+from nasforge.search.plan import source_of
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import parse, read, write
 from nasforge.tasks import load_data, task_of
@@ -121,6 +123,7 @@ def train(
     used = recipe_of(job, found, task)
     _begin_with(weights, arch, {**(arch.get("recipe") or {}), **changes}, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
+    write_preprocess(found.spec.preprocess, folder)
 
     def on_report(report: Report) -> Decision:
         losses = f"loss {report.row['loss']:.4f}  val loss {report.row['val_loss']:.4f}"
@@ -143,7 +146,8 @@ def train(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
-    write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
+    named = {} if dataset is not None else {"source": {**source_of(source), "given_in": str(Path.cwd())}}
+    write_whole(folder / "result.json", json.dumps({**told(trained), **named}, indent=1))
     return trained
 
 

@@ -14,7 +14,6 @@ from nasforge.data.readers.saved import is_saved, read_saved
 from nasforge.data.readers.tables import (
     COLUMNAR,
     LINES,
-    TABLES,
     read_arff,
     read_columnar,
     read_diabetes,
@@ -22,6 +21,7 @@ from nasforge.data.readers.tables import (
     read_table,
 )
 from nasforge.data.readers.text import is_parallel, read_characters, read_parallel
+from nasforge.data.reading import TABLES
 from nasforge.errors import UserError
 
 
