@@ -25,7 +25,7 @@ from nasforge.files import parsed_file
 from nasforge.objectives.metrics import metric
 from nasforge.search.plan import MANIFEST, SUMMARY, read_manifest, source_from
 from nasforge.spaces.arch import Arch
-from nasforge.tasks import load_with_raw, task_of
+from nasforge.tasks import given_with_raw, load_with_raw, task_of
 
 PREPROCESS = ("inside", "none")
 MOST_SAMPLES, MOST_NUMBERS = 10_000, 2**26  # that an export is tried on, and numbers of outputs
@@ -106,6 +106,10 @@ def export(
     written = {key: getattr(done, key) for key in Exported.__dataclass_fields__}
     tried = Tried(**written, notes=tuple(notes), recorded=recorded, trained=state is not None)
     if dataset is None or done.outputs is None:
+        if samples is not None and done.preprocess is not None:
+            many = len(done.preprocess["inputs"])
+            why = f"it reads {many} inputs, which no file holds" if many > 1 else "it reads images of another size (--preprocess inside)"
+            tried = replace(tried, notes=(*notes, f"not tried on files of the data: {why}"))
         return tried
     task = task_of(dataset.spec, dataset.name)
     wanted = kept.metric if kept.metric in {m.name for m in task.metrics} else task.main.name
@@ -120,7 +124,9 @@ def kept_of(name: str) -> Kept:
     run = Path(before if before and (Path(before) / MANIFEST).is_file() else name)
     if (run / MANIFEST).is_file():
         manifest = read_manifest(run)
-        source = source_from(manifest["data"]) if isinstance(manifest.get("data"), dict) else None
+        source = source_from(manifest["data"])
+        memory = (manifest.get("command") or {}).get("data_memory")
+        source = replace(source, memory_bytes=memory * 2**30) if isinstance(memory, int | float) else source
         row = _row(run, which if run != Path(name) else "")
         return Kept(read_preprocess(run), source, Path(str(manifest.get("given_in", "."))), manifest.get("data_key"), row.get("metric"),
                     row.get("val_of_weights"), str(run))  # fmt: skip
@@ -159,14 +165,18 @@ def data_of(kept: Kept, arch: Arch, data: Any, options: Mapping[str, Any]) -> tu
         dataset, source = data_given(data, {**(named if isinstance(data, str | Path) else {}), **asked}, arch)
         if dataset is not None:
             _check(dataset, kept)
-            return dataset, None, ["the data were given as arrays: not tried on files"]
+            if hasattr(data, "batches"):
+                return dataset, None, ["not tried on the data, of which only normalized samples are given; give arrays or files"]
+            dataset, raw = given_with_raw(data, source)
+            return dataset, originals_of(raw, seed=source.seed, limit=source.limit), []
         source = replace(source, seed=kept.source.seed) if kept.source is not None else source
-    if source is None:
-        return None, None, []
+    if source is None or source.spec == "arrays":
+        return None, None, ["not tried on the data, which the run does not name; give them with --data"] if kept.where else []
     there = kept.given_in / source.spec
     if not given and there.exists() and not Path(source.spec).exists():
         source = replace(source, spec=str(there))
-    allowed = bool(options.get("allow_code"))
+    allowed, memory = bool(options.get("allow_code")), options.get("data_memory")
+    source = source if memory is None else replace(source, memory_bytes=memory * 2**30)
     try:
         found, raw = load_with_raw(replace(source, allow_code=allowed, reads=source.reads or _reads(arch)))
     except UserError as error:
@@ -179,7 +189,8 @@ def data_of(kept: Kept, arch: Arch, data: Any, options: Mapping[str, Any]) -> tu
         if given:
             raise
         return None, None, [f"not tried on files of the data: {error}"]
-    return found, originals_of(raw, seed=source.seed, limit=source.limit), []
+    fitted = [f"{FILE} was missing: fitted again to {found.name}"] if kept.about is None and kept.where else []
+    return found, originals_of(raw, seed=source.seed, limit=source.limit), fitted
 
 
 def _options(source: Source) -> dict[str, Any]:

@@ -51,6 +51,8 @@ def rows(network: Predictor, files: Sequence[str], top: int) -> Iterator[dict[st
 def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
     """Return what predicts: an exported file, or a network of a run. Raise UserError where there is none, or its input is not known."""
     file = _exported(Path(name))
+    if file is not None and file.suffix != ".onnx" and not options.get("allow_code"):
+        raise UserError(f"{file}: would run code of its own; if you trust it, add --allow-code, or name an .onnx file")
     if file is not None:
         try:
             found = Exported(file)

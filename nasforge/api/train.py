@@ -146,7 +146,8 @@ def train(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
-    named = {} if dataset is not None else {"source": {**source_of(source), "given_in": str(Path.cwd())}}
+    where = {"memory_bytes": source.memory_bytes, "given_in": str(Path.cwd())}
+    named = {} if dataset is not None else {"source": {**source_of(source), **where}}
     write_whole(folder / "result.json", json.dumps({**told(trained), **named}, indent=1))
     return trained
 

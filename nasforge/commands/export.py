@@ -9,6 +9,8 @@ from typing import Any
 from nasforge.api.data import OPTIONS
 from nasforge.api.exports import export, in_words
 from nasforge.commands.common import print_json
+from nasforge.export.describe import in_words as described
+from nasforge.export.script import NAME as SCRIPT
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +29,12 @@ def run(args: argparse.Namespace) -> int:
     fresh = "" if done.trained else " (fresh weights: give --weights, or RUN:NAME)"
     print(f"{', '.join(str(f) for f in done.files)}{fresh}")
     print("\n".join(in_words(done)))
+    if done.preprocess is not None:
+        inside = done.preprocess["inside"]
+        for name, one in done.preprocess["inputs"].items():
+            print(f"{name}: {described(one, inside)}")
+        script = next(path for path in done.files if path.name == SCRIPT)
+        print(f"predict without nasforge: python {script} FILES")
     for value in values:
         print(f"{value['name']} = output {value['output']} * {value['std']:.6g} + {value['mean']:.6g}: it was learned standardized")
     return 0

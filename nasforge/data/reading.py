@@ -145,17 +145,19 @@ def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
         raise Broken(f"must be a table as UTF-8 text, got: {error}") from error
     first = text[: text.find("\n")] if "\n" in text else text
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-    names: list[str] | None = None if about["header"] else [str(i + 1) for i in range(len(about["columns"]) + 1)]
+    names: list[str] | None = None
     for row in reader:
         cells = [cell.strip() for cell in row]
         if not any(cells):
             continue
-        if names is None:
+        if not about["header"]:
+            yield f"line {reader.line_num}", {str(i + 1): cell for i, cell in enumerate(cells)}
+        elif names is None:
             names = cells
-        elif len(cells) > len(names) or (about["header"] and len(cells) < len(names)):
+        elif len(cells) != len(names):
             raise Broken(f"line {reader.line_num} must have {len(names)} cells, got {len(cells)}")
         else:
-            yield f"line {reader.line_num}", dict(zip(names, cells, strict=False))
+            yield f"line {reader.line_num}", dict(zip(names, cells, strict=True))
 
 
 # ---------------------------------------------------------------- samples of files

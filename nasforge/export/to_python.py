@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from pprint import pformat
 from typing import Any, cast
 
 import torch
@@ -21,7 +20,7 @@ from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
 from nasforge.export.describe import in_words
 from nasforge.export.lift import lift
 from nasforge.export.raw import FromRaw, resampling
-from nasforge.export.spell import Spelled, literal, spell, within, write
+from nasforge.export.spell import Spelled, literal, spell, value_of, within, write
 from nasforge.export.wires import Line, Straight, straight
 from nasforge.networks.build import input_shapes, steps
 from nasforge.networks.network import Network
@@ -224,8 +223,8 @@ def _described(about: Mapping[str, Any] | None, raw: FromRaw | None) -> str:
     """The description of preprocessing, and the classes that carry it out."""
     if about is None:
         return ""
-    described = pformat(dict(about), width=110, compact=True, sort_dicts=False)
-    text = f"\n# {'-' * 64} preprocessing\n\n\nPREPROCESS: dict[str, Any] = {described}"
+    described = write(value_of(dict(about), ""), {}, "PREPROCESS: dict[str, Any] = ", 0)
+    text = f"\n# {'-' * 64} preprocessing\n\n\n{described}"
     if raw is not None:
         text += "\n\n\n" + "\n\n".join(inspect.getsource(one) for one in (FromRaw, resampling))
     return text

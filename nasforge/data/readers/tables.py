@@ -89,7 +89,7 @@ def raw_of_columns(
         raise UserError(f"{name}: a table must have a column beside its target, got none")
     y, labels = target_of({key: columns[key] for key in wanted}, name, kind, place)
     raw = raw_of({"x": np.stack(x, 1), "y": y}, name, kind, labels)
-    header = not all(key.isdecimal() for key in columns)
+    header = list(columns) != [str(i + 1) for i in range(len(columns))]
     about = {"kind": "table", "header": header, "columns": described}
     used = {one["name"]: columns[one["name"]] for one in described}
     return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes), about={"input": about},
