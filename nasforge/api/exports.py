@@ -171,7 +171,7 @@ def data_of(kept: Kept, arch: Arch, data: Any, options: Mapping[str, Any]) -> tu
             return dataset, originals_of(raw, seed=source.seed, limit=source.limit), []
         source = replace(source, seed=kept.source.seed) if kept.source is not None else source
     if source is None or source.spec == "arrays":
-        return None, None, ["not tried on the data, which the run does not name; give them with --data"] if kept.where else []
+        return None, None, ["not tried on the data, which the folder does not name; give them with --data"] if kept.where else []
     there = kept.given_in / source.spec
     if not given and there.exists() and not Path(source.spec).exists():
         source = replace(source, spec=str(there))

@@ -73,8 +73,7 @@ def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
         data, _, notes = data_of(kept, arch, options.get("data"), {k: v for k, v in options.items() if k != "data"})
         about = None if data is None else dict(data.spec.preprocess)
     if not about:
-        raise UserError(f"{name}: {FILE} is missing, and the data it could be fitted to again are not at hand; give them with --data"
-                        + "".join(f" ({note})" for note in notes))  # fmt: skip
+        raise UserError(f"{name}: {FILE} is missing, and it cannot be fitted again ({'; '.join(notes)})")
     model = build(arch)
     model.load_state_dict({**model.state_dict(), **load_file(weights)})
     return Trained(FromRaw(model, about := for_network(about, arch, model, True), names_of(about, model)).eval(), about)

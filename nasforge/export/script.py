@@ -18,7 +18,7 @@ def script() -> str:
     wanted: set[tuple[str, str | None, str]] = set()
     parts = [_body(module, wanted) for module in (reading, alone)]
     about = inspect.getdoc(alone)
-    return "\n".join([f'"""{about}\n"""\n', *imports(wanted), "", "", "\n\n\n".join(parts), ""])
+    return "\n".join([f'"""{about}\n"""\n', *imports(wanted), "", "\n\n\n".join(parts), ""])
 
 
 def _body(module: ModuleType, wanted: set[tuple[str, str | None, str]]) -> str:
