@@ -30,6 +30,7 @@ from nasforge.tasks import given_with_raw, load_with_raw, task_of
 PREPROCESS = ("inside", "none")
 MOST_SAMPLES, MOST_NUMBERS = 10_000, 2**26  # that an export is tried on, and numbers of outputs
 AT_ONCE = 64  # samples
+SAME = 1e-4  # share by which a metric may differ through rounding
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,12 @@ def export(
     task = task_of(dataset.spec, dataset.name)
     wanted = kept.metric if kept.metric in {m.name for m in task.metrics} else task.main.name
     n = len(next(iter(done.outputs.values())))
-    values = _scores(done, dataset, n)
-    return replace(tried, metric=wanted, samples=n, val=values.get(wanted))
+    val = _scores(done, dataset, n).get(wanted)
+    if val is not None and recorded is not None and abs(val - recorded) > SAME * max(abs(val), abs(recorded)):
+        whole = dataset.size("val")
+        why = f"on all {whole:,}" if n < whole else "as the mean over several views of an image, in another precision or on another device"
+        notes.append(f"the run has {recorded:.6g}, scored {why}; the file gives what its network gives")
+    return replace(tried, metric=wanted, samples=n, val=val, notes=tuple(notes))
 
 
 def kept_of(name: str) -> Kept:

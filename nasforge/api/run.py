@@ -13,6 +13,7 @@ from nasforge.api.exports import Tried, export
 from nasforge.api.named import arch_and_weights
 from nasforge.api.predict import predict
 from nasforge.api.tables import frame
+from nasforge.data.preprocess import read_preprocess
 from nasforge.errors import UserError
 from nasforge.networks.build import build
 from nasforge.report import collect, report, words
@@ -99,6 +100,11 @@ class Run:
         """
         name, out = self.best.name, Path(folder or self.folder / "export")
         return export(f"{self.folder}:{name}", to, out, preprocess=preprocess, data=data, name=name, **options)
+
+    @property
+    def preprocess(self) -> dict[str, Any] | None:
+        """What lies between files and its networks, as `nasforge.data.preprocess` says; None where an older run has not kept it."""
+        return read_preprocess(self.folder)
 
     def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
         """Return what the best network says of files; see `nasforge.predict`."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
+from nasforge.api.predict import predict
 from nasforge.data.preprocess import write_preprocess
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
@@ -69,6 +70,10 @@ class Trained:
         model = build(self.arch)
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
+
+    def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
+        """Return what the network says of files; see `nasforge.predict`."""
+        return predict(self.folder, files, top)
 
 
 def train(

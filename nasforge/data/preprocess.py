@@ -19,6 +19,7 @@ Mean and std are those of the training part. Missing numbers of tables and vecto
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ from nasforge.files import parsed_file, write_whole
 FILE, LABELS = "preprocess.json", "labels.json"
 FORMAT = 1
 BYTE = 1 / 255
+HUGE = 1e30  # a deviation by which every number becomes 0
 SMALL, LARGE = 1e-12, 1e18  # deviations whose squares float32 does not hold
 KINDS = {2: "vector", 3: "sequence", 4: "image"}  # by the axes of an array of samples
+NEEDED = {"table": {"header", "columns"}, "image": {"channels", "file_scale"}, "characters": {"characters"}}  # of a kind, besides
 Moments = Mapping[str, tuple[tuple[Any, ...], tuple[Any, ...]]]  # mean and deviation by input; empty for tokens
 
 
@@ -42,12 +45,14 @@ def described(raw: Raw, train: Arrays, spec: DataSpec, moments: Moments, key: st
     """Return the description of data that were read, whose training part is `train`."""
     inputs = {}
     for name, x in train.inputs.items():
-        mean, std = moments.get(name, ((), ()))
+        mean, std = map(list, moments.get(name, ((), ())))
         dtype = str(x.dtype)
         if any(not SMALL < one < LARGE for one in std):
             dtype = "float64"  # as the data were normalized
+        nothing = [math.isnan(one) for one in mean]  # of a feature that no training sample has: whatever it is, it counts as the mean
+        mean, std = ([new if gone else one for one, gone in zip(some, nothing, strict=True)] for some, new in ((mean, 0.0), (std, HUGE)))
         about: dict[str, Any] = {"kind": KINDS.get(x.ndim, "vector") if mean else "tokens", "shape": list(x.shape[1:]), "dtype": dtype}
-        about |= {"scale": BYTE if dtype == "uint8" else 1.0, "mean": list(mean), "std": list(std)}
+        about |= {"scale": BYTE if dtype == "uint8" else 1.0, "mean": mean, "std": std}
         if x.ndim == 4:
             channels = {1: "L", 3: "RGB"}.get(x.shape[1])
             about |= {"channels": channels, "resize": "cover", "filter": "bilinear", "file_scale": _file_scale(x) if channels else None}
@@ -101,7 +106,7 @@ def read_preprocess(folder: Path) -> dict[str, Any] | None:
 
 def checked(about: Any) -> dict[str, Any]:
     """Return a description. Raise ValueError, KeyError, TypeError or AttributeError for what is none."""
-    if about["format"] != FORMAT:
+    if about["format"] != FORMAT or not isinstance(about["inside"], bool):
         raise ValueError(f"format {about['format']!r}, of another version than this one, which knows {FORMAT}")
     for one in about["inputs"].values():
         numbers = [float(v) for word in ("mean", "std") for v in one[word]]
@@ -111,6 +116,8 @@ def checked(about: Any) -> dict[str, Any]:
             raise ValueError(f"shape {one['shape']} or dtype {one['dtype']} of an input")
         if one["kind"] == "table" and not all(isinstance(column["name"], str) for column in one["columns"]):
             raise ValueError("columns must have names")
+        if lacks := NEEDED.get(one["kind"], set()) - set(one):
+            raise ValueError(f"an input of kind {one['kind']} must have {', '.join(sorted(lacks))}")
     for target in about["targets"].values():
         if not isinstance(target["kind"], str) or not isinstance(target["size"], int) or len(target["names"]) not in (0, target["size"]):
             raise ValueError(f"a target of kind {target['kind']!r} must have as many names as outputs")

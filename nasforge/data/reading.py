@@ -19,6 +19,7 @@ import numpy as np
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "ICO")  # not EPS, which runs a program
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 MOST_PIXELS = 2**27  # of one image
+MOST_BYTES = 2**30  # of one table to predict
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 ORIENTATION = 0x0112
@@ -138,9 +139,12 @@ def row_of(row: Mapping[str, Any], about: Mapping[str, Any]) -> np.ndarray:
 
 def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the place and the cells by column of each row of a CSV or TSV file; a first line of names is expected where there was one."""
-    data = path.read_bytes()
     try:
-        text = (gzip.decompress(data) if path.name.lower().endswith(".gz") else data).decode("utf-8-sig")
+        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise Broken(f"has more than {MOST_BYTES:,} bytes; cut it")
+        text = data.decode("utf-8-sig")
     except (UnicodeDecodeError, OSError, EOFError) as error:
         raise Broken(f"must be a table as UTF-8 text, got: {error}") from error
     first = text[: text.find("\n")] if "\n" in text else text
@@ -204,7 +208,7 @@ def characters_of(text: str, about: Mapping[str, Any]) -> np.ndarray:
 
 def _of_array(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     """The samples of an array: one, or several along the first axis."""
-    array, shape = np.load(path, allow_pickle=False), tuple(about["shape"])
+    array, shape = np.load(path, mmap_mode="r", allow_pickle=False), tuple(about["shape"])
     if array.shape != shape and array.shape[1:] != shape:
         raise Broken(f"must be of the shape {shape} or {('N', *shape)}, got {array.shape}".replace("'", ""))
     if about["dtype"] in ("uint8", "int64") and not np.issubdtype(array.dtype, np.integer):

@@ -83,7 +83,7 @@ def raw_of_columns(
             got = f"{column[row]!r} beside numbers" if mixed else f"{len(kinds)} different names such as {column[row]!r}"
             raise UserError(f"{name}: {place(row)}: {key} must hold numbers, or at most {MOST_NAMES} names, got {got}; fill or drop it")
         x += [np.array([float(c == one) for c in column]) for one in kinds]
-        described.append({"name": key, "names": kinds})
+        described += [{"name": key, "names": kinds}] if kinds else []
         notes.append(f"{key}: {len(kinds)} names, one column each")
     if not x:
         raise UserError(f"{name}: a table must have a column beside its target, got none")
