@@ -187,7 +187,8 @@ def data_of(kept: Kept, arch: Arch, data: Any, options: Mapping[str, Any]) -> tu
     except UserError as error:
         if given:
             raise
-        return None, None, [f"not tried on files of the data, which are not at hand ({error}); give them with --data"]
+        why = str(error).partition(";")[0]
+        return None, None, [f"not tried on files of the data, which are not at hand ({why}); give them with --data"]
     try:
         _check(found, kept)
     except UserError as error:

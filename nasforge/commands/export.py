@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
         inside = done.preprocess["inside"]
         for name, one in done.preprocess["inputs"].items():
             print(f"{name}: {described(one, inside)}")
-        script = next(path for path in done.files if path.name == SCRIPT)
-        print(f"predict without nasforge: python {script} FILES")
+        for script in (path for path in done.files if path.name == SCRIPT):
+            print(f"predict without nasforge: python {script} FILES")
     for value in values:
         print(f"{value['name']} = output {value['output']} * {value['std']:.6g} + {value['mean']:.6g}: it was learned standardized")
     return 0

@@ -89,8 +89,8 @@ def export(
     """Write the files of a network into the folder `out`, or as `out` where that ends in .py, .onnx or .pt2 as the kind does.
 
     Without `state` its weights are drawn from torch's generator. With a description of its preprocessing the files carry this, and
-    preprocess.json, labels.json and predict.py, which reads files for it, stand beside them; `inside` lets the network read raw numbers and
-    normalize them itself.
+    preprocess.json, labels.json and predict.py, which reads files for it where these can hold a sample, stand beside them; `inside` lets
+    the network read raw numbers and normalize them itself.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
     or, where rounding in float32 moves the network itself by more, up to a few times that. With `samples` they were also run by predict.py
@@ -117,8 +117,10 @@ def export(
         with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as place:
             written = _written(exporter, to, arch, exported, Path(place), name, about)
             if about is not None:
+                written += write_preprocess(about, Path(place))
+            if about is not None and readable(about):
                 (Path(place) / SCRIPT).write_text(script(), encoding="utf-8")
-                written += [*write_preprocess(about, Path(place)), Path(place) / SCRIPT]
+                written.append(Path(place) / SCRIPT)
             found = check(exporter, arch, exported, written[0], samples.originals.arrays(max(BATCHES)) if samples and reads_raw else None)
             if about is not None and samples is not None and readable(about):
                 outputs = on_files(exporter, exported, written[0], about, samples)
