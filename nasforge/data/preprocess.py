@@ -70,11 +70,9 @@ def _file_scale(x: Any) -> float | None:
     """By what bytes of an image file become numbers as those of an array: bytes as they are, [0, 1] as shares of 255."""
     if x.dtype == np.uint8:
         return 1.0
-    chunks = [x] if isinstance(x, np.ndarray) else x.chunks()
-    low, high = zip(*((chunk.min(), chunk.max()) for chunk in chunks), strict=True)
-    if min(low) < 0 or max(high) > 255:
+    if not isinstance(x, np.ndarray) or x.min() < 0 or x.max() > 255:  # what lies in a file is not read once more for this
         return None
-    return BYTE if max(high) <= 1 else 1.0
+    return BYTE if x.max() <= 1 else 1.0
 
 
 def labels_of(about: Mapping[str, Any]) -> Any:
