@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     top.add_argument("--version", action="version", version=_version(), help="print the version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _zoo, _show, _lists, _train, _score, _scale, _latency, _calibrate, _locate, _export, _report, _replay, _bench):
+    for add in (
+        _search, _zoo, _show, _lists, _train, _score, _scale, _latency, _calibrate, _locate, _export, _predict, _report, _replay, _bench,
+    ):  # fmt: skip
         add(commands)
     return top
 
@@ -49,8 +51,10 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argp
     return command
 
 
-def _data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", help="digits, digit_scenes, diabetes, a folder, a file, or module:function (default: digits)")
+def _data(
+    command: argparse.ArgumentParser, what: str = "digits, digit_scenes, diabetes, a folder, a file, or module:function (default: digits)"
+) -> None:
+    command.add_argument("--data", help=what)
     command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
     command.add_argument("--image-size", metavar="N|HxW", help="bring image files to this size (default: theirs, or one that suits them)")
     command.add_argument("--skip-broken", action="store_true", help="leave out image files that cannot be decoded")
@@ -266,6 +270,23 @@ def _export(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--to", choices=("onnx", "torch", "python"), required=True, help="the form")
     c.add_argument("--out", metavar="DIR", default="exported", help="folder for it (default: exported)")
     c.add_argument("--weights", metavar="FILE", help="safetensors of the architecture (default: those of the run, else fresh ones)")
+    c.add_argument("--preprocess", choices=("inside", "none"), default="inside",
+                   help="inside (default): it reads raw numbers and normalizes them itself, where a run tells how; none: it does not")
+    _its_data(c)
+
+
+def _predict(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "predict", "say what a network makes of images, rows of tables, texts")
+    c.add_argument("network", metavar="RUN|EXPORT", help="a run, RUN:NAME, the folder of a training, or an exported file")
+    c.add_argument("files", nargs="+", metavar="FILES", help="as the network has learned from, or folders of them")
+    c.add_argument("--top", type=int, default=5, metavar="K", help="classes to tell of (default: 5)")
+    c.add_argument("--csv", metavar="FILE", help="write a table instead: file, class, probability, ...")
+    _its_data(c)
+
+
+def _its_data(c: argparse.ArgumentParser) -> None:
+    _data(c, "what it was trained on, where the run does not find it")
+    _learned(c)
 
 
 def _report(commands: argparse._SubParsersAction) -> None:

@@ -24,7 +24,7 @@ BELOW: dict[str, set[str]] = {
     "blocks": {"spaces"},
     "networks": {"blocks", "spaces", "errors"},
     "scaling": {"networks", "blocks", "spaces", "errors"},
-    "export": {"networks", "blocks", "spaces", "errors"},
+    "export": {"networks", "blocks", "data", "spaces", "errors"},
     "latency": {"networks", "blocks", "spaces", "files", "errors"},
     "zoo": {"scaling", "networks", "blocks", "spaces", "files", "errors"},
     "strategies": {"networks", "objectives", "spaces", "errors"},

@@ -12,6 +12,7 @@ from typing import Any
 from nasforge.api.data import data_given
 from nasforge.api.train import Trained, told
 from nasforge.data import Dataset, Source
+from nasforge.data.preprocess import write_preprocess
 from nasforge.errors import UserError
 from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Job, Report
@@ -21,7 +22,7 @@ from nasforge.objectives.metrics import metric
 from nasforge.runners.local import usual_threads
 from nasforge.search.again import Trained as Trial
 from nasforge.search.context import usual_recipes
-from nasforge.search.plan import read_manifest
+from nasforge.search.plan import read_manifest, source_of
 from nasforge.spaces.files import write
 from nasforge.tasks import load_data, task_of
 from nasforge.train import checked_device, use_threads
@@ -82,6 +83,7 @@ def train_again(
     usual = usual_recipes(found.manifest, task, dataset)["short"]
     recipe = recipe_of(Job(found.arch, found.plan.seed, recipe=found.plan.recipe, usual=usual), dataset, task)
     write({**found.arch, "recipe": recipe.to_dict()}, place / "arch.yaml")
+    write_preprocess(dataset.spec.preprocess, place)
 
     def say(report: Report) -> Any:
         if show:
@@ -101,7 +103,8 @@ def train_again(
         {**found.arch, "recipe": recipe.to_dict()}, trial, dataset.name, task.name, task.main.name, "as it is", cost.params, cost.macs,
         result.metrics, {}, result.curve, result.seconds, place, recorded, differences,
     )  # fmt: skip
-    (place / "result.json").write_text(json.dumps(told(trained), indent=1), encoding="utf-8")
+    named = {**source_of(found.plan.data), "given_in": str(manifest.get("given_in", "."))}
+    (place / "result.json").write_text(json.dumps({**told(trained), "source": named}, indent=1), encoding="utf-8")
     return trained
 
 

@@ -19,7 +19,7 @@ Network = str | Path | Mapping[str, Any]  # a documented network, a file, RUN:NA
 
 
 def arch_named(name: str) -> Arch:
-    """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER."""
+    """Return the architecture that ARCH means on the command line: zoo name, file, RUN, RUN:NAME or RUN:NUMBER, folder of a training."""
     return arch_and_weights(name)[0]
 
 
@@ -40,9 +40,8 @@ def arch_and_weights(name: str) -> tuple[Arch, Path | None]:
     run = Path(folder or name)
     if (run / "manifest.json").is_file():
         return _from_run(run, which if folder else "")
-    if (trained := Path(name) / "arch.yaml").is_file():  # of `train`
-        weights = trained.with_name("model.safetensors")
-        return _closed(name, read(trained)), weights if weights.is_file() else None
+    if Path(name).is_dir() and (Path(name) / "arch.yaml").is_file():
+        return _trained(Path(name))
     if folder and not Path(name).is_file():
         raise UserError(f"{name}: {folder} is no folder of a search (manifest.json is missing); RUN:NAME and RUN:NUMBER are of one")
     if not Path(name).is_file():
@@ -62,6 +61,12 @@ def _closed(name: str, arch: Mapping[str, Any]) -> Arch:
         raise UserError(f"{name}: {domain.name} is open ({domain}); an architecture has nothing open: search it, or choose a value")
 
     return Space(dict(arch)).draw(refuse)[0]
+
+
+def _trained(folder: Path) -> tuple[Arch, Path | None]:
+    """The network of a training, and its weights where it has ended."""
+    weights = folder / "model.safetensors"
+    return _closed(str(folder), read(folder / "arch.yaml")), weights if weights.is_file() else None
 
 
 def _from_run(run: Path, which: str) -> tuple[Arch, Path | None]:

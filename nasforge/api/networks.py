@@ -1,20 +1,15 @@
-"""Architectures by one call each: listed, shown, scaled, timed, taken away."""
+"""Architectures by one call each: listed, shown, scaled, timed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from nasforge import zoo as documented
-from nasforge.api.named import Network, arch_and_weights, arch_of, is_space, space_named
+from nasforge.api.named import Network, arch_of, is_space, space_named
 from nasforge.api.tables import frame
 from nasforge.errors import UserError
-from nasforge.export import Exported
-from nasforge.export import export as write_files
 from nasforge.latency import Latency, measure, read_profile
 from nasforge.networks.cost import count, layer_table
 from nasforge.objectives.metrics import full_name, is_metric, metric
@@ -130,15 +125,3 @@ def latency(
     """
     where = {"runtime": runtime, "device": device, "threads": threads, "batch": batch, "precision": precision}
     return measure(arch_of(network)[1], **where, repeats=repeats)  # type: ignore[arg-type]
-
-
-def export(network: Network, to: str, out: str | Path = "exported", *, weights: str | Path | None = None) -> Exported:
-    """Write a network as `python`, `onnx` or `torch` into a folder, and check it in a fresh process.
-
-    Args:
-        network: a documented one, a file, RUN:NAME (with its weights), or an architecture as data.
-        weights: safetensors of it; fresh ones where there are none.
-    """
-    name, arch = arch_of(network)
-    found = weights if weights is not None or isinstance(network, Mapping) else arch_and_weights(str(network))[1]
-    return write_files(arch, load_file(found) if found else None, to, Path(out), name=Path(name.rpartition(":")[2]).stem)

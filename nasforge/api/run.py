@@ -9,10 +9,12 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
+from nasforge.api.exports import Tried, export
 from nasforge.api.named import arch_and_weights
+from nasforge.api.predict import predict
 from nasforge.api.tables import frame
+from nasforge.data.preprocess import read_preprocess
 from nasforge.errors import UserError
-from nasforge.export import Exported, export
 from nasforge.networks.build import build
 from nasforge.report import collect, report, words
 from nasforge.spaces.arch import Arch
@@ -89,15 +91,24 @@ class Run:
         report(self.folder, self.storage)
         return self.folder / "report.html"
 
-    def export(self, to: str, folder: str | Path | None = None) -> Exported:
-        """Write the best network as `python`, `onnx` or `torch` and check it in a fresh process.
+    def export(self, to: str, folder: str | Path | None = None, *, preprocess: str = "inside", data: Any = None, **options: Any) -> Tried:
+        """Write the best network as `python`, `onnx` or `torch` and check it in a fresh process, on files of the data.
 
         Args:
             folder: to write into, or the file; `export` in the folder of the run by default.
+            preprocess, data, options: as of `nasforge.export`.
         """
-        best = self.best
-        state = None if best.weights is None else load_file(best.weights)
-        return export(best.arch, state, to, Path(folder or self.folder / "export"), name=best.name)
+        name, out = self.best.name, Path(folder or self.folder / "export")
+        return export(f"{self.folder}:{name}", to, out, preprocess=preprocess, data=data, name=name, **options)
+
+    @property
+    def preprocess(self) -> dict[str, Any] | None:
+        """What lies between files and its networks, as `nasforge.data.preprocess` says; None where an older run has not kept it."""
+        return read_preprocess(self.folder)
+
+    def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
+        """Return what the best network says of files; see `nasforge.predict`."""
+        return predict(f"{self.folder}:{self.best.name}", files, top)
 
     def __str__(self) -> str:
         return words(self.folder, self.storage)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from nasforge import zoo
 from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
+from nasforge.api.predict import predict
+from nasforge.data.preprocess import write_preprocess
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context, Decision, Job, Report
 from nasforge.evaluation.train import BEGUN, Train, for_data, recipe_of, with_its_own_side
@@ -23,6 +25,7 @@ from nasforge.files import write_whole
 from nasforge.networks.build import build, key
 from nasforge.networks.cost import count
 from nasforge.report.training import Progress
+from nasforge.search.plan import source_of
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.files import check_there, parse, read, write
 from nasforge.tasks import load_data, task_of
@@ -68,6 +71,10 @@ class Trained:
         model = build(self.arch)
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
+
+    def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
+        """Return what the network says of files; see `nasforge.predict`."""
+        return predict(self.folder, files, top)
 
 
 def train(
@@ -126,6 +133,7 @@ def train(
     used = recipe_of(job, found, task)
     _begin_with(weights, arch, {**(arch.get("recipe") or {}), **changes}, seed, folder, say)
     write({**arch, "recipe": used.to_dict()}, folder / "arch.yaml")
+    write_preprocess(found.spec.preprocess, folder)
 
     progress.epochs, progress.minutes = used.epochs, used.minutes
     progress.unit = "images" if found.spec.is_image else "samples"
@@ -165,7 +173,9 @@ def train(
         {**arch, "recipe": used.to_dict()}, name, found.name, task.name, task.main.name, changed or "as it is", cost.params, cost.macs,
         result.metrics, result.test, result.curve, result.seconds, folder,
     )  # fmt: skip
-    write_whole(folder / "result.json", json.dumps(told(trained), indent=1))
+    where = {"memory_bytes": source.memory_bytes, "given_in": str(Path.cwd())}
+    named = {} if dataset is not None else {"source": {**source_of(source), **where}}
+    write_whole(folder / "result.json", json.dumps({**told(trained), **named}, indent=1))
     return trained
 
 

@@ -3,53 +3,49 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-
-from nasforge.api.named import arch_and_weights
+from nasforge.api.data import OPTIONS
+from nasforge.api.exports import export, in_words
 from nasforge.commands.common import print_json
-from nasforge.errors import UserError
-from nasforge.export import export
-from nasforge.search.plan import MANIFEST, read_manifest
+from nasforge.export.describe import in_words as described
+from nasforge.export.script import NAME as SCRIPT
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    arch, weights = arch_and_weights(args.arch)
-    weights = Path(args.weights) if args.weights else weights
-    try:
-        state = load_file(weights) if weights else None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"--weights {weights}: no safetensors file that can be read ({error})") from None
-    name = args.arch.rpartition(":")[2] if ":" in args.arch else Path(args.arch).stem
-    values = _values(Path(args.arch.rpartition(":")[0] or args.arch))
-    done = export(arch, state, args.to, Path(args.out), name=name)
+    options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name)}
+    done = export(args.arch, args.to, args.out, weights=args.weights, preprocess=args.preprocess, data=args.data, **options)
+    values = _values(done.preprocess)
     if args.json:
-        print_json({"path": str(done.path), "files": [str(f) for f in done.files], "largest_difference": done.largest_difference,
-                    "rounding": done.rounding, "seconds": done.seconds, "trained": weights is not None,
-                    "values": values})  # fmt: skip
-    else:
-        fresh = "" if weights else " (fresh weights: give --weights, or RUN:NAME)"
-        rounded = f" from float64, from which rounding moves the network itself by {done.rounding:.2g}" if done.rounding is not None else ""
-        print(
-            f"{', '.join(str(f) for f in done.files)}{fresh}\n"
-            f"checked in a fresh process: largest difference {done.largest_difference:.2g}{rounded}"
-        )
-        for value in values:
-            print(f"{value['name']} = output {value['output']} * {value['std']:.6g} + {value['mean']:.6g}: it was learned standardized")
+        print_json({
+            "path": str(done.path), "files": [str(f) for f in done.files], "largest_difference": done.largest_difference,
+            "rounding": done.rounding, "seconds": done.seconds, "trained": done.trained, "values": values,
+            "preprocess": "none" if done.preprocess is None else "inside" if done.preprocess["inside"] else "outside",
+            "metric": done.metric, "samples": done.samples, "val": done.val, "recorded": done.recorded, "notes": list(done.notes),
+        })  # fmt: skip
+        return 0
+    fresh = "" if done.trained else " (fresh weights: give --weights, or RUN:NAME)"
+    print(f"{', '.join(str(f) for f in done.files)}{fresh}")
+    print("\n".join(in_words(done)))
+    if done.preprocess is not None:
+        inside = done.preprocess["inside"]
+        for name, one in done.preprocess["inputs"].items():
+            print(f"{name}: {described(one, inside)}")
+        for script in (path for path in done.files if path.name == SCRIPT):
+            print(f"predict without nasforge: python {script} FILES")
+    for value in values:
+        print(f"{value['name']} = output {value['output']} * {value['std']:.6g} + {value['mean']:.6g}: it was learned standardized")
     return 0
 
 
-def _values(run: Path) -> list[dict[str, Any]]:
-    """How numbers to predict follow from the outputs of a network of a run; nothing for other networks."""
-    if not (run / MANIFEST).is_file():
+def _values(about: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """How numbers to predict follow from the outputs of a network; nothing where it gives them itself."""
+    if about is None or about["inside"]:
         return []
-    targets = (read_manifest(run).get("data_spec") or {}).get("targets", {})
     return [
         {"name": (target["names"] or [key])[min(i, len(target["names"] or [key]) - 1)], "output": i, "mean": mean, "std": std}
-        for key, target in targets.items()
+        for key, target in about["targets"].items()
         for i, (mean, std) in enumerate(zip(target["mean"], target["std"], strict=True))
     ]

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from nasforge.api.exports import in_words
 from nasforge.api.run import Run
 from nasforge.api.search import search
 from nasforge.commands.common import print_json
@@ -32,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
             trouble.append(f"--export {args.export}: the driver that began the search has the winner; export it there")
         return _status(trouble)
     trouble = [] if found.summary.get("best") else [f"{found.folder}: {_lost(found)}"]
-    exported = None
+    exported, checked = None, ""
     if args.export:
         try:
             done = found.export(args.export)
-            exported = {"path": str(done.path), "largest_difference": done.largest_difference}
+            exported = {"path": str(done.path), "largest_difference": done.largest_difference, "samples": done.samples, "val": done.val}
+            checked = "\n".join(in_words(done))
         except UserError as error:  # what was found is told all the same
             trouble.append(f"--export {args.export}: nothing was written; {error}")
     if args.json:
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         print(found)
         print(
             f"\nreport: {found.folder / 'report.html'}"
-            + (f"\nexport: {exported['path']}, largest difference {exported['largest_difference']:.2g}" if exported else "")
+            + (f"\nexport: {exported['path']}, {checked}" if exported else "")
         )
     return _status(trouble)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ DIGITS = 1e-4  # share of the range of a channel that float32 may be off; where 
 TARGET_DIGITS = 1e-2  # of a value to predict
 MOST_CLASSES = 10_000_000  # and tokens; more are numbers of another kind, such as ids of persons
 Input = np.ndarray | Rows | Images  # in memory as it is used, or taken when it is used
+Origin = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Raw:
         padded: inputs whose samples may end early: NaN from there on, or the token -1.
         task: the task that such data are for, where the kind of the target does not tell.
         notes: what the user should know of how the data were read.
+        about: how the inputs are read from files, as far as their arrays do not tell; see `nasforge.data.preprocess`.
+        origins: by part, what gives the bytes of the file, or the cells by column, that sample i was read from.
     """
 
     name: str
@@ -69,6 +72,8 @@ class Raw:
     padded: frozenset[str] = frozenset()
     task: str | None = None
     notes: tuple[str, ...] = ()
+    about: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
 
 def raw_of(

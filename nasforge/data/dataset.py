@@ -120,6 +120,7 @@ class DataSpec:
         task: the task that was asked for, None where the kind of the target decides.
         padded: inputs whose samples may end early: NaN from there on, or the token -1.
         notes: what a reader did that its user should know.
+        preprocess: what lies between a file and the network, see `nasforge.data.preprocess`; empty where that is not known.
     """
 
     inputs: Mapping[str, Any]
@@ -127,6 +128,7 @@ class DataSpec:
     task: str | None = None
     padded: frozenset[str] = frozenset()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    preprocess: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def input(self) -> Any:

@@ -18,26 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nasforge.data.dataset import Source
+from nasforge.data.reading import FORMATS, GREY, MOST_PIXELS, ORIENTATION, TURNED, Broken, decode
 from nasforge.data.rows import LEVELS
 from nasforge.errors import UserError
 from nasforge.files import content
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "ICO")  # not EPS, which runs a program
-MOST_PIXELS = 2**27  # of one image
 LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
-TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-ORIENTATION = 0x0112
 MOST_TOLD = 8  # broken images that are named
 AT_ONCE = 512  # images between two looks at what has been found
 A_SHARE = 32  # images that a thread takes at once
-
-
-class Broken(Exception):
-    """Raised for an image that cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -85,56 +77,6 @@ class Head:
                 return cls(size, image.mode, orientation != 1, clear)
         except Exception as error:  # Pillow raises whatever a broken file leads to
             raise error if isinstance(error, Broken) else Broken(str(error) or type(error).__name__) from error
-
-
-def decode(encoded: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
-    """Return (C, H, W) bytes by the rule above; without `size` as large as it is, without `channels` grey if it is grey.
-
-    Raises:
-        Broken: it cannot be decoded, or holds no numbers of 1, 8 or 16 bits.
-    """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            if size is not None and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) not in TURNED:
-                image.draft(None, (size[1], size[0]))  # a reduced decoding, still at least as large
-            ImageOps.exif_transpose(image, in_place=True)
-            made = _eight_bits(image)
-            if size is not None and made.size != (size[1], size[0]):
-                made = _cover(made, size)
-            wanted = channels or (1 if made.mode == "L" else 3)
-            pixels = np.asarray(made if (made.mode == "L") == (wanted == 1) else made.convert("L" if wanted == 1 else "RGB"))
-    except Exception as error:  # as above
-        raise error if isinstance(error, Broken) else Broken(str(error) or type(error).__name__) from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image in mode L or RGB."""
-    clear = image.info.get("transparency")
-    if image.mode in ("L", "RGB") and clear is None:
-        return image
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise Broken(f"must have 8 or 16 bits a channel, got numbers from {pixels.min()} to {pixels.max()}")
-        pixels = np.where(pixels == clear, 65535, pixels) if isinstance(clear, int) else pixels
-        return Image.fromarray((pixels / 257 + 0.5).astype(np.uint8))
-    if image.mode == "F":
-        raise Broken("must have 8 or 16 bits a channel, got mode F")
-    if image.mode in ("LA", "RGBA", "PA") or clear is not None:
-        over = image.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
-        return flat.convert("L" if image.mode in ("LA", "L", "1") else "RGB")
-    return image.convert("L" if image.mode in GREY else "RGB")
-
-
-def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The middle of an image, of the shape of (height, width), at that size."""
-    height, width = size
-    ratio = min(image.width / width, image.height / height)
-    left, top = (max(0.0, side - ratio * wanted) / 2 for side, wanted in ((image.width, width), (image.height, height)))
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 # ---------------------------------------------------------------- many

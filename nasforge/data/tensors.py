@@ -17,6 +17,7 @@ from nasforge.data.alike import notes_of
 from nasforge.data.arrays import Arrays, Raw
 from nasforge.data.batch import Batch
 from nasforge.data.dataset import IGNORE, MEMORY_BYTES, PARTS, DataSpec, Part, Source, Target
+from nasforge.data.preprocess import Moments, described
 from nasforge.data.readers import read
 from nasforge.data.rows import Rows
 from nasforge.data.splits import divide, stratified_order
@@ -171,9 +172,13 @@ def prepared(
         types = {name: torch.float64 if stores["train"][name].dtype == np.float64 else torch.float32 for name in found}
         means = {name: torch.from_numpy(m).to(types[name]) for name, (m, _) in found.items()}
         deviations = {name: torch.from_numpy(np.where(_constant(m, d), 1.0, d)).to(types[name]) for name, (m, d) in found.items()}
+        moments: Moments = {name: (tuple(means[name].tolist()), tuple(deviations[name].tolist())) for name in found}
+        spec = replace(spec, preprocess=described(raw, parts["train"], spec, moments, key))
         return StoredDataset(raw.name, key, spec, stores, tensors, means, deviations)
-    inputs, mean, std = _normalize({k: part.inputs for k, part in parts.items()})  # type: ignore[misc]
-    return TensorDataset(raw.name, key, spec, {k: Batch(x, tensors[k]) for k, x in inputs.items()}, mean, std)
+    inputs, moments = _normalize({k: part.inputs for k, part in parts.items()})  # type: ignore[misc]
+    spec = replace(spec, preprocess=described(raw, parts["train"], spec, moments, key))
+    first = moments[next(iter(moments))]
+    return TensorDataset(raw.name, key, spec, {k: Batch(x, tensors[k]) for k, x in inputs.items()}, *first)
 
 
 def _rows(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,19 +237,17 @@ def _target(train: np.ndarray, raw: Raw, name: str, size: int) -> Target:
     return Target(kind, size, names, len(train), tuple(int(n) for n in counts))
 
 
-def _normalize(
-    arrays: Mapping[str, Mapping[str, np.ndarray]],
-) -> tuple[dict[str, dict[str, Tensor]], tuple[float, ...], tuple[float, ...]]:
+def _normalize(arrays: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[dict[str, dict[str, Tensor]], Moments]:
     """Inputs by part: bytes scaled to [0, 1], then every channel to mean 0 and variance 1 over the *training* part; tokens as they are.
 
-    Also mean and deviation of the first input. Of vectors every feature is a channel, and a number that is missing becomes its
+    Also mean and deviation of each input. Of vectors every feature is a channel, and a number that is missing becomes its
     mean. Steps after the end of a sequence stay NaN.
     """
     tensors = {part: {k: _as_tensor(x) for k, x in inputs.items()} for part, inputs in arrays.items()}
-    statistics: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+    moments: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {}
     for name, train in tensors["train"].items():
         if not train.is_floating_point():
-            statistics.append(((), ()))
+            moments[name] = ((), ())
             continue
         dims = {2: [0], 3: [0, 1], 4: [0, 2, 3]}[train.ndim]
         std, mean = _moments(train, dims)
@@ -257,8 +260,8 @@ def _normalize(
             part[name] = part[name].sub_(mean).div_(std).float()
             if train.ndim == 2:
                 part[name].nan_to_num_(0.0)
-        statistics.append((tuple(mean.flatten().tolist()), tuple(std.flatten().tolist())))
-    return tensors, *statistics[0]
+        moments[name] = (tuple(mean.flatten().tolist()), tuple(std.flatten().tolist()))
+    return tensors, moments
 
 
 def _moments(x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
 from nasforge.errors import UserError
+from nasforge.export.describe import random_raw
+from nasforge.export.raw import FromRaw
 from nasforge.networks.build import input_shapes
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
@@ -58,13 +60,13 @@ class ExportRefused(UserError):
 class Exporter:
     """One kind of export.
 
-    write: (arch, network, folder, name) -> files, the main one first.
+    write: (arch, network, folder, name[, description]) -> files, the main one first; the network may read raw numbers.
     program: Python text that runs the file called `file` on inputs.pt or inputs.npz and leaves outputs.pt or outputs.npz.
     needs: the distributions whose packages, with those they require, the program may import.
     tolerance: the largest difference allowed, relative to the largest output.
     """
 
-    write: Callable[[Arch, Network, Path, str], list[Path]]
+    write: Callable[..., list[Path]]
     program: str
     needs: tuple[str, ...]
     tolerance: float
@@ -83,15 +85,23 @@ class Checked:
     modules: frozenset[str]
 
 
-def check(exporter: Exporter, arch: Arch, network: Network, file: Path) -> Checked:
-    """Return how far the file, in a fresh process, is from the network in eval mode here. Raise ExportRefused."""
+def check(
+    exporter: Exporter, arch: Arch, network: Network | FromRaw, file: Path, samples: Mapping[str, np.ndarray] | None = None
+) -> Checked:
+    """Return how far the file, in a fresh process, is from the network in eval mode here. Raise ExportRefused.
+
+    samples: raw ones of the data by input, for a network that reads such; without them it is tried on random numbers.
+    """
     generator = torch.Generator().manual_seed(0)
     inputs = [tuple(_random(shape, batch, generator) for shape in input_shapes(arch).values()) for batch in BATCHES]
+    inner: Any = network.network if isinstance(network, FromRaw) else network
+    if isinstance(network, FromRaw):
+        inputs = [tuple(_raw(network.inputs[name], (samples or {}).get(name), n, generator) for name in network.names) for n in BATCHES]
     expected = _run(network, inputs)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         torch.save(inputs, folder / "inputs.pt")
-        arrays = {f"{i}.{name}": x.numpy() for i, xs in enumerate(inputs) for name, x in zip(network.inputs, xs, strict=True)}
+        arrays = {f"{i}.{name}": x.numpy() for i, xs in enumerate(inputs) for name, x in zip(inner.inputs, xs, strict=True)}
         np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
         modules = run_fresh(exporter, file.resolve(), folder)
         got = _outputs(folder)
@@ -102,12 +112,20 @@ def check(exporter: Exporter, arch: Arch, network: Network, file: Path) -> Check
     return Checked(difference, own, modules)
 
 
-def _run(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs]:
+def _raw(described: Mapping[str, Any], samples: np.ndarray | None, batch: int, generator: torch.Generator) -> Tensor:
+    """Raw samples of the data, or random ones."""
+    if samples is None or not len(samples):
+        return random_raw(described, batch, generator)
+    chosen = np.arange(batch) % len(samples)
+    return torch.from_numpy(samples[chosen].astype(described["dtype"]))
+
+
+def _run(network: Network | FromRaw, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs]:
     with torch.no_grad():
-        return [_named(network(*xs)) for xs in inputs]
+        return [named(network(*xs)) for xs in inputs]
 
 
-def _exact(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs]:
+def _exact(network: Network | FromRaw, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outputs]:
     """Return the outputs computed in float64, in place: a copy of a large network might not fit into memory."""
     try:
         return _run(network.double(), [tuple(x.double() if x.is_floating_point() else x for x in xs) for xs in inputs])
@@ -115,7 +133,7 @@ def _exact(network: Network, inputs: Sequence[tuple[Tensor, ...]]) -> list[Outpu
         network.float()
 
 
-def _has_others(network: Network) -> bool:
+def _has_others(network: Network | FromRaw) -> bool:
     """Whether some blocks are neither ours nor torch's."""
     return any(type(module).__module__.partition(".")[0] not in ("nasforge", "torch") for module in network.modules())
 
@@ -152,14 +170,14 @@ def _random(shape: Shape, batch: int, generator: torch.Generator) -> Tensor:
     return x
 
 
-def _named(out: Any) -> Outputs:
+def named(out: Any) -> Outputs:
+    """Return what a network gives by the name of the head, or "output"."""
     return dict(out) if isinstance(out, dict) else {"output": out}
 
 
 def run_fresh(exporter: Exporter, file: Path, folder: Path) -> frozenset[str]:
     """Return the modules imported by a fresh, isolated Python that ran the file in `folder`."""
-    program = GUARD.format(program=exporter.program)
-    command = [sys.executable, "-I", "-c", program, str(file), ",".join(sorted(packages(exporter.needs)))]
+    command = [sys.executable, "-I", "-c", GUARD.format(program=exporter.program), str(file), ",".join(sorted(packages(exporter.needs)))]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -192,7 +210,7 @@ def packages(distributions: Sequence[str]) -> set[str]:
 def _outputs(folder: Path) -> list[Outputs]:
     """Return the outputs for each batch, as the program left them."""
     if (folder / "outputs.pt").exists():
-        return [_named(out) for out in torch.load(folder / "outputs.pt")]
+        return [named(out) for out in torch.load(folder / "outputs.pt")]
     found: list[Outputs] = [{} for _ in BATCHES]
     with np.load(folder / "outputs.npz") as arrays:
         for key in arrays:

@@ -58,21 +58,22 @@ def _call(cls: type, args: Mapping[str, Any], where: str) -> Spelled:
             named = True
             continue
         named = named or not (i == 0 or isinstance(value, nn.Module))
-        items.append((f"{name}=" if named else "", _value(value, f"{where}.{name}")))
+        items.append((f"{name}=" if named else "", value_of(value, f"{where}.{name}")))
     return Spelled(cls, tuple(items), ")")
 
 
-def _value(value: Any, where: str) -> Spelled:
+def value_of(value: Any, where: str) -> Spelled:
+    """Return an argument: a module, a shape, plain data. Raise UserError as `spell`."""
     if isinstance(value, Tokens):
         return Spelled(Tokens, (("length=", Spelled(str(value.length))), ("vocab=", Spelled(str(value.vocab)))), ")")
     if isinstance(value, nn.ModuleDict) or (isinstance(value, dict) and not isinstance(value, nn.Module)):
-        return Spelled("{", tuple((f"{literal(k)}: ", _value(v, f"{where}.{k}")) for k, v in value.items()), "}")
+        return Spelled("{", tuple((f"{literal(k)}: ", value_of(v, f"{where}.{k}")) for k, v in value.items()), "}")
     if isinstance(value, nn.ModuleList | list):
-        return Spelled("[", tuple(("", _value(v, f"{where}.{i}")) for i, v in enumerate(value)), "]")
+        return Spelled("[", tuple(("", value_of(v, f"{where}.{i}")) for i, v in enumerate(value)), "]")
     if isinstance(value, nn.Module):
         return spell(value, where)
     if isinstance(value, tuple):
-        items = tuple(("", _value(v, f"{where}.{i}")) for i, v in enumerate(value))
+        items = tuple(("", value_of(v, f"{where}.{i}")) for i, v in enumerate(value))
         return Spelled("(", items, ",)" if len(items) == 1 else ")")
     return Spelled(literal(value))
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from nasforge.data.preprocess import labels_of
+from nasforge.export.describe import in_words, out_words
+from nasforge.export.raw import FromRaw
 from nasforge.export.to_torch import batches, program, quiet
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
@@ -29,22 +34,39 @@ numpy.savez("outputs.npz", **outputs)
 """
 
 
-def write_onnx(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """Write the ONNX file into `folder`, with its weights in a file beside it where they do not fit into one (2 GB)."""
+def write_onnx(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write the ONNX file into `folder`, with its weights in a file beside it where they do not fit into one (2 GB).
+
+    `about` is the description that it carries among its properties, the names of the classes with it.
+    """
     path = folder / f"{name}.onnx"
+    inner = network.network if isinstance(network, FromRaw) else network
+    assert isinstance(inner, Network)
     with quiet(), _without_torchvision():
         onnx = torch.onnx.export(
             program(arch, network),
             dynamo=True,
-            input_names=network.inputs,
-            output_names=list(network.heads) or ["output"],
+            input_names=inner.inputs,
+            output_names=list(inner.heads) or ["output"],
             opset_version=OPSET,
             dynamic_shapes=batches(network),  # for the name of the axis
             verbose=False,
         )
         assert onnx is not None
+        if about is not None:
+            onnx.model.metadata_props.update(properties(about))
         onnx.save(path)
     return [path, *folder.glob(f"{name}.onnx.*")]
+
+
+def properties(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return what an ONNX file says of itself, for programs (preprocess, labels: JSON) and for readers (input, output)."""
+    return {
+        "preprocess": json.dumps(about),
+        "labels": json.dumps(labels_of(about), ensure_ascii=False),
+        "input": "; ".join(f"{name}: {in_words(one, about['inside'])}" for name, one in about["inputs"].items()),
+        "output": "; ".join(f"{name}: {out_words(one, about['inside'])}" for name, one in about["targets"].items()),
+    }
 
 
 @contextmanager

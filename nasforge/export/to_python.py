@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import keyword
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from nasforge.blocks.core.padding import cleared, each_step, with_lengths
 from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
+from nasforge.export.describe import in_words
 from nasforge.export.lift import lift
-from nasforge.export.spell import Spelled, literal, spell, within, write
+from nasforge.export.raw import FromRaw, resampling
+from nasforge.export.spell import Spelled, literal, spell, value_of, within, write
 from nasforge.export.wires import Line, Straight, straight
 from nasforge.networks.build import input_shapes, steps
 from nasforge.networks.network import Network
@@ -30,7 +33,8 @@ DTYPES = {
 OWN_IMPORTS = {
     ("json", None, "json"), ("pathlib", "Path", "Path"), ("torch", None, "torch"), ("torch", "Tensor", "Tensor"), ("torch", "nn", "nn"),
 }  # fmt: skip
-OWN_NAMES = {"DTYPES", "Model", "WEIGHTS", "example", "load", "read_weights", "y"} | {name for *_, name in OWN_IMPORTS}
+OWN_NAMES = {"Any", "DTYPES", "FromRaw", "Mapping", "Model", "PREPROCESS", "WEIGHTS", "example", "load", "read_weights", "resampling", "y"}
+OWN_NAMES |= {name for *_, name in OWN_IMPORTS}
 
 HEADER = '''"""{title}, as one file that needs torch alone.
 
@@ -86,15 +90,22 @@ with torch.no_grad():
 """
 
 
-def write_python(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """Write the Python file and the weights file into `folder`. Raise UserError for a block that cannot be spelled."""
+def write_python(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write the Python file and the weights file into `folder`. Raise UserError for a block that cannot be spelled.
+
+    about: the description of preprocessing that it carries; of a network that reads raw numbers its `load()` does so too.
+    """
+    raw, network = (network, cast(Network, network.network)) if isinstance(network, FromRaw) else (None, network)
     name = _module_name(name)
     lines = straight(arch, network)
     dead = ("aux.", *(f"steps.{step}." for step in lines.dead))
     weights = {k.removeprefix("steps."): v.detach().cpu() for k, v in network.state_dict().items() if not k.startswith(dead)}
     params = sum(p.numel() for k, p in network.named_parameters() if not k.startswith(dead))
     code, data = folder / f"{name}.py", folder / f"{name}.safetensors"
-    text = [_header(arch, network, name, lines, params), _source(arch, network, lines), _loader(arch, name, weights, bool(network.heads))]
+    also: set[tuple[str, str | None, str]] = {("typing", "Any", "Any")} if about is not None else set()
+    also |= {("collections.abc", "Mapping", "Mapping")} if raw is not None else set()
+    header, source = _header(arch, network, name, lines, params, raw), _source(arch, network, lines, also)
+    text = [header, source, _described(about, raw), _loader(arch, name, weights, bool(network.heads), raw)]
     code.write_text("\n".join(text), encoding="utf-8")
     data.write_bytes(save({k: v.clone(memory_format=torch.contiguous_format) for k, v in weights.items()}))
     return [code, data]
@@ -106,10 +117,14 @@ def _module_name(name: str) -> str:
     return f"{word}_" if keyword.iskeyword(word) or word == "torch" or word in sys.stdlib_module_names else word
 
 
-def _header(arch: Arch, network: Network, name: str, lines: Straight, params: int) -> str:
+def _header(arch: Arch, network: Network, name: str, lines: Straight, params: int, raw: FromRaw | None = None) -> str:
     shapes = input_shapes(arch)
     reads = "; ".join(f"{lines.inputs[k]} {_describe(shapes[k])}" for k in network.inputs)
     facts = [f"Input: {reads}. Output: {_returns(arch)}.", f"{params:,} parameters."]
+    if raw is not None:
+        reads = "; ".join(in_words(raw.inputs[key], True) for key in raw.names)
+        facts.append(_plain(f"load() gives a network that normalizes by itself. Its input: {reads}."))
+        facts.append("It is run on files by predict.py beside this file: `python predict.py FILES`.")
     if any(end.uneven for end in lines.heads or lines.lines[-1:]):
         facts.append("Sequences among the outputs are zero from where they end.")
     if network.aux:
@@ -120,7 +135,7 @@ def _header(arch: Arch, network: Network, name: str, lines: Straight, params: in
     return HEADER.format(title=title, facts="\n".join(facts), name=name, call=call)
 
 
-def _source(arch: Arch, network: Network, lines: Straight) -> str:
+def _source(arch: Arch, network: Network, lines: Straight, also: set[tuple[str, str | None, str]]) -> str:
     """Return the imports, the network, and the classes and functions that it needs."""
     body = {line.name: spell(network.steps[line.name], line.name) for line in lines.lines}
     heads = {key: spell(module, f"heads.{key}") for key, module in network.heads.items()}
@@ -130,7 +145,7 @@ def _source(arch: Arch, network: Network, lines: Straight) -> str:
     words = {json.loads(p.opening) for p in parts if isinstance(p.opening, str) and p.opening.startswith('"')}
     lifted = lift(classes, words, OWN_NAMES)
     model = [*_init(body, heads, lifted.names, _returns(arch)), "", *_forward(lines)]
-    top = ["", *imports(lifted.imports | OWN_IMPORTS), "", ""]
+    top = ["", *imports(lifted.imports | OWN_IMPORTS | also), "", ""]
     return "\n".join([*top, *model, "", "", "# " + "-" * 64 + " blocks", "", "", lifted.code, ""])
 
 
@@ -204,10 +219,26 @@ def _call(line: Line, module: str) -> str:
     return f"each_step({module}, {line.reads[0]})" if line.stepwise else f"{module}({', '.join(line.reads)})"
 
 
-def _loader(arch: Arch, name: str, weights: Mapping[str, Tensor], heads: bool) -> str:
+def _described(about: Mapping[str, Any] | None, raw: FromRaw | None) -> str:
+    """The description of preprocessing, and the classes that carry it out."""
+    if about is None:
+        return ""
+    described = write(value_of(dict(about), ""), {}, "PREPROCESS: dict[str, Any] = ", 0)
+    text = f"\n# {'-' * 64} preprocessing\n\n\n{described}"
+    if raw is not None:
+        text += "\n\n\n" + "\n\n".join(inspect.getsource(one) for one in (FromRaw, resampling))
+    return text
+
+
+def _loader(arch: Arch, name: str, weights: Mapping[str, Tensor], heads: bool, raw: FromRaw | None = None) -> str:
     kinds = sorted({v.dtype for v in weights.values()}, key=lambda kind: DTYPES[kind])
     examples = [_example(shape) for shape in input_shapes(arch).values()]
-    return LOADER.format(
+    loader = LOADER
+    if raw is not None:
+        examples = [f"torch.zeros({(1, *one['shape'])}, dtype=torch.{one['dtype']})" for one in (raw.inputs[key] for key in raw.names)]
+        loader = loader.replace("-> Model:", "-> FromRaw:").replace("The network with", "The network, which reads raw numbers, with")
+        loader = loader.replace("    return model.eval()", f"    return FromRaw(model, PREPROCESS, {raw.names!r}).eval()")
+    return loader.format(
         name=name,
         dtypes=", ".join(f'"{DTYPES[kind]}": {kind}' for kind in kinds),
         example=examples[0] if len(examples) == 1 else f"[{', '.join(examples)}]",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from nasforge.blocks.core.shapes import example
+from nasforge.data.preprocess import FILE
+from nasforge.export.raw import FromRaw
 from nasforge.networks.build import input_shapes
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
@@ -30,21 +33,25 @@ with torch.no_grad():
 """
 
 
-def write_torch(arch: Arch, network: Network, folder: Path, name: str) -> list[Path]:
-    """Write the program file into `folder`."""
+def write_torch(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+    """Write the program file into `folder`; `about` is the description that it carries as an extra file."""
     path = folder / f"{name}.pt2"
+    extra = {} if about is None else {FILE: json.dumps(about)}
     with quiet():
-        torch.export.save(program(arch, network), path)
+        torch.export.save(program(arch, network), path, extra_files=extra)
     return [path]
 
 
-def program(arch: Arch, network: Network) -> ExportedProgram:
+def program(arch: Arch, network: Network | FromRaw) -> ExportedProgram:
     """Return the traced network; the first axis of every input is one free batch size >= 1."""
     inputs = tuple(example(shape, TRACED_BATCH) for shape in input_shapes(arch).values())
+    if isinstance(network, FromRaw):
+        described = [network.inputs[name] for name in network.names]
+        inputs = tuple(torch.zeros(TRACED_BATCH, *one["shape"], dtype=getattr(torch, one["dtype"])) for one in described)
     return torch.export.export(network, inputs, dynamic_shapes=batches(network))
 
 
-def batches(network: Network) -> tuple[Any, ...]:
+def batches(network: Network | FromRaw) -> tuple[Any, ...]:
     """Return what torch calls the dynamic shapes of `forward(*xs)`: the first axis of each input is the same number, 1 or more."""
     batch = Dim("batch", min=1)
     return (tuple({0: batch} for _ in network.inputs),)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nasforge.data.preprocess import write_preprocess
 from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, numbers
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import Known, Metric, metric
@@ -192,7 +193,7 @@ class Finals:
         }
 
     def _row(self, entrant: Entrant) -> dict[str, Any]:
-        main = self.run.metric.name
+        main, kept = self.run.metric.name, self._kept(entrant)
         results = [r for r in entrant.results.values() if not r["error"]]
         errors = sorted({r["error"] for r in entrant.results.values() if r["error"]})
         tests, vals = [r["test"][main] for r in results if r["test"]], [r["metrics"][main] for r in results]
@@ -211,6 +212,7 @@ class Finals:
             "macs": int(entrant.costs["macs"]),
             "search_val": entrant.search.get(main),
             "val": statistics.fmean(vals) if vals else None,
+            "val_of_weights": None if kept is None else entrant.results[kept]["metrics"][main],
             "test_mean": statistics.fmean(tests) if tests else None,
             "test_std": statistics.stdev(tests) if len(tests) > 1 else 0.0 if tests else None,
             "test_seeds": tests,
@@ -259,11 +261,17 @@ class Finals:
                 "note": f"{row['metric']} val {row['val']}{tested} over {self.plan.final_seeds} seeds",
             }
             write({**note, **{k: v for k, v in entrant.arch.items() if k not in note}}, folder / f"{entrant.name}.yaml")
-            good = {seed: r["metrics"][row["metric"]] for seed, r in entrant.results.items() if not r["error"]}
-            choose = max if self.run.metric.maximize else min
-            source = self._weights(entrant.key, choose(good, key=lambda s: good[s])) if good else None
+            seed = self._kept(entrant)
+            source = None if seed is None else self._weights(entrant.key, seed)
             if source is not None and source.exists():
                 shutil.copyfile(source, folder / f"{entrant.name}.safetensors")
+        write_preprocess(self.run.data.spec.preprocess, folder)
+
+    def _kept(self, entrant: Entrant) -> int | None:
+        """The seed whose weights are kept: the best on val."""
+        good = {seed: r["metrics"][self.run.metric.name] for seed, r in entrant.results.items() if not r["error"]}
+        choose = max if self.run.metric.maximize else min
+        return choose(good, key=lambda s: good[s]) if good else None
 
     def _hypervolumes(self) -> dict[str, Any]:
         """Share of the box between the best and the worst seen that each front dominates (val, costs and errors as powers of ten)."""

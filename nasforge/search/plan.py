@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from nasforge.data import Dataset, DataSpec, Source, size_of
+from nasforge.data.preprocess import FILE, write_preprocess
 from nasforge.errors import UserError
 from nasforge.files import parsed_file, write_whole
 from nasforge.latency import read_profile
@@ -185,8 +186,10 @@ def write_manifest(
         now = {**{k: v for k, v in old.items() if k != "minutes"}, **_latest(plan)}
         if now != old:
             _write(now, path)
+        _write_preprocess(spec, run)
         return now
     write(dict(plan.space), run / SPACE)
+    _write_preprocess(spec, run)
     _write_baselines(plan, run)
     for plugin in plan.plugins:
         plugin.copy_to(run / PLUGINS)
@@ -232,6 +235,12 @@ def _write_baselines(plan: Plan, run: Path) -> None:
     """Baselines as they are compared with: a run can go on with them when their files are gone."""
     for name, arch in plan.baselines.items():
         write(arch, run / BASELINES / f"{name}.yaml")
+
+
+def _write_preprocess(spec: DataSpec | None, run: Path) -> None:
+    """What lies between files and the networks of the run; a run that was begun before this was kept gets it when it goes on."""
+    if spec is not None and not (run / FILE).exists():
+        write_preprocess(spec.preprocess, run)
 
 
 def _write(manifest: Mapping[str, Any], path: Path) -> None:

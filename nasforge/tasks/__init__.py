@@ -7,7 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
+from nasforge.data.arrays import Raw
 from nasforge.data.dataset import MEMORY_BYTES
+from nasforge.data.readers import read
 from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
@@ -20,7 +22,9 @@ from nasforge.tasks.seq2seq import Seq2Seq
 from nasforge.tasks.stamps import stamp_of
 from nasforge.tasks.tagging import Tagging
 
-__all__ = ["TASKS", "Task", "data_of", "forget_data", "forward", "load_data", "seconds_to_load", "task_of"]
+__all__ = [
+    "TASKS", "Task", "data_of", "forget_data", "forward", "given_with_raw", "load_data", "load_with_raw", "seconds_to_load", "task_of",
+]  # fmt: skip
 
 TASKS: dict[str, type[Task]] = {
     task.name: task for task in (Classification, Segmentation, Tagging, Seq2Seq, Regression, Multilabel)
@@ -45,6 +49,13 @@ def _loaded(source: Source, stamp: str) -> Dataset:
     task_of(data.spec, data.name)
     _seconds[data.key] = time.perf_counter() - began
     return data
+
+
+def load_with_raw(source: Source) -> tuple[Dataset, Raw]:
+    """Return the data that a source names, and what its reader found; read anew each time. Raise UserError as `load_data`."""
+    _check_limit(source.limit)
+    raw = read(source, _kind(source.task))
+    return _prepared(raw, source), raw
 
 
 _seconds: dict[str, float] = {}
@@ -81,8 +92,18 @@ def data_of(
         UserError: there is no such task, or the data cannot be trained on.
     """
     _check_limit(limit)
-    raw = read_given(given, name, _kind(task), target, reads)
-    data = prepared(raw, seed=seed, limit=limit, task=task, memory_bytes=memory_bytes)
+    source = Source(limit=limit, seed=seed, task=task, memory_bytes=memory_bytes)
+    return _prepared(read_given(given, name, _kind(task), target, reads), source)
+
+
+def given_with_raw(given: Any, source: Source) -> tuple[Dataset, Raw]:
+    """Return data as `data_of` does, by the words of a source, and their arrays as they were given."""
+    raw = read_given(given, source.spec, _kind(source.task), source.target, source.reads)
+    return _prepared(raw, source), raw
+
+
+def _prepared(raw: Raw, source: Source) -> Dataset:
+    data = prepared(raw, seed=source.seed, limit=source.limit, task=source.task, memory_bytes=source.memory_bytes)
     task_of(data.spec, data.name)
     return data
 

@@ -10,12 +10,11 @@ from nasforge.data.arrays import Raw
 from nasforge.data.dataset import Source
 from nasforge.data.readers.arrays import names_function, npy_files, read_function, read_npy, read_npz
 from nasforge.data.readers.images import LABELS, find_idx, read_digit_scenes, read_digits, read_folder, read_idx, read_labelled
-from nasforge.data.readers.pairs import SUFFIXES, find_pairs, read_pairs
+from nasforge.data.readers.pairs import find_pairs, read_pairs
 from nasforge.data.readers.saved import is_saved, read_saved
 from nasforge.data.readers.tables import (
     COLUMNAR,
     LINES,
-    TABLES,
     read_arff,
     read_columnar,
     read_diabetes,
@@ -23,6 +22,7 @@ from nasforge.data.readers.tables import (
     read_table,
 )
 from nasforge.data.readers.text import is_parallel, read_characters, read_parallel
+from nasforge.data.reading import SUFFIXES, TABLES
 from nasforge.errors import UserError
 
 

@@ -6,19 +6,20 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nasforge.data.arrays import Raw, raw_of
+from nasforge.data.arrays import Origin, Raw, raw_of
 from nasforge.data.dataset import Source
 from nasforge.data.images import Encoded, look_over
 from nasforge.data.readers.tables import table_columns, target_of, targets_of
+from nasforge.data.reading import SUFFIXES
 from nasforge.errors import UserError
 from nasforge.files import content, unpacked
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 PART_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LABELS = "labels.csv"
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "path")
@@ -147,13 +148,20 @@ def of_encoded(
     images, whole, notes = look_over(encoded, source, name)
     y, of = y[whole], np.array(parts)[whole]
     arrays: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
     for part in dict.fromkeys(parts):
         chosen: Any = np.flatnonzero(of == part)
+        origins[part] = partial(bytes_of, encoded, whole[chosen])
         if len(chosen) and chosen[-1] - chosen[0] == len(chosen) - 1:
             chosen = slice(chosen[0], chosen[-1] + 1)  # images that lie together need not be copied
         arrays |= {f"x_{part}": images[chosen], f"y_{part}": y[chosen]}
     raw = raw_of(arrays, name, kind, labels)
-    return replace(raw, notes=(*said, *notes, *raw.notes))
+    return replace(raw, notes=(*said, *notes, *raw.notes), origins=origins)
+
+
+def bytes_of(encoded: Encoded, which: np.ndarray, i: int) -> bytes:
+    """The file of image i of a part."""
+    return encoded.read(int(which[i]))
 
 
 def _folders(root: Path) -> list[Path]:

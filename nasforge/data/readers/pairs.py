@@ -6,19 +6,21 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from nasforge.data.arrays import Raw, raw_of
+from nasforge.data.arrays import Origin, Raw, raw_of
 from nasforge.data.dataset import IGNORE, Source
-from nasforge.data.images import FORMATS, Encoded, look_over
+from nasforge.data.images import Encoded, look_over
+from nasforge.data.readers.images import bytes_of
+from nasforge.data.reading import FORMATS, SUFFIXES
 from nasforge.errors import UserError
 from nasforge.files import content
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 MASKS = ("masks", "mask", "labels", "annotations", "annotation", "annot", "annots", "labelids", "segmentationclass", "gt")
@@ -79,7 +81,8 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
         if not both[0]:
             raise UserError(f"{images}: must hold images ({' '.join(SUFFIXES)}), got none")
         files += [(both[0][stem], both[1][stem], part) for stem in both[0]]
-    shown, whole, notes = look_over(Encoded(tuple(image for image, *_ in files)), source, root.name)
+    encoded = Encoded(tuple(image for image, *_ in files))
+    shown, whole, notes = look_over(encoded, source, root.name)
     height, width = shown.shape[-2:]
     masks_of = [files[i] for i in whole.tolist()]
     y = np.stack([_mask(mask, image, (height, width)) for image, mask, _ in masks_of])
@@ -91,13 +94,15 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
     if classes != list(range(len(classes))) and max(classes) >= MOST_CLASSES:
         raise UserError(f"{root}: the numbers in masks must be classes from 0 on, got {classes[:8]}")
     arrays: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
     parts: Sequence[str] = [part for *_, part in masks_of]
     for part in dict.fromkeys(parts):
         chosen = np.flatnonzero(np.array(parts) == part)
         arrays |= {f"x_{part}": shown[chosen], f"y_{part}": y[chosen]}
+        origins[part] = partial(bytes_of, encoded, whole[chosen])
     said = ["read as images and masks: " + ", ".join(f"{a.relative_to(root)}/ and {b.relative_to(root)}/" for a, b in pairs.values())]
     raw = raw_of(arrays, root.name, kind or "mask")
-    return replace(raw, notes=(*said, *notes, *raw.notes))
+    return replace(raw, notes=(*said, *notes, *raw.notes), origins=origins)
 
 
 def _mask(path: Path, image: Path, size: tuple[int, int]) -> np.ndarray:

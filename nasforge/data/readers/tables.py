@@ -17,19 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from nasforge.data.arrays import Raw, raw_of
+from nasforge.data.arrays import Origin, Raw, raw_of
 from nasforge.data.dataset import Source
 from nasforge.data.readers.arrow import unpacked_size
+from nasforge.data.reading import is_float
 from nasforge.errors import UserError, nearest
 from nasforge.files import content, most_of, unpacked
 
 TARGETS = ("label", "y", "target", "class")  # the usual names of the column that is the target
 MOST_NAMES = 50  # different names in a column that is read as categories
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 COLUMNAR = (".parquet", ".arrow", ".feather")
 Column = np.ndarray | list[str]  # numbers, NaN where one is missing, or names; or cells as they are written, "" where one is missing
-NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|inf(inity)?|nan)", re.IGNORECASE)
 LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
 
 
@@ -64,7 +63,7 @@ def raw_of_columns(
         UserError: no such column, a target that is missing, names where numbers must stand.
     """
     wanted = targets_of(tuple(columns), target, name)
-    x, notes = [], []
+    x, notes, described = [], [], list[dict[str, Any]]()
     for key, column in columns.items():
         if key in wanted:
             continue
@@ -75,6 +74,7 @@ def raw_of_columns(
             if missing := int(np.isnan(column).sum()):
                 notes.append(f"{key}: {missing} empty cells, counted as its mean")
             x.append(column)
+            described.append({"name": key})
             continue
         kinds = sorted({c for c in column if c})
         mixed = any(is_float(c) for c in kinds)
@@ -83,12 +83,17 @@ def raw_of_columns(
             got = f"{column[row]!r} beside numbers" if mixed else f"{len(kinds)} different names such as {column[row]!r}"
             raise UserError(f"{name}: {place(row)}: {key} must hold numbers, or at most {MOST_NAMES} names, got {got}; fill or drop it")
         x += [np.array([float(c == one) for c in column]) for one in kinds]
+        described += [{"name": key, "names": kinds}] if kinds else []
         notes.append(f"{key}: {len(kinds)} names, one column each")
     if not x:
         raise UserError(f"{name}: a table must have a column beside its target, got none")
     y, labels = target_of({key: columns[key] for key in wanted}, name, kind, place)
     raw = raw_of({"x": np.stack(x, 1), "y": y}, name, kind, labels)
-    return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes))
+    header = list(columns) != [str(i + 1) for i in range(len(columns))]
+    about = {"kind": "table", "header": header, "columns": described}
+    used = {one["name"]: columns[one["name"]] for one in described}
+    return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes), about={"input": about},
+               origins={"train": partial(_cells_of, used)})  # fmt: skip
 
 
 def raw_of_parts(found: Mapping[str, Mapping[str, Column]], name: str, kind: str | None, target: str | Sequence[str] | None) -> Raw:
@@ -105,10 +110,21 @@ def raw_of_parts(found: Mapping[str, Mapping[str, Column]], name: str, kind: str
     sizes = {part: len(next(iter(columns.values()))) for part, columns in found.items()}
     place = partial(place_of, sizes) if len(sizes) > 1 else "row {}".format
     whole = raw_of_columns({key: _joined([columns[key] for columns in found.values()]) for key in first}, name, kind, target, place)
-    every, parts, start = whole.parts["train"], {}, 0
+    every, parts, start, origins = whole.parts["train"], {}, 0, dict[str, Origin]()
     for part, n in sizes.items():
+        origins[part] = partial(_row_from, whole.origins["train"], start)
         parts[part], start = every[start : start + n], start + n
-    return replace(whole, parts=parts)
+    return replace(whole, parts=parts, origins=origins)
+
+
+def _cells_of(columns: Mapping[str, Column], i: int) -> dict[str, Any]:
+    """Row i by column."""
+    return {name: column[i] for name, column in columns.items()}
+
+
+def _row_from(rows: Origin, start: int, i: int) -> Any:
+    """Row i of a part that begins at `start`."""
+    return rows(start + i)
 
 
 def place_of(sizes: Mapping[str, int], i: int) -> str:
@@ -270,11 +286,6 @@ def _is_numeric(column: Column) -> bool:
     return any(column) and all(is_float(c) for c in column if c)
 
 
-def is_float(cell: str) -> bool:
-    """Return whether a cell is written as a number: as Python reads it, but for the underscores."""
-    return NUMBER.fullmatch(cell.strip()) is not None
-
-
 # ---------------------------------------------------------------- formats
 
 
@@ -284,7 +295,7 @@ def read_table(source: Source, kind: str | None) -> Raw:
     lines: list[int] = []
     columns = table_columns(path, source.target, lines)
     raw = raw_of_columns(columns, str(path), kind, source.target, lambda row: f"line {lines[row]}")
-    return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
+    return replace(raw, name=stem(path))
 
 
 def table_columns(path: Path, target: str | None = None, lines: list[int] | None = None, named: bool = False) -> dict[str, Column]:
@@ -377,7 +388,7 @@ def read_json_lines(source: Source, kind: str | None) -> Raw:
             if isinstance(cell, dict | list):
                 raise UserError(f"{path}: line {number}, {name}: must be a number, a name or a list of numbers, got {str(cell)[:40]}")
     raw = raw_of_columns(columns_of(frame, str(path)), str(path), kind, source.target, lambda row: f"line {rows[row][0]}")
-    return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
+    return replace(raw, name=stem(path))
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -431,7 +442,7 @@ def read_columnar(source: Source, kind: str | None) -> Raw:
                         "it again") from error  # fmt: skip
     columns = columns_of(table, str(path))
     raw = raw_of_columns(columns, str(path), kind, source.target)
-    return Raw(stem(path), raw.parts, raw.kinds, labels=raw.labels, notes=raw.notes)
+    return replace(raw, name=stem(path))
 
 
 def read_arff(source: Source, kind: str | None) -> Raw:

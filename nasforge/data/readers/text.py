@@ -39,7 +39,8 @@ def read_characters(source: Source, kind: str | None) -> Raw:
     x, y = (tokens[shift : shift + windows * WINDOW].reshape(windows, WINDOW) for shift in (0, 1))
     parts = {"train": Arrays({"input": x}, {"steps": y})}
     names = tuple(map(chr, letters.tolist()))
-    return Raw(path.stem, parts, {"steps": "steps"}, {"input": len(letters)}, names, ordered=True)
+    about = {"input": {"kind": "characters", "characters": list(names)}}
+    return Raw(path.stem, parts, {"steps": "steps"}, {"input": len(letters)}, names, ordered=True, about=about)
 
 
 # ---------------------------------------------------------------- two languages

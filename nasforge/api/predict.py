@@ -1,0 +1,102 @@
+"""What a network says of files: images, rows of tables, texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from nasforge.api.exports import data_of, kept_of
+from nasforge.api.named import arch_and_weights
+from nasforge.data.preprocess import FILE, checked
+from nasforge.data.reading import Broken
+from nasforge.errors import UserError
+from nasforge.export import FromRaw, for_network, named, names_of
+from nasforge.export.alone import ENDINGS, Exported, Predictor
+from nasforge.export.alone import predict as predicted
+from nasforge.networks.build import build
+
+
+def predict(network: str | Path, files: str | Path | Sequence[str | Path], top: int = 5, **options: Any) -> list[dict[str, Any]]:
+    """Return one row a sample: `file`, and `class` and `top` with names and probabilities, `labels`, `values` in the units of the data,
+    or `error` where it could not be read.
+
+    Args:
+        network: RUN (its best), RUN:NAME, the folder of a training, an exported file (.onnx, .pt2, .py), or a folder with one.
+        files: images, tables, texts, arrays FILE.npy as the network has learned from them, or folders.
+        top: classes to tell of.
+        options: allow_code, and data with the options of `nasforge.load_data`, for a run that has kept no description of its data.
+
+    Raises:
+        UserError: there is no such network, or it reads what no file holds.
+    """
+    given = [files] if isinstance(files, str | Path) else files
+    return list(rows(predictor(str(network), options), [str(one) for one in given], top))
+
+
+def rows(network: Predictor, files: Sequence[str], top: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `predict`. Raise UserError as it does."""
+    if top < 1:
+        raise UserError(f"--top: must be at least 1, got {top}")
+    try:
+        yield from predicted(network, files, top)
+    except Broken as error:
+        raise UserError(str(error)) from None
+
+
+def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
+    """Return what predicts: an exported file, or a network of a run. Raise UserError where there is none, or its input is not known."""
+    file = _exported(Path(name))
+    if file is not None and file.suffix != ".onnx" and not options.get("allow_code"):
+        raise UserError(f"{file}: would run code of its own; if you trust it, add --allow-code, or name an .onnx file")
+    if file is not None:
+        try:
+            found = Exported(file)
+            checked(found.about)
+        except ImportError as error:
+            raise UserError(f"{file}: needs {error.name}, which is not installed") from None
+        except Broken as error:
+            raise UserError(str(error)) from None
+        except Exception as error:  # onnxruntime and torch raise of all kinds
+            raise UserError(f"{file}: must be a network as nasforge exports it, got: {str(error).splitlines()[0]}") from None
+        return found
+    arch, weights = arch_and_weights(name)
+    if weights is None:
+        raise UserError(f"{name}: has no trained weights; name a run, RUN:NAME, the folder of a training, or an exported file")
+    kept = kept_of(name)
+    about, notes = kept.about, list[str]()
+    if about is None:  # of a run that was begun before it was kept: fitted again to the same data
+        data, _, notes = data_of(kept, arch, options.get("data"), {k: v for k, v in options.items() if k != "data"})
+        about = None if data is None else dict(data.spec.preprocess)
+    if not about:
+        raise UserError(f"{name}: {FILE} is missing, and it cannot be fitted again ({'; '.join(notes)})")
+    model = build(arch)
+    model.load_state_dict({**model.state_dict(), **load_file(weights)})
+    return Trained(FromRaw(model, about := for_network(about, arch, model, True), names_of(about, model)).eval(), about)
+
+
+class Trained:
+    """A network in this process as `alone.Exported` is one in a file."""
+
+    def __init__(self, model: FromRaw, about: dict[str, Any]) -> None:
+        self.model, self.about = model, about
+
+    def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            return {key: y.numpy() for key, y in named(self.model(torch.from_numpy(x))).items()}
+
+
+def _exported(path: Path) -> Path | None:
+    """The exported file that a path names, or the only one in a folder; None for other things."""
+    if path.is_file() and path.suffix in ENDINGS:
+        return path
+    if not path.is_dir() or not (path / FILE).is_file() or any((path / one).exists() for one in ("manifest.json", "arch.yaml")):
+        return None
+    found = [p for p in sorted(path.iterdir()) if p.suffix in ENDINGS and p.name != "predict.py"]
+    if len(found) != 1 and len({p.stem for p in found}) != 1:
+        raise UserError(f"{path}: must hold one exported network, got {', '.join(p.name for p in found) or 'none'}; name the file")
+    return found[0]

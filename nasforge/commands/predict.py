@@ -1,0 +1,58 @@
+"""nasforge predict: what a network says of images, rows of tables, texts."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+from nasforge.api.data import OPTIONS
+from nasforge.api.predict import predictor, rows
+from nasforge.commands.common import print_json
+from nasforge.errors import UserError
+from nasforge.export.alone import in_words
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the command: 1 where some files could not be read."""
+    options = {name: getattr(args, name) for name in ("data", *OPTIONS) if getattr(args, name)}
+    if args.csv and Path(args.csv).is_dir():
+        raise UserError(f"--csv {args.csv}: must be a file, got a folder; name a file in it")
+    found: list[dict[str, Any]] = []
+    for row in rows(predictor(args.network, options), args.files, args.top):
+        found.append(row)
+        if "error" in row:
+            print(f"nasforge predict: {row['file']}: {row['error']}", file=sys.stderr)
+        elif not args.json and not args.csv:
+            print(in_words(row))
+    if args.csv:
+        table = [flat(row) for row in found]
+        names = list(dict.fromkeys(name for row in table for name in row))
+        with Path(args.csv).open("w", newline="", encoding="utf-8") as out:
+            writer = csv.DictWriter(out, names)
+            writer.writeheader()
+            writer.writerows(table)
+    wrong = sum("error" in row for row in found)
+    if args.json:
+        print_json({"network": args.network, "predictions": found, "errors": wrong})
+    elif args.csv:
+        print(f"{len(found) - wrong} predictions in {args.csv}")
+    return 1 if wrong or not found else 0
+
+
+def flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """Return a row of predictions as cells: file, class, probability, class_2, probability_2, ..., or a column for each value."""
+    cells: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "values":
+            cells |= {before + key: number for key, number in value.items()}
+        elif name == "top":
+            for i, one in enumerate(value):
+                cells |= {f"{before}{key}{f'_{i + 1}' if i else ''}": cell for key, cell in one.items()}
+        elif isinstance(value, dict):
+            cells |= flat(value, f"{name}.")
+        else:
+            cells[before + name] = " ".join(value) if isinstance(value, list) else value
+    return cells
