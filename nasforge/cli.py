@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=_version())
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _report, _replay, _bench):
+    for add in (_search, _zoo, _show, _train, _scale, _latency, _calibrate, _locate, _export, _runs, _report, _replay, _bench):
         add(commands)
     return top
 
@@ -233,6 +233,11 @@ def _export(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--to", choices=("onnx", "torch", "python"), required=True)
     c.add_argument("--out", metavar="DIR", default="exported")
     c.add_argument("--weights", metavar="FILE", help="safetensors of the architecture (default: those of the run, else fresh ones)")
+
+
+def _runs(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "runs", "list the runs in a folder, the latest first: state, score, time")
+    c.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="a folder of runs, or one run (default: runs)")
 
 
 def _report(commands: argparse._SubParsersAction) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def search(
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
     for plugin in LOADED.values():
         say(str(plugin))
-    plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
+    plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
     if plan.minutes is not None:
         say(divided(plan.minutes, plan.controlled))
     folder = Path(run or f"runs/{name}")
