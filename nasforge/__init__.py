@@ -34,6 +34,7 @@ API = {  # name: where it is
     "train": "nasforge.api.train",
     "train_again": "nasforge.api.again",
     "Run": "nasforge.api.run",
+    "trials": "nasforge.api.run",
     "zoo": "nasforge.api.networks",
     "show": "nasforge.api.networks",
     "scale": "nasforge.api.networks",

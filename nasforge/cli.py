@@ -241,10 +241,12 @@ def _runs(commands: argparse._SubParsersAction) -> None:
 
 
 def _report(commands: argparse._SubParsersAction) -> None:
-    c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
-    c.add_argument("run", metavar="RUN", help="the folder of a search")
+    c = _command(commands, "report", "write a run's HTML page, or one of several side by side, and tell the same in words")
+    c.add_argument("run", nargs="+", metavar="RUN", help="the folder of a search; several are compared")
     c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given (default: as its manifest says)")
-    c.add_argument("--against", metavar="RUN", help="compare the two spaces by the errors of networks drawn at random")
+    c.add_argument("--against", metavar="RUN", help="one more run, whose space must be compared by the errors of networks drawn at random")
+    c.add_argument("--csv", metavar="FILE", help="also write the trials as a table, with a column `run` where there are several runs")
+    c.add_argument("--out", metavar="FILE", help="the page (default: report.html in RUN, comparison.html beside the first of several)")
 
 
 def _replay(commands: argparse._SubParsersAction) -> None:

@@ -71,14 +71,14 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     if not done:
         return ""
     objective = next((o for o in run.objectives if o.metric == cost), Objective(cost, False))
-    on_front = {name: _front(run, ledger, objective) for name, ledger in run.ledgers.items()}
+    on_front = {name: front_of(run, ledger, objective) for name, ledger in run.ledgers.items()}
     named = [(r, name, role) for r, name, role in _named(run) if cost in r.metrics]
     scores = [r.metrics[run.first.metric] for r in done]
     focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
     ys = _in_focus(scores, focus or scores, run.first.maximize)
-    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
+    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, logs(cost, run.first.metric), cap(run.first.metric))
     plane = Plane(objective, run.first, *axes)
-    lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
+    lines = [line(stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
     always = {id(r) for r in chain(*on_front.values(), (r for r, _, _ in named))}
     marks = [_trial(r, name, plane, more) for name, r, more in _visible(sorted(shown, key=lambda s: s[0]), plane, always)]
     places = [(*plane.at(r), brief(name), role) for r, name, role in named]
@@ -138,13 +138,13 @@ def _named(run: Run) -> list[tuple[TrialRecord, str, str]]:
     return out if run.summary or leader is None else [*out, (leader, f"trial {leader.number}", "finalist")]
 
 
-def _front(run: Run, ledger: Ledger, cost: Objective) -> list[TrialRecord]:
+def front_of(run: Run, ledger: Ledger, cost: Objective) -> list[TrialRecord]:
     """The front of a ledger in the plane of main objective and cost."""
     done = [r for r in ledger.finished() if cost.metric in r.metrics]
     return [done[i] for i in front([losses(r.metrics, [run.first, cost]) for r in done])]
 
 
-def _stairs(records: Sequence[TrialRecord], plane: Plane) -> list[tuple[float, float]]:
+def stairs(records: Sequence[TrialRecord], plane: Plane) -> list[tuple[float, float]]:
     """The border of what a front dominates, from its cheapest network on."""
     points = sorted((plane.at(r) for r in records), reverse=plane.cost.maximize)
     if not points:
@@ -162,7 +162,7 @@ def _in_focus(values: Sequence[float], focus: Sequence[float], maximize: bool) -
     return [v for v in values if (v >= low - room if maximize else v <= high + room)] + list(focus)
 
 
-def _logs(cost: str, score: str) -> tuple[bool, bool]:
+def logs(cost: str, score: str) -> tuple[bool, bool]:
     return metric_or_value(cost).is_cost, metric_or_value(score).is_cost
 
 
@@ -179,7 +179,7 @@ def final_plot(run: Run, cost: str, width: float) -> str:
     if not rows or cost == run.score:
         return ""
     metric, ends = run.score, [end for r in rows for end in _interval(r)]
-    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, metric), cap(metric))
+    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, logs(cost, metric), cap(metric))
     plane = Plane(Objective(cost, False), Objective(metric, metric_or_value(metric).maximize), *axes)
     marks, places = [], []
     for row in rows:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, numbers
+from nasforge.evaluation.train import examples_file
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import Known, Metric, metric
 from nasforge.objectives.objective import Objective, losses, scaled
 from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
+from nasforge.search.answers import answers_of
 from nasforge.search.context import RunContext
 from nasforge.search.plan import SUMMARY
 from nasforge.search.progress import Status
@@ -170,6 +172,8 @@ class Finals:
         finalists = [r for r in rows if r["role"] == "finalist"]
         control = [r for r in rows if r["role"] == "control"]
         trained = sum(self.ledger.count(kind) for kind in COUNTED)
+        best = self._best(finalists)
+        winner = next((e for e in entrants if best is not None and e.name == best["name"]), None)
         return {
             "run": str(self.run.folder),
             "asked": self.plan.trials if self.plan.minutes is None else trained,
@@ -180,7 +184,8 @@ class Finals:
             "settings": self.plan.final_settings(),
             "objectives": [str(o) for o in self.plan.objectives],
             "constraints": [str(limit) for limit in self.plan.limits],
-            "best": self._best(finalists),
+            "best": best,
+            "answers": {} if winner is None else answers_of(winner.results.values(), self.run.data.spec.targets),
             "control": self._best(control) or {"test_mean": None, "test_std": None},
             "finalists": finalists,
             "control_finalists": control,
@@ -249,7 +254,7 @@ class Finals:
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
         folder = self.run.folder / "finalists"
-        for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors")):
+        for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors"), *folder.glob("*.examples.json")):
             old.unlink()
         for entrant, row in zip(entrants, rows, strict=True):
             tested = f", test {row['test_mean']}" if self.run.data.size("test") else ""
@@ -263,6 +268,8 @@ class Finals:
             source = self._weights(entrant.key, choose(good, key=lambda s: good[s])) if good else None
             if source is not None and source.exists():
                 shutil.copyfile(source, folder / f"{entrant.name}.safetensors")
+                if (examples := examples_file(source)).exists():
+                    shutil.copyfile(examples, examples_file(folder / f"{entrant.name}.safetensors"))
 
     def _hypervolumes(self) -> dict[str, Any]:
         """Share of the box between the best and the worst seen that each front dominates (val, costs and errors as powers of ten)."""

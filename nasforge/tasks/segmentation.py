@@ -31,6 +31,9 @@ class Segmentation(Task):
     def scorer(self) -> PixelScorer:
         return PixelScorer(self)
 
+    def answers(self, scorer: PixelScorer) -> dict[str, Any]:
+        return {self.key: found} if (found := scorer.answers()) else {}
+
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         epochs = epochs_for(data, 20_000 if full else 3_000, 3, 100)
         return {"epochs": epochs, "batch_size": 8, "lr": 2e-3, "warmup_epochs": 0.1 * epochs, "augment": {"flip": 0.5}, "grad_clip": 5.0}
