@@ -121,6 +121,9 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
     c.add_argument("--seed", type=int, default=0)
     c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
+    said = c.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="say nothing before the end")
+    said.add_argument("--verbose", action="store_true", help="a line for each training that ends")
 
 
 def _zoo(commands: argparse._SubParsersAction) -> None:
@@ -325,6 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
+    if args.command == "search" and sys.stderr.isatty() and not (args.json or args.quiet):  # the import alone takes seconds
+        print(f"nasforge search: {args.space}: reads the space and the data", file=sys.stderr, flush=True)
     try:
         _load_plugins(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)

@@ -20,7 +20,7 @@ from nasforge.evaluation.base import Context
 from nasforge.objectives.objective import limits_of
 from nasforge.plugins import LOADED
 from nasforge.report import report
-from nasforge.report.progress import progress
+from nasforge.report.progress import intended, progress
 from nasforge.runners import RUNNERS, Runner
 from nasforge.search.clock import divided
 from nasforge.search.plan import Plan
@@ -34,7 +34,7 @@ SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options th
 
 
 def search(
-    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool = True, page: bool = True,
+    space: str | Path | Mapping[str, Any], data: Any = None, *, run: str | Path | None = None, show: bool | str = True, page: bool = True,
     **options: Any,
 ) -> Run:
     """Search a space for the best networks, and return the run; a run that exists in the folder is continued.
@@ -44,7 +44,7 @@ def search(
         data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, a data frame, or a data set; default: that of the space, else
             `digits`.
         run: folder of the run, `runs/SPACE` by default.
-        show: whether to show how the search proceeds, and notes.
+        show: whether to show how the search proceeds, and notes; "verbose": also each training that ends.
         page: whether to write the page of the run.
         options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
             `workers` ... `constraints` may also be a mapping of limits such as `{"params": 2e4}`, upper ones, and lower ones of what is
@@ -67,13 +67,14 @@ def search(
     for plugin in LOADED.values():
         say(str(plugin))
     plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
-    if plan.minutes is not None:
-        say(divided(plan.minutes, plan.controlled))
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])
+    say(intended(plan, workers, folder))
+    if plan.minutes is not None:
+        say(divided(plan.minutes, plan.controlled))
     try:
-        with progress(quiet=not show) as shown:
+        with progress(not show, show == "verbose") as shown:
             summary = carry_out(plan, folder, start_runner, shown, workers, began, say)
     except KeyboardInterrupt:
         if page:

@@ -115,20 +115,20 @@ class Result:
     Attributes:
         metrics: on val, and what was measured.
         test: metrics on test, where they were asked for.
-        answers: of `val` and `test`, what the network answered for each class, by target, where there are classes; see `Task.answers`.
         curve: one row an epoch.
         seconds: where the time went.
         stopped: why it ended before its last epoch.
         error: in words, None where all went well.
+        answers: of `val` and `test`, what the network answered for each class, by target, where there are classes; see `Task.answers`.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] = field(default_factory=dict)
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     curve: list[dict[str, float]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Stop | None = None
     error: str | None = None
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def is_number(value: Any) -> bool:

@@ -35,7 +35,8 @@ def _target(one: Answers, trainings: str, several: bool) -> str:
     """Recall and confusions of one target."""
     heading = tag("h3", escape(one.target)) if several else ""
     largest = f"The largest class, {one.classes[one.largest]}, is {percent(one.largest_share)} of it."
-    return heading + paragraph(f"On {WORDS[one.part]}, {trainings} together. {largest}", "note") + (_matrix(one) if len(one.classes) <= MATRIX else _tables(one))
+    shown = _matrix(one) if len(one.classes) <= MATRIX else _tables(one)
+    return heading + paragraph(f"On {WORDS[one.part]}, {trainings} together. {largest}", "note") + shown
 
 
 def _matrix(one: Answers) -> str:

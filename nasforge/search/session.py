@@ -251,5 +251,5 @@ def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, di
     except KeyboardInterrupt:
         driver.interrupt()
         raise
-    driver.show(force=True)
+    driver.show(last=True)
     return driver.ledger

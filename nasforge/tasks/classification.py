@@ -41,8 +41,8 @@ class Classification(Task):
     def scorer(self) -> ClassScorer:
         return ClassScorer(self)
 
-    def answers(self, scorer: ClassScorer) -> dict[str, Any]:
-        return {self.key: found} if (found := scorer.answers()) else {}
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        return answers_of(self, scorer)
 
     def examples(self) -> Examples:
         return Examples(self.key)
@@ -99,6 +99,11 @@ class Classification(Task):
         if full and channels >= 3:
             augment["cutout"] = 0.5
         return {**adamw, "lr": 3e-3, "init": "default", "whiten": False, "augment": augment}
+
+
+def answers_of(task: Task, scorer: Any) -> dict[str, Any]:
+    """Return the answers of a scorer of classes under the target of its task; nothing where it is another scorer, or counts none."""
+    return {task.key: found} if isinstance(scorer, ClassScorer) and (found := scorer.answers()) else {}
 
 
 class ClassScorer:

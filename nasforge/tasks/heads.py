@@ -57,7 +57,7 @@ class Heads(Task):
     def scorer(self) -> HeadScorer:
         return HeadScorer(self)
 
-    def answers(self, scorer: HeadScorer) -> dict[str, Any]:
+    def answers(self, scorer: Any) -> dict[str, Any]:
         return {key: found for head, task in self.tasks.items() for key, found in task.answers(scorer.scorers[head]).items()}
 
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
