@@ -17,7 +17,7 @@ from nasforge.report.style import STYLE
 from nasforge.report.svg import tag
 from nasforge.report.verdict import title, verdict
 
-SECTIONS = (fronts, finals, answers, network, progress, insights, account, failed, going_on, made_with)
+SECTIONS = (going_on, fronts, finals, answers, network, progress, insights, failed, account, made_with)
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: nasforge report</title><link rel="icon" href="data:,"><style>{style}</style></head>

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from nasforge.objectives.metrics import metric_or_value
@@ -21,6 +21,8 @@ from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, p
 from nasforge.search.records import Ledger, TrialRecord
 
 MOST_MARKS = 800  # of trials in one plot; of more, those that would lie on one another are one mark
+NARROW = 400.0  # pixels of a plot in which few names can be read
+Place = tuple[float, float, str, str]  # x, y, name, class
 MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
 
@@ -87,8 +89,9 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     if len(seen) > MOST_MARKS:
         seen = sorted({(x // 4 * 4.0, y // 4 * 4.0) for x, y in seen})
     taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(x, y, 4) for x, y in seen]
+    taken += [rect for records in on_front.values() if len(run.objectives) > 1 for rect in _along(stairs(records, plane))]
     label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
-    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(places, plane.bounds, taken))
+    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(_readable(run, places, width), plane.bounds, taken))
     return picture(width, plot_height(width), label, *parts)
 
 
@@ -166,6 +169,17 @@ def logs(cost: str, score: str) -> tuple[bool, bool]:
     return metric_or_value(cost).is_cost, metric_or_value(score).is_cost
 
 
+def _readable(run: Run, places: Sequence[Place], width: float) -> list[Place]:
+    """The names that there is room for: on a narrow page those of the winner, of the control's best and of baselines."""
+    heads = {brief(row["name"]) for row in (run.best(), run.best_control(), *run.rows("baseline")) if row}
+    return [place for place in places if width > NARROW or not heads or place[2] in heads]
+
+
+def _along(path: Sequence[tuple[float, float]]) -> list[Rect]:
+    """Boxes along an upright path, which no label shall cover."""
+    return [(min(x, u) - 2, min(y, v) - 2, max(x, u) + 2, max(y, v) + 2) for (x, y), (u, v) in pairwise(path)]
+
+
 def _around(x: float, y: float, r: float) -> Rect:
     return x - r, y - r, x + r, y + r
 
@@ -190,7 +204,9 @@ def final_plot(run: Run, cost: str, width: float) -> str:
         marks.append(mark(MARKS[row["role"]], x, y, words, row["role"], 5))
         places.append((x, y, brief(row["name"]), row["role"]))
     note = f" (test, mean ± standard deviation{' of seeds' if width > 500 and plane.score.maximize else ''})"
-    named = labels(places, plane.bounds, [_around(x, y, 7) for x, y, _, _ in places])
+    taken = [_around(x, y, 7) for x, y, _, _ in places]
+    taken += [(x - 2, min(ys), x + 2, max(ys)) for (x, *_), r in zip(places, rows, strict=True) for ys in [[*map(plane.y, _interval(r))]]]
+    named = labels(_readable(run, places, width), plane.bounds, taken)
     label = f"test {word(metric)} of finalists, control and baselines against {word(cost)}"
     return picture(width, plot_height(width), label, plane.frame(note), *marks, named)
 

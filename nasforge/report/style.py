@@ -9,13 +9,13 @@ STYLE = """
   color-scheme: light dark;
   --paper: #ffffff; --raised: #f5f6f8; --ink: #1b1f24; --muted: #57606a; --rule: #d5dae0; --grid: #e8ebef;
   --search: #0065a8; --control: #b34700; --baseline: #00704f; --best: #0065a8;
-  --violet: #8a3a86; --gold: #7a5c00;
+  --violet: #8a3a86; --gold: #7a5c00; --shade: rgb(20 30 45 / .32);
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171b; --raised: #1e2329; --ink: #e8ebee; --muted: #a3adb8; --rule: #3a424c; --grid: #272d35;
     --search: #63b3f0; --control: #f09a4f; --baseline: #4ecb9d; --best: #63b3f0;
-    --violet: #dd9fda; --gold: #d9b64c;
+    --violet: #dd9fda; --gold: #d9b64c; --shade: rgb(190 205 225 / .36);
   }
 }
 * { box-sizing: border-box; }
@@ -48,6 +48,10 @@ svg { overflow: visible; } .plot svg { display: block; max-width: 100%; height: 
 .narrow { display: none; } @media (max-width: 620px) { .narrow { display: block; } .wide { display: none; } }
 @media (min-width: 1140px) { .trio { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .trio .narrow { display: block; } .trio .wide { display: none; } }
+.scroll { background: linear-gradient(to right, var(--paper) 40%, transparent) 0 0 / 48px 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% 0 / 48px 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) 0 0 / 16px 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) 100% 0 / 16px 100% no-repeat scroll; }
 .scroll { overflow-x: auto; max-width: 100%; } th:last-child, td:last-child { padding-right: 0; }
 .scroll:focus-visible { outline: 2px solid var(--search); outline-offset: 3px; }
 .tall { overflow: auto; max-height: min(80vh, 900px); border: 1px solid var(--rule); border-radius: 10px;

@@ -48,9 +48,9 @@ def _networks(run: Run) -> str:
 
 
 def _learnt(run: Run) -> str:
-    found, why_not = importances(run)
-    shares_of = ", ".join(f"{i.name} {percent(i.share, 0)}" for i in found[:5]) if found else f"not computed, {why_not}"
-    lines = [_wrap(f"what mattered for {word(run.first.metric)}: {shares_of}", "  ")]
+    found, _ = importances(run)
+    shares_of = ", ".join(f"{i.name} {percent(i.share, 0)}" for i in found[:5])
+    lines = [_wrap(f"what mattered for {word(run.first.metric)}: {shares_of}", "  ")] if found else []
     shares, (best, which) = [s for s in operator_shares(run) if abs(s.lead) >= 0.1][:4], good(run)
     if shares:
         have = ", ".join(f"{s.name} {percent(s.good, 0)} ({percent(s.all, 0)})" for s in shares)
