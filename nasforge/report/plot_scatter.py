@@ -91,7 +91,8 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(x, y, 4) for x, y in seen]
     taken += [rect for records in on_front.values() if len(run.objectives) > 1 for rect in _along(stairs(records, plane))]
     label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
-    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(_readable(run, places, width), plane.bounds, taken))
+    named_there = labels(_readable(run, places, width), plane.bounds, taken)
+    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, named_there)
     return picture(width, plot_height(width), label, *parts)
 
 
