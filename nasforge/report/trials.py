@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.files import write_whole
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.report.run import Run
 from nasforge.search.records import TrialRecord
 
@@ -67,7 +68,9 @@ def write_csv(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _cells(row: dict[str, Any], columns: Sequence[str]) -> Iterator[Any]:
-    """Values in order; a text that a spreadsheet would take for a formula gets a quote before it."""
+    """Values in order; a text that a spreadsheet would take for a formula gets a quote before it, and counts have no decimals."""
     for name in columns:
         value = row.get(name, "")
+        if isinstance(value, float) and metric_or_value(name).unit in ("count", "bytes"):
+            value = round(value)
         yield f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value

@@ -15,6 +15,7 @@ from typing import Any
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import numbers
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
 from nasforge.objectives.pareto import dominates
 from nasforge.search.study import FrozenTrial, Study, Trial, end, ended, set_attributes
@@ -55,6 +56,11 @@ def _check(record: TrialRecord) -> None:
         raise TypeError("metrics, seconds and epochs must be mappings")
     record.metrics, record.seconds = numbers(record.metrics), numbers(record.seconds)
     record.curve = [numbers(row) for row in record.curve]
+
+
+def _whole(name: str, value: float) -> float:
+    """A count as a whole number."""
+    return round(value) if metric_or_value(name).unit in ("count", "bytes") else value
 
 
 class Ledger:
@@ -145,7 +151,7 @@ class Ledger:
         """What of a record other readers of the study, such as `optuna-dashboard`, show as columns."""
         wanted = dict.fromkeys([name for one in self._judged for name in sorted(one.reads)] + ["params", "macs"])
         told = {
-            "kind": str(record.kind), **{name: record.metrics[name] for name in wanted if name in record.metrics},
+            "kind": str(record.kind), **{name: _whole(name, record.metrics[name]) for name in wanted if name in record.metrics},
             "epochs": len(record.curve), "seconds": round(sum(record.seconds.values()), 3), "message": record.message,
             "duplicate_of": record.duplicate_of, "baseline": record.baseline,
         }  # fmt: skip
