@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nasforge.report.format import many, percent, whole
+from nasforge.report.format import percent, whole
 from nasforge.report.run import Run
 from nasforge.spaces.check import fits
 
 MATRIX = 20  # classes of which a confusion matrix is shown whole
 MOST_NAMED = 6  # classes in a sentence
+UNEQUAL = 1.5  # times its even share, from which on the largest class makes the others small
 WORDS = {"test": "test", "val": "validation"}
 KINDS: dict[str, Any] = {
     "classes": list[str], "total": list[int], "right": list[int], "answered": list[int], "recall": list[float | None],
@@ -47,13 +48,9 @@ class Answers:
 
     @property
     def worst(self) -> list[int]:
-        """The classes that have samples, those recognized worst first."""
-        found = [(recall, i) for i, recall in enumerate(self.recall) if recall is not None]
-        return [i for _, i in sorted(found)]
-
-    def name(self, i: int) -> str:
-        """Return what a class is called in a sentence."""
-        return f"class {self.classes[i]}" if self.classes[i].isdigit() else self.classes[i]
+        """The classes that have samples, those recognized worst first, of equal ones the largest."""
+        found = [(recall, -self.total[i], i) for i, recall in enumerate(self.recall) if recall is not None]
+        return [i for _, _, i in sorted(found)]
 
 
 def answers_of(run: Run) -> list[Answers]:
@@ -82,10 +79,11 @@ def never_answered(run: Run) -> list[str]:
     best, out = run.best(), []
     for one in answers_of(run) if best is not None else ():
         if one.never and best is not None:
-            names = ", ".join(one.never[:MOST_NAMED]) + (", ..." if len(one.never) > MOST_NAMED else "")
-            which = f"{len(one.never)} of the {many(len(one.classes), 'class', 'classes')}"
-            out.append(f"{best['name']} never answers {which} on {WORDS[one.part]}: {names}. Weigh the classes alike, in the recipe "
-                       "(class_weights), or collect more samples of these.")  # fmt: skip
+            left = len(one.never) - MOST_NAMED
+            names = ", ".join(one.never[:MOST_NAMED]) + (f" and {left} more" if left > 0 else "")
+            said = f"{best['name']} never answers {len(one.never)} of the {len(one.classes)} classes on {WORDS[one.part]}: {names}."
+            unequal = one.largest_share * len(one.classes) > UNEQUAL
+            out.append(said + " The classes are of unequal size; class_weights or sampling, in the recipe, weigh them alike." * unequal)
     return out
 
 

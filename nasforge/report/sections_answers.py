@@ -27,7 +27,8 @@ def answers(run: Run) -> str:
     best, found = run.best(), answers_of(run)
     if best is None or not found:
         return ""
-    parts = [_target(one, many(max(1, len(best["test_seeds"])), "training"), len(found) > 1) for one in found]
+    seeds = len(best["test_seeds"])
+    parts = [_target(one, f", {many(seeds, 'training')} together" if seeds > 1 else "", len(found) > 1) for one in found]
     return section(f"What {best['name']} answers", *parts, _examples(run, str(best["name"]), found[0]))
 
 
@@ -36,7 +37,7 @@ def _target(one: Answers, trainings: str, several: bool) -> str:
     heading = tag("h3", escape(one.target)) if several else ""
     largest = f"The largest class, {one.classes[one.largest]}, is {percent(one.largest_share)} of it."
     shown = _matrix(one) if len(one.classes) <= MATRIX else _tables(one)
-    return heading + paragraph(f"On {WORDS[one.part]}, {trainings} together. {largest}", "note") + shown
+    return heading + paragraph(f"On {WORDS[one.part]}{trainings}. {largest}", "note") + shown
 
 
 def _matrix(one: Answers) -> str:

@@ -19,7 +19,7 @@ from nasforge.latency import check_conditions, read_profile
 from nasforge.objectives.objective import epoch_losses, validation, with_limits
 from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
-from nasforge.search.progress import OFTEN_S, Ended, Running, Status, left_s
+from nasforge.search.progress import OFTEN_S, Ended, Pace, Running, Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord, alike
 from nasforge.search.screening import HERE, Candidate, Predict, Screen, arch_key
 from nasforge.search.study import FrozenTrial, waiting
@@ -74,8 +74,7 @@ class TrialDriver:
         self.reached = any(self._reaches(record) for record in ledger.records.values())
         self.failures: list[str] = []  # of one kind in a row, in this session
         self.slow = 0  # networks in a row that were measured too slow
-        self.began = time.monotonic()
-        self.shown = -math.inf  # when the state was told
+        self.pace, self.shown = Pace(), -math.inf  # when the state was told
         self.had = self._done()
 
     # ------------------------------------------------------------ what is next
@@ -336,7 +335,7 @@ class TrialDriver:
         self.shown = time.monotonic()
         running = [Running(_named(n), len(w.curve), w.recipe.epochs, self._score(w)) for n, w in sorted(self.running.items())]
         done = self._done() - self.had + sum(one.share for one in running)
-        left = left_s(self.shown - self.began, done, self.plan.trials - self.had)
+        left = self.pace.left_s(self.shown, done, self.plan.trials - self.had)
         if self.plan.minutes is not None:
             left = max(0.0, self.run.clock.left_s(self.phase))
         self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, last, running=running, ended=ended))

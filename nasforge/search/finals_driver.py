@@ -13,7 +13,7 @@ from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, n
 from nasforge.evaluation.train import recipe_of
 from nasforge.objectives.objective import validation
 from nasforge.search.context import RunContext
-from nasforge.search.progress import OFTEN_S, Ended, Running, Status, left_s, steps_of
+from nasforge.search.progress import OFTEN_S, Ended, Pace, Running, Status, steps_of
 from nasforge.search.study import Study
 from nasforge.spaces.arch import Arch
 
@@ -34,7 +34,14 @@ def final_name(key: str, seed: int) -> str:
 
 
 class FinalsDriver(Generic[E]):
-    """One training a network and seed; `stored` has those that are done already, and gets the others."""
+    """One training a network and seed.
+
+    Args:
+        wanted: the networks by key and seed.
+        stored: what came of those that are done already, by `final_name`; gets the others.
+        settings: a digest of what decides their results.
+        job_of: the training of a network with a seed where so many are left to begin.
+    """
 
     def __init__(
         self, run: RunContext, study: Study, wanted: Mapping[tuple[str, int], E], stored: dict[str, Any], settings: str,
@@ -43,7 +50,7 @@ class FinalsDriver(Generic[E]):
         self.run, self.study, self.wanted, self.stored, self.settings, self.job_of = run, study, wanted, stored, settings, job_of
         self.todo = [pair for pair in wanted if final_name(*pair) not in stored]
         self.begun, self.done = 0, len(wanted) - len(self.todo)
-        self.had, self.began, self.shown = self.done, time.monotonic(), -math.inf
+        self.had, self.pace, self.shown = self.done, Pace(), -math.inf
         self.running: dict[int, Running] = {}
 
     def next_job(self) -> tuple[int, Job] | None:
@@ -79,7 +86,7 @@ class FinalsDriver(Generic[E]):
         self.shown = time.monotonic()
         running = [one for _, one in sorted(self.running.items())]
         done = self.done - self.had + sum(one.share for one in running)
-        left = left_s(self.shown - self.began, done, len(self.todo))
+        left = self.pace.left_s(self.shown, done, len(self.todo))
         if self.run.plan.minutes is not None:
             left = max(0.0, self.run.clock.left_s("finals"))
         self.run.show(Status(

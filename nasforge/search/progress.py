@@ -90,6 +90,16 @@ def steps_of(plan: Any) -> tuple[str, ...]:
     return ("search", "control", "finals") if plan.controlled else ("search", "finals")
 
 
-def left_s(spent_s: float, done: float, total: float) -> float | None:
-    """Return how long the rest takes where `done` of `total` took so long; None before anything is done."""
-    return spent_s / done * max(0.0, total - done) if done > 0 else None
+class Pace:
+    """How fast work goes, from the first moment on at which some was done: before that, workers start."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None  # that moment, and how much was done
+
+    def left_s(self, now: float, done: float, total: float) -> float | None:
+        """Return the seconds that the rest takes where `done` of `total` is done now; None while that cannot be told."""
+        if self.first is None and done > 0:
+            self.first = now, done
+        if self.first is None or done <= self.first[1]:
+            return None
+        return (now - self.first[0]) / (done - self.first[1]) * max(0.0, total - done)

@@ -18,7 +18,7 @@ from support import MadeUpRunner, made_up_plan
 from nasforge.cli import main
 from nasforge.report import progress as shown_by
 from nasforge.report.progress import ended_line, intended, line, progress
-from nasforge.search.progress import Ended, Running, Status, left_s
+from nasforge.search.progress import Ended, Pace, Running, Status
 from nasforge.search.session import search
 
 STATUS = Status(
@@ -99,7 +99,9 @@ def test_a_search_tells_its_trainings(tmp_path: Path) -> None:
 
 
 def test_the_time_that_is_left() -> None:
-    assert left_s(10.0, 2.5, 10.0) == 30.0 and left_s(10.0, 0.0, 10.0) is None and left_s(5.0, 3.0, 2.0) == 0.0
+    pace = Pace()
+    assert pace.left_s(100.0, 0.0, 10.0) is None and pace.left_s(140.0, 0.5, 10.0) is None  # the workers took 40 seconds to start
+    assert pace.left_s(145.0, 3.0, 10.0) == 14.0 and pace.left_s(146.0, 0.5, 10.0) is None and pace.left_s(150.0, 12.0, 10.0) == 0.0
 
 
 def test_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
