@@ -89,7 +89,7 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     if len(seen) > MOST_MARKS:
         seen = sorted({(x // 4 * 4.0, y // 4 * 4.0) for x, y in seen})
     taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(x, y, 4) for x, y in seen]
-    taken += [rect for records in on_front.values() if len(run.objectives) > 1 for rect in _along(stairs(records, plane))]
+    taken += [rect for records in on_front.values() if len(run.objectives) > 1 for rect in along(stairs(records, plane))]
     label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
     named_there = labels(_readable(run, places, width), plane.bounds, taken)
     parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, named_there)
@@ -176,7 +176,7 @@ def _readable(run: Run, places: Sequence[Place], width: float) -> list[Place]:
     return [place for place in places if width > NARROW or not heads or place[2] in heads]
 
 
-def _along(path: Sequence[tuple[float, float]]) -> list[Rect]:
+def along(path: Sequence[tuple[float, float]]) -> list[Rect]:
     """Boxes along an upright path, which no label shall cover."""
     return [(min(x, u) - 2, min(y, v) - 2, max(x, u) + 2, max(y, v) + 2) for (x, y), (u, v) in pairwise(path)]
 

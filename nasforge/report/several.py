@@ -19,7 +19,7 @@ from nasforge.report.history import best_so_far
 from nasforge.report.html import Cell, figure, paragraph, section, table
 from nasforge.report.page import HEAD
 from nasforge.report.plot_curves import Shown, against_trials
-from nasforge.report.plot_scatter import Plane, costs_shown, front_of, logs, stairs
+from nasforge.report.plot_scatter import Plane, along, costs_shown, front_of, logs, stairs
 from nasforge.report.run import Run
 from nasforge.report.style import STYLE
 from nasforge.report.svg import labels, line, mark, picture, plot_axes, plot_height, tag
@@ -106,6 +106,8 @@ def _short(setting: Any) -> str:
     """A setting in a cell."""
     if setting is None:
         return "-"
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
     if isinstance(setting, str) and re.fullmatch("[0-9a-f]{40}", setting):  # a commit
         return setting[:12]
     if isinstance(setting, Mapping):
@@ -194,6 +196,7 @@ def _fronts(shown: Sequence[tuple[int, str, Run]], cost: str, width: float) -> s
             best = (max if first.maximize else min)(front, key=lambda r: r.metrics[first.metric])
             places.append((*plane.at(best), brief(name), f"run{i % COLORS}"))
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in map(plane.at, points)]
+    taken += [rect for _, _, front in fronts for rect in along(stairs(front, plane))]
     label = f"fronts of {many(len(shown), 'run')}: {word(first.metric)} against {word(cost)}"
     return picture(width, plot_height(width), label, plane.frame(" (validation)"), *lines, *marks, labels(places, plane.bounds, taken))
 
