@@ -75,7 +75,10 @@ def against_trials(
     ]  # above the upper line, below the lower ones
     for i in reversed(range(len(heights) - 1)):
         heights[i] = min(heights[i], heights[i + 1] - 15)
-    named = [text(px - 2, at, said, "end", f"label {cls}") for (_, px, said, cls), at in zip(ends, heights, strict=True)]
+    named = [
+        text(max(px - 2, x.start + CHAR * len(said)), at, said, "end", f"label {cls}")
+        for (_, px, said, cls), at in zip(ends, heights, strict=True)
+    ]
     axes = frame(x, y, ("trials", whole_tick), (words, shown.tick))
     return picture(width, plot_height(width), f"{words}, against trials", axes, inside(x, y, *shapes), *named)
 
