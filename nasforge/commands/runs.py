@@ -15,5 +15,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"folder": args.folder, "runs": found})
     else:
-        print(table(HEAD, [cells(one) for one in found]) if found else f"{args.folder}: no run in this folder")
+        rows, shown = [cells(one) for one in found], len(HEAD) if any(one["reason"] for one in found) else len(HEAD) - 1
+        print(table(HEAD[:shown], [row[:shown] for row in rows]) if found else f"{args.folder}: no run in this folder")
     return 0
