@@ -35,6 +35,7 @@ API = {  # name: where it is
     "train_again": "nasforge.api.again",
     "score": "nasforge.api.score",
     "Run": "nasforge.api.run",
+    "trials": "nasforge.api.run",
     "zoo": "nasforge.api.networks",
     "show": "nasforge.api.networks",
     "scale": "nasforge.api.networks",

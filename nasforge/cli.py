@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=_version(), help="print the version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        _search, _zoo, _show, _lists, _train, _score, _scale, _latency, _calibrate, _locate, _export, _predict, _report, _replay, _bench,
+        _search, _zoo, _show, _lists, _train, _score, _scale, _latency, _calibrate, _locate, _export, _predict, _runs, _report, _replay,
+        _bench,
     ):  # fmt: skip
         add(commands)
     return top
@@ -129,7 +130,9 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
     c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
-    c.add_argument("--quiet", action="store_true", help="show no progress, print the result alone")
+    said = c.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="say nothing before the end")
+    said.add_argument("--verbose", action="store_true", help="a line for each training that ends")
 
 
 def _zoo(commands: argparse._SubParsersAction) -> None:
@@ -289,11 +292,18 @@ def _its_data(c: argparse.ArgumentParser) -> None:
     _learned(c)
 
 
+def _runs(commands: argparse._SubParsersAction) -> None:
+    c = _command(commands, "runs", "list the runs in a folder, the latest first: state, score, time")
+    c.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="a folder of runs, or one run (default: runs)")
+
+
 def _report(commands: argparse._SubParsersAction) -> None:
-    c = _command(commands, "report", "write a run's HTML page, and tell the same in words")
-    c.add_argument("run", metavar="RUN", help="the folder of a search")
+    c = _command(commands, "report", "write a run's HTML page, or one of several side by side, and tell the same in words")
+    c.add_argument("run", nargs="+", metavar="RUN", help="the folder of a search; several are compared")
     c.add_argument("--storage", metavar="URL", help="the storage URL that the search was given (default: as its manifest says)")
-    c.add_argument("--against", metavar="RUN", help="compare the two spaces by the errors of networks drawn at random")
+    c.add_argument("--against", metavar="RUN", help="one more run, whose space must be compared by the errors of networks drawn at random")
+    c.add_argument("--csv", metavar="FILE", help="also write the trials as a table, with a column `run` where there are several runs")
+    c.add_argument("--out", metavar="FILE", help="the page (default: report.html in RUN, comparison.html beside the first of several)")
 
 
 def _replay(commands: argparse._SubParsersAction) -> None:
@@ -381,6 +391,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
+    if args.command == "search" and sys.stderr.isatty() and not (args.json or args.quiet):  # the import alone takes seconds
+        print(f"nasforge search: reads {args.space or 'the data'}", file=sys.stderr, flush=True)
     try:
         _load_plugins(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)

@@ -39,7 +39,7 @@ BELOW: dict[str, set[str]] = {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
         "storage", "files", "errors",
     },
-    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "files", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "files", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
         "blocks", "data", "objectives", "spaces", "files", "errors",
@@ -59,7 +59,8 @@ def modules() -> list[str]:
     return sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
 
 
-FREE = ("errors", "spaces", "objectives", "cli", "cli_help", "commands/common", "api/named", "api/parts", "__init__")
+FREE = ("errors", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/runs", "report/__init__", "report/listing",
+        "storage/lock", "api/named", "api/parts", "__init__")
 TORCH_FREE = [m.removesuffix("/__init__") for m in modules() if m in FREE or m.split("/")[0] in FREE]
 
 

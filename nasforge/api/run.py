@@ -17,6 +17,7 @@ from nasforge.data.preprocess import read_preprocess
 from nasforge.errors import UserError
 from nasforge.networks.build import build
 from nasforge.report import collect, report, words
+from nasforge.report.trials import rows_of, trial_rows
 from nasforge.spaces.arch import Arch
 
 
@@ -45,6 +46,15 @@ class Found:
         return model.eval()
 
 
+def trials(*runs: str | Path) -> Any:
+    """Return the trials of several runs as one data frame; `run` says of which, `study` whether of its search or its control.
+
+    Raises:
+        UserError: there is no such run, or pandas is not installed.
+    """
+    return frame(rows_of([collect(Path(run)) for run in runs]))
+
+
 @dataclass(frozen=True)
 class Run:
     """The folder of a search, and its summary."""
@@ -69,9 +79,8 @@ class Run:
         return Found(str(row["name"]), arch, weights, dict(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row a trial: `number`, `kind`, `key`, its metrics and its choices."""
-        records = collect(self.folder, self.storage).search.records
-        return [{"number": n, "kind": str(r.kind), "key": r.key, **r.metrics, **r.choices} for n, r in sorted(records.items())]
+        """Return one row a trial: `number`, `kind`, `key`, `epochs`, `seconds` ..., its metrics and its choices; see `report.trials`."""
+        return trial_rows(collect(self.folder, self.storage))
 
     def trials(self) -> Any:
         """Return the trials as a data frame; see `rows`."""

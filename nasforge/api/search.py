@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from nasforge.evaluation.base import Context
 from nasforge.objectives.objective import limits_of
 from nasforge.plugins import LOADED
 from nasforge.report import report
-from nasforge.report.progress import progress
+from nasforge.report.progress import intended, progress
 from nasforge.runners import RUNNERS, Runner
 from nasforge.search.clock import divided
 from nasforge.search.default_space import default_space
+from nasforge.search.opening import opening
 from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
@@ -34,7 +36,7 @@ SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options th
 
 
 def search(
-    space: str | Path | Mapping[str, Any] | None = None, data: Any = None, *, run: str | Path | None = None, show: bool = True,
+    space: str | Path | Mapping[str, Any] | None = None, data: Any = None, *, run: str | Path | None = None, show: bool | str = True,
     page: bool = True, **options: Any,
 ) -> Run:
     """Search a space for the best networks, and return the run; a run that exists in the folder is continued.
@@ -44,7 +46,7 @@ def search(
         data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, a data frame, or a data set; default: that of the space, else
             `digits`.
         run: folder of the run, `runs/SPACE` by default.
-        show: whether to show how the search proceeds, and notes.
+        show: whether to show how the search proceeds, and notes; "verbose": also each training that ends.
         page: whether to write the page of the run.
         options: those of `nasforge search` by their long names: `trials`, `objective`, `strategy`, `seed`, `control`, `finalists`,
             `workers` ... `constraints` may also be a mapping of limits such as `{"params": 2e4}`, upper ones, and lower ones of what is
@@ -68,14 +70,16 @@ def search(
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
     for plugin in LOADED.values():
         say(str(plugin))
-    plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
-    if plan.minutes is not None:
-        say(divided(plan.minutes, plan.controlled))
+    plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
     folder = Path(run or f"runs/{name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
     workers = given.get("workers", RUNNING["workers"])
+    say("\n  ".join(["this is what was read, and is going to be done:", *opening(plan, raw, plan.load())]))
+    say(intended(plan, workers, folder))
+    if plan.minutes is not None:
+        say(divided(plan.minutes, plan.controlled))
     try:
-        with progress(quiet=not show) as shown:
+        with progress(not show, show == "verbose") as shown:
             summary = carry_out(plan, folder, start_runner, shown, workers, began, say)
     except KeyboardInterrupt:
         if page:

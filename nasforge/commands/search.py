@@ -18,9 +18,10 @@ from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
+    show = "verbose" if args.verbose else not (args.json or args.quiet)
     options = {name: value for name, value in vars(args).items() if name in (*DEFAULTS, *OTHERS, *RUNNING) and name != "data"}
     options["control"] = args.control
-    found = search(args.space, args.data, run=args.run, show=not (args.json or args.quiet), **options)
+    found = search(args.space, args.data, run=args.run, show=show, **options)
     if "joined" in found.summary:  # this driver is not the owner of its study
         summary, trouble = found.summary, []
         if args.json:

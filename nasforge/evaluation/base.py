@@ -121,6 +121,7 @@ class Result:
         seconds: where the time went.
         stopped: why it ended before its last epoch.
         error: in words, None where all went well.
+        answers: of `val` and `test`, what the network answered for each class, by target, where there are classes; see `Task.answers`.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -129,6 +130,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Stop | None = None
     error: str | None = None
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def is_number(value: Any) -> bool:

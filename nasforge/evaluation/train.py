@@ -22,7 +22,7 @@ from nasforge.networks.build import build, input_shapes
 from nasforge.objectives.metrics import Metric
 from nasforge.spaces.arch import Arch
 from nasforge.tasks import Task, task_of
-from nasforge.train import OnStep, Recipe, default_recipe, fit, inherit, morph, score, shrink_perturb
+from nasforge.train import OnStep, Recipe, default_recipe, fit, inherit, morph, scored, shrink_perturb
 from nasforge.zoo import documented
 from nasforge.zoo.small import small
 
@@ -65,19 +65,38 @@ class Train:
                 model, data, recipe, task=self.task, seed=job.seed, device=self.device,
                 on_epoch=lambda epoch, row: STOPS[on_report(Report(epoch, {**row, **result.metrics}))],
                 checkpoint=Path(job.checkpoint) if job.checkpoint else None,
-                on_step=self.on_step, scored_after=data.size("test") / max(1, data.size("val")) if job.test else 0.0,
+                on_step=self.on_step, scored_after=1 + data.size("test") / max(1, data.size("val")) if job.test else 0.0,
             )  # fmt: skip
             result.metrics |= fitted.metrics
             result.curve, result.stopped = fitted.curve, fitted.stopped
             result.seconds["training"] = fitted.seconds
-            if job.test and data.size("test"):
-                on_batch = self._on_test(data)
-                result.test = score(model, data.to(self.device), "test", self.task, views=recipe.views, on_batch=on_batch)
+            if job.test:
+                self._score(model, data.to(self.device), recipe, job, result)
             if job.weights:
                 Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
                 state = {k: v.contiguous() for k, v in model.cpu().state_dict().items()}
                 save_file(state, job.weights, metadata={"arch": json.dumps(job.arch)})
         return result
+
+    def _score(self, model: torch.nn.Module, data: Dataset, recipe: Recipe, job: Job, result: Result) -> None:
+        """Score a network that is trained to the end: on test, once, and what it answers for each class also on val."""
+        if data.size("test"):
+            on_test = scored(model, data, "test", self.task, views=recipe.views, on_batch=self._on_test(data))
+            result.test, result.answers["test"] = on_test.result(), self.task.answers(on_test)
+        examples = self.task.examples() if job.weights else None
+        if examples is None and not any(result.answers.values()) and data.size("test"):  # nothing to know of single classes
+            return
+        on_val = scored(model, data, "val", self.task, views=recipe.views, examples=examples)
+        result.answers["val"] = self.task.answers(on_val)
+        if examples is not None and job.weights and any((found := examples.result()).values()):
+            file = examples_file(job.weights)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found), encoding="utf-8")
+
+
+def examples_file(weights: str | Path) -> Path:
+    """Return the file beside weights that holds some answers of the network."""
+    return Path(weights).with_suffix(".examples.json")
 
 
 def inherited(model: torch.nn.Module, job: Job, data: Dataset) -> float:

@@ -40,7 +40,8 @@ def _arch(arch: Arch, walk: Walk) -> Box:
     boxes, notes = [leaf(inputs, cls="end")], [""]
     sections: dict[str, list[Step]] = {}
     for step in steps(arch):
-        sections.setdefault(step.where.split(".")[0], []).append(step)
+        if step.where.startswith(("heads", "aux")) or step.reads != ("last",) or step.writes or list(_parts(step.node)):
+            sections.setdefault(step.where.split(".")[0], []).append(step)
     for name, lines in sections.items():
         if name in ("heads", "aux"):
             inner = beside([group(line.where, walk.chain(line.node, line.shapes)[0]) for line in lines], "outputs")
@@ -166,6 +167,8 @@ def _parts(node: Node) -> Iterator[Node]:
         name, args, _ = split(one)
         if name in ("stage", "identity"):
             yield from _parts(BLOCKS[name].make(**args))
+        elif BLOCKS[name].kind == "motif" and not list(_parts(BLOCKS[name].make(**args))):  # a block of no layers, as it was drawn
+            continue
         else:
             yield {name: args} if args else name
 

@@ -74,7 +74,7 @@ class Cell:
 def table(head: Sequence[str], rows: Sequence[Sequence[Cell | str]], winner: int | None = None, cls: str = "") -> str:
     """Return a table; a heading is to the right where the cell below it is. `winner` is the row that stands out."""
     first = rows[0] if rows else [""] * len(head)
-    right = [isinstance(cell, Cell) and cell.cls == "num" for cell in first]
+    right = [isinstance(cell, Cell) and cell.cls.startswith("num") for cell in first]
     names = [tag("th", plain(h), cls="num" if r else None, scope="col") for h, r in zip(head, right, strict=True)]
     body = [tag("tr", *map(_cell, row), cls="winner" if i == winner else None) for i, row in enumerate(rows)]
     drawn = tag("table", tag("thead", tag("tr", *names)), tag("tbody", *body), cls=cls or None)

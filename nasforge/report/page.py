@@ -9,6 +9,7 @@ from nasforge.files import without_collector, write_whole
 from nasforge.report.format import lower, many, score, word
 from nasforge.report.html import paragraph, plain
 from nasforge.report.run import Run, collect
+from nasforge.report.sections_answers import answers
 from nasforge.report.sections_context import account, failed, going_on, insights, made_with
 from nasforge.report.sections_network import network
 from nasforge.report.sections_results import finals, fronts, progress
@@ -16,7 +17,7 @@ from nasforge.report.style import STYLE
 from nasforge.report.svg import tag
 from nasforge.report.verdict import title, verdict
 
-SECTIONS = (fronts, finals, network, progress, insights, account, failed, going_on, made_with)
+SECTIONS = (going_on, fronts, finals, answers, network, progress, insights, failed, account, made_with)
 HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{name}: nasforge report</title><link rel="icon" href="data:,"><style>{style}</style></head>
@@ -27,8 +28,13 @@ HEAD = """<!doctype html>
 def report(run: Path, storage: str | None = None) -> Path:
     """Write the page into the run's folder and return its path; `storage` as for `collect`."""
     found = collect(run, storage)
-    path = found.folder / "report.html"
-    write_whole(path, page(found))
+    return write_page(found, found.folder / "report.html")
+
+
+def write_page(run: Run, path: Path) -> Path:
+    """Write the page of a run into a file and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page(run))
     return path
 
 

@@ -41,7 +41,7 @@ def best_plot(run: Run, width: float) -> str:
     metric = run.first.metric
     words = titled(f"best {word(metric)} so far (validation)", "" if run.first.maximize else ", lower is better", width)
     shown = Shown(partial(value, metric), partial(tick, metric), cap(metric))
-    return _against_trials(lines, settled + ends, width, words, shown)
+    return against_trials([(name, name, points) for name, points in lines.items()], settled + ends, width, words, shown)
 
 
 def volume_plot(volumes: Lines, width: float) -> str:
@@ -49,28 +49,36 @@ def volume_plot(volumes: Lines, width: float) -> str:
     lines = {name: found for name, found in volumes.items() if found}
     ends = [points[-1][1] for points in lines.values()]
     words = "hypervolume: share of the box covered by the front"
-    return _against_trials(lines, [0.0, *ends], width, words, Shown(percent, percent_tick, 1.0))
+    named = [(name, name, points) for name, points in lines.items()]
+    return against_trials(named, [0.0, *ends], width, words, Shown(percent, percent_tick, 1.0))
 
 
-def _against_trials(lines: Lines, span: Sequence[float], width: float, words: str, shown: Shown) -> str:
+def against_trials(
+    lines: Sequence[tuple[str, str, list[tuple[int, float]]]], span: Sequence[float], width: float, words: str, shown: Shown
+) -> str:
+    """Return lines (class, name, points) against trials, each with its name and last value at its end; nothing where there are none."""
     if not lines:
         return ""
-    x, y = plot_axes([1, *(points[-1][0] for points in lines.values())], span, width, cap=shown.cap)
+    x, y = plot_axes([1, *(points[-1][0] for _, _, points in lines)], span, width, cap=shown.cap)
     shapes, ends = [], []
-    for name, points in lines.items():
+    for cls, name, points in lines:
         path = [(x(points[0][0]), y(points[0][1]))]
         for (_, before), (done, v) in pairwise(points):
             if v != before or done == points[-1][0]:
                 path += [(x(done), path[-1][1]), (x(done), y(v))]
         said = f"{name} {shown.value(points[-1][1])}"
-        shapes.append(line(path, f"history {name}", f"{said} after {points[-1][0]} trials"))
-        ends.append((path[-1][1], path[-1][0], said, name))
+        shapes.append(line(path, f"history {cls}", f"{said} after {points[-1][0]} trials"))
+        ends.append((path[-1][1], path[-1][0], said, cls))
     ends.sort()
     heights = [
         py - 8 if i == 0 or py + 24 > y.start else py + 19 for i, (py, *_) in enumerate(ends)
-    ]  # above the upper line, below the lower
-    heights[0] = min([heights[0], *(h - 15 for h in heights[1:])])
-    named = [text(px - 2, at, said, "end", f"label {name}") for (_, px, said, name), at in zip(ends, heights, strict=True)]
+    ]  # above the upper line, below the lower ones
+    for i in reversed(range(len(heights) - 1)):
+        heights[i] = min(heights[i], heights[i + 1] - 15)
+    named = [
+        text(max(px - 2, x.start + CHAR * len(said)), at, said, "end", f"label {cls}")
+        for (_, px, said, cls), at in zip(ends, heights, strict=True)
+    ]
     axes = frame(x, y, ("trials", whole_tick), (words, shown.tick))
     return picture(width, plot_height(width), f"{words}, against trials", axes, inside(x, y, *shapes), *named)
 

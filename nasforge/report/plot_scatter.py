@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from nasforge.objectives.metrics import metric_or_value
@@ -21,6 +21,8 @@ from nasforge.report.svg import Axis, Rect, frame, inside, labels, line, mark, p
 from nasforge.search.records import Ledger, TrialRecord
 
 MOST_MARKS = 800  # of trials in one plot; of more, those that would lie on one another are one mark
+NARROW = 400.0  # pixels of a plot in which few names can be read
+Place = tuple[float, float, str, str]  # x, y, name, class
 MARKS = {"finalist": "dot", "control": "diamond", "baseline": "square"}
 
 
@@ -71,14 +73,14 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     if not done:
         return ""
     objective = next((o for o in run.objectives if o.metric == cost), Objective(cost, False))
-    on_front = {name: _front(run, ledger, objective) for name, ledger in run.ledgers.items()}
+    on_front = {name: front_of(run, ledger, objective) for name, ledger in run.ledgers.items()}
     named = [(r, name, role) for r, name, role in _named(run) if cost in r.metrics]
     scores = [r.metrics[run.first.metric] for r in done]
     focus = [r.metrics[run.first.metric] for r in [*chain(*on_front.values()), *(r for r, _, _ in named)]]
     ys = _in_focus(scores, focus or scores, run.first.maximize)
-    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, _logs(cost, run.first.metric), cap(run.first.metric))
+    axes = plot_axes([r.metrics[cost] for _, r in shown], ys, width, logs(cost, run.first.metric), cap(run.first.metric))
     plane = Plane(objective, run.first, *axes)
-    lines = [line(_stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
+    lines = [line(stairs(records, plane), f"front {name}") for name, records in on_front.items() if len(run.objectives) > 1]
     always = {id(r) for r in chain(*on_front.values(), (r for r, _, _ in named))}
     marks = [_trial(r, name, plane, more) for name, r, more in _visible(sorted(shown, key=lambda s: s[0]), plane, always)]
     places = [(*plane.at(r), brief(name), role) for r, name, role in named]
@@ -87,8 +89,10 @@ def search_plot(run: Run, cost: str, width: float) -> str:
     if len(seen) > MOST_MARKS:
         seen = sorted({(x // 4 * 4.0, y // 4 * 4.0) for x, y in seen})
     taken = [_around(x, y, 9) for x, y, _, _ in places] + [_around(x, y, 4) for x, y in seen]
+    taken += [rect for records in on_front.values() if len(run.objectives) > 1 for rect in along(stairs(records, plane))]
     label = f"{word(run.first.metric)} of every trial against {word(cost)}, with the fronts of search and control"
-    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, labels(places, plane.bounds, taken))
+    named_there = labels(_readable(run, places, width), plane.bounds, taken)
+    parts = (plane.frame(" (validation)"), inside(*axes, *lines), *marks, *rings, named_there)
     return picture(width, plot_height(width), label, *parts)
 
 
@@ -138,13 +142,13 @@ def _named(run: Run) -> list[tuple[TrialRecord, str, str]]:
     return out if run.summary or leader is None else [*out, (leader, f"trial {leader.number}", "finalist")]
 
 
-def _front(run: Run, ledger: Ledger, cost: Objective) -> list[TrialRecord]:
+def front_of(run: Run, ledger: Ledger, cost: Objective) -> list[TrialRecord]:
     """The front of a ledger in the plane of main objective and cost."""
     done = [r for r in ledger.finished() if cost.metric in r.metrics]
     return [done[i] for i in front([losses(r.metrics, [run.first, cost]) for r in done])]
 
 
-def _stairs(records: Sequence[TrialRecord], plane: Plane) -> list[tuple[float, float]]:
+def stairs(records: Sequence[TrialRecord], plane: Plane) -> list[tuple[float, float]]:
     """The border of what a front dominates, from its cheapest network on."""
     points = sorted((plane.at(r) for r in records), reverse=plane.cost.maximize)
     if not points:
@@ -162,8 +166,19 @@ def _in_focus(values: Sequence[float], focus: Sequence[float], maximize: bool) -
     return [v for v in values if (v >= low - room if maximize else v <= high + room)] + list(focus)
 
 
-def _logs(cost: str, score: str) -> tuple[bool, bool]:
+def logs(cost: str, score: str) -> tuple[bool, bool]:
     return metric_or_value(cost).is_cost, metric_or_value(score).is_cost
+
+
+def _readable(run: Run, places: Sequence[Place], width: float) -> list[Place]:
+    """The names that there is room for: on a narrow page those of the winner, of the control's best and of baselines."""
+    heads = {brief(row["name"]) for row in (run.best(), run.best_control(), *run.rows("baseline")) if row}
+    return [place for place in places if width > NARROW or not heads or place[2] in heads]
+
+
+def along(path: Sequence[tuple[float, float]]) -> list[Rect]:
+    """Boxes along an upright path, which no label shall cover."""
+    return [(min(x, u) - 2, min(y, v) - 2, max(x, u) + 2, max(y, v) + 2) for (x, y), (u, v) in pairwise(path)]
 
 
 def _around(x: float, y: float, r: float) -> Rect:
@@ -179,7 +194,7 @@ def final_plot(run: Run, cost: str, width: float) -> str:
     if not rows or cost == run.score:
         return ""
     metric, ends = run.score, [end for r in rows for end in _interval(r)]
-    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, _logs(cost, metric), cap(metric))
+    axes = plot_axes([_cost(r, cost) or 0.0 for r in rows], ends, width, logs(cost, metric), cap(metric))
     plane = Plane(Objective(cost, False), Objective(metric, metric_or_value(metric).maximize), *axes)
     marks, places = [], []
     for row in rows:
@@ -190,7 +205,9 @@ def final_plot(run: Run, cost: str, width: float) -> str:
         marks.append(mark(MARKS[row["role"]], x, y, words, row["role"], 5))
         places.append((x, y, brief(row["name"]), row["role"]))
     note = f" (test, mean ± standard deviation{' of seeds' if width > 500 and plane.score.maximize else ''})"
-    named = labels(places, plane.bounds, [_around(x, y, 7) for x, y, _, _ in places])
+    taken = [_around(x, y, 7) for x, y, _, _ in places]
+    taken += [(x - 2, min(ys), x + 2, max(ys)) for (x, *_), r in zip(places, rows, strict=True) for ys in [[*map(plane.y, _interval(r))]]]
+    named = labels(_readable(run, places, width), plane.bounds, taken)
     label = f"test {word(metric)} of finalists, control and baselines against {word(cost)}"
     return picture(width, plot_height(width), label, plane.frame(note), *marks, named)
 

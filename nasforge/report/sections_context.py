@@ -22,19 +22,19 @@ KINDS = {
     "interrupted": "cut off with the search, asked again",
 }
 MOST_ROWS = 12  # rows of a table of domains
+OPEN = 2  # commands that are shown at once; others are folded
 
 
 def insights(run: Run) -> str:
-    """Return which domains mattered, and what good networks have in common."""
-    common = _common(run)
-    mattered = tag("div", tag("h3", "What mattered"), _mattered(run))
-    return section("What the search learnt", tag("div", mattered, common, cls="pair") if common else mattered)
+    """Return which domains mattered, and what good networks have in common; nothing where too few trials tell it."""
+    parts = [part for part in (_mattered(run), _common(run)) if part]
+    return section("What the search learnt", tag("div", *parts, cls="pair") if len(parts) > 1 else parts[0]) if parts else ""
 
 
 def _mattered(run: Run) -> str:
-    found, why_not = importances(run)
+    found, _ = importances(run)
     if not found:
-        return paragraph(f"Not computed: {why_not}.", "note")
+        return ""
     note = (
         f"How differently the best trials (by {word(run.first.metric)}) draw a domain from all finished ones, as a "
         f"share of 1 (PED-ANOVA). From {found[0].finished} trials: a hint, no proof."
@@ -44,7 +44,8 @@ def _mattered(run: Run) -> str:
         for i in found
         if i.share >= 0.005
     ]
-    return paragraph(note, "note") + table(["domain", "", "share", "drawn in"], rows[:MOST_ROWS], cls="bars")
+    drawn = table(["domain", "", "share", "drawn in"], rows[:MOST_ROWS], cls="bars")
+    return tag("div", tag("h3", "What mattered"), paragraph(note, "note"), drawn)
 
 
 def _common(run: Run) -> str:
@@ -53,6 +54,8 @@ def _common(run: Run) -> str:
         return ""
     words = f"Blue: the {len(best)} networks {which}; grey: all {len(trained(run))} that were trained."
     tables = _shares("layer", operator_shares(run)) + _shares("choice", choice_shares(run))
+    if not tables:
+        return ""
     return tag(
         "div",
         tag("h3", "What good networks have in common"),
@@ -101,9 +104,10 @@ def failed(run: Run) -> str:
 
 
 def going_on(run: Run) -> str:
-    """Return commands to go on with."""
+    """Return commands to go on with, the first of them open."""
     parts = [paragraph(words) + tag("pre", tag("code", escape(line)), tabindex="0") for words, line in go_on(run)]
-    return section("Going on", *parts)
+    folded = tag("details", tag("summary", "More commands"), *parts[OPEN:]) if len(parts) > OPEN else ""
+    return section("What to do next", *parts[:OPEN], folded)
 
 
 def made_with(run: Run) -> str:

@@ -9,11 +9,13 @@ STYLE = """
   color-scheme: light dark;
   --paper: #ffffff; --raised: #f5f6f8; --ink: #1b1f24; --muted: #57606a; --rule: #d5dae0; --grid: #e8ebef;
   --search: #0065a8; --control: #b34700; --baseline: #00704f; --best: #0065a8;
+  --violet: #8a3a86; --gold: #7a5c00; --shade: rgb(20 30 45 / .32);
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --paper: #14171b; --raised: #1e2329; --ink: #e8ebee; --muted: #a3adb8; --rule: #3a424c; --grid: #272d35;
     --search: #63b3f0; --control: #f09a4f; --baseline: #4ecb9d; --best: #63b3f0;
+    --violet: #dd9fda; --gold: #d9b64c; --shade: rgb(190 205 225 / .36);
   }
 }
 * { box-sizing: border-box; }
@@ -46,6 +48,10 @@ svg { overflow: visible; } .plot svg { display: block; max-width: 100%; height: 
 .narrow { display: none; } @media (max-width: 620px) { .narrow { display: block; } .wide { display: none; } }
 @media (min-width: 1140px) { .trio { grid-template-columns: repeat(3, minmax(0, 1fr)); }
 .trio .narrow { display: block; } .trio .wide { display: none; } }
+.scroll { background: linear-gradient(to right, var(--paper) 40%, transparent) 0 0 / 48px 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% 0 / 48px 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) 0 0 / 16px 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) 100% 0 / 16px 100% no-repeat scroll; }
 .scroll { overflow-x: auto; max-width: 100%; } th:last-child, td:last-child { padding-right: 0; }
 .scroll:focus-visible { outline: 2px solid var(--search); outline-offset: 3px; }
 .tall { overflow: auto; max-height: min(80vh, 900px); border: 1px solid var(--rule); border-radius: 10px;
@@ -64,6 +70,13 @@ tbody th { color: var(--ink); font-size: inherit; border-bottom-color: var(--gri
 .bars td:first-child { white-space: normal; overflow-wrap: anywhere; font-size: .92rem; }
 .bar i { display: block; height: 9px; border-radius: 2px; background: var(--search); min-width: 1px; }
 .bar i + i { margin-top: 3px; background: var(--muted); opacity: .75; }
+.matrix td, .matrix th { padding-right: 0; } .matrix td.num, .matrix th.num { padding: 0 0 0 2px; min-width: 2.4em; }
+.matrix th.num { padding-bottom: .34rem; } .matrix th:nth-last-child(-n+2), .matrix td:nth-last-child(-n+2) { padding-left: 1.1em; }
+.matrix td:first-child { padding-right: .8em; } .shade span { display: block; padding: .3rem .4rem; } .none { color: var(--rule); }
+.matrix td.none { padding-right: .4rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: .8rem 1.1rem; } .pictures figure { margin: 0; width: 104px; }
+.pictures img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; background: var(--raised);
+  border-radius: 6px; display: block; margin-bottom: .25rem; } .pictures b { font-size: .92rem; overflow-wrap: anywhere; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .88em; }
 pre { background: var(--raised); border: 1px solid var(--rule); border-radius: 8px; padding: .7rem .9rem;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0 .9rem; }
@@ -83,6 +96,9 @@ svg .grid { stroke: var(--grid); stroke-width: 1; fill: none; }
 svg .axis { stroke: var(--muted); stroke-width: 1.2; fill: none; }
 svg .search { --c: var(--search); } svg .finalist { --c: var(--search); } svg .control { --c: var(--control); }
 svg .baseline { --c: var(--baseline); }
+svg .run0 { --c: var(--search); } svg .run1 { --c: var(--control); } svg .run2 { --c: var(--baseline); } svg .run3 { --c: var(--violet); }
+svg .run4 { --c: var(--gold); } svg .run5 { --c: var(--muted); } .run0-name { color: var(--search); } .run1-name { color: var(--control); }
+.run2-name { color: var(--baseline); } .run3-name { color: var(--violet); } .run4-name { color: var(--gold); }
 svg .dot, svg .square, svg .diamond, svg .down { fill: var(--c); stroke: var(--paper); stroke-width: 1; }
 svg .hollow { fill: none; stroke: var(--c); stroke-width: 1.6; pointer-events: all; }
 svg .cross { stroke: var(--c); stroke-width: 1.4; fill: none; opacity: .6; }

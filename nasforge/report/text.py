@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from nasforge.report.answers import told
 from nasforge.report.budget import counts, failures, savings, spent
 from nasforge.report.format import clock, on_test, percent, score, tied, value, word
 from nasforge.report.insights import good, importances, operator_shares
@@ -43,13 +44,13 @@ def _networks(run: Run) -> str:
     others = ", ".join(score(name, tests[name]) for name in run.also_on_test() if name in tests)
     if best and others:
         parts.append(_wrap(f"{best['name']} also on test: {others}", "  "))
-    return "\n".join(parts)
+    return "\n".join([*parts, *(_wrap(line, "  ") for line in told(run))])
 
 
 def _learnt(run: Run) -> str:
-    found, why_not = importances(run)
-    told = ", ".join(f"{i.name} {percent(i.share, 0)}" for i in found[:5]) if found else f"not computed, {why_not}"
-    lines = [_wrap(f"what mattered for {word(run.first.metric)}: {told}", "  ")]
+    found, _ = importances(run)
+    shares_of = ", ".join(f"{i.name} {percent(i.share, 0)}" for i in found[:5])
+    lines = [_wrap(f"what mattered for {word(run.first.metric)}: {shares_of}", "  ")] if found else []
     shares, (best, which) = [s for s in operator_shares(run) if abs(s.lead) >= 0.1][:4], good(run)
     if shares:
         have = ", ".join(f"{s.name} {percent(s.good, 0)} ({percent(s.all, 0)})" for s in shares)

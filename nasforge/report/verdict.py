@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from nasforge.objectives.metrics import metric_or_value
+from nasforge.report.answers import never_answered
 from nasforge.report.format import difference, lower, many, on_test, percent, score, times, value, word
 from nasforge.report.run import Row, Run
 
@@ -68,7 +69,8 @@ def verdict(run: Run) -> list[str]:
     if run.summary is None or best is None:
         return _open_ends(run)
     if best["test_mean"] is None:
-        return ["There are no test data: networks were chosen by these scores, so expect a little less of new data.", *_refused(run)]
+        said = "There are no test data: networks were chosen by these scores, so expect a little less of new data."
+        return [said, *never_answered(run), *_refused(run)]
     return [*_against_control(run, best), *_against_baselines(run, best), *_warnings(run, best)]
 
 
@@ -154,6 +156,7 @@ def _warnings(run: Run, best: Row) -> list[str]:
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
     out += _no_better_than_constant(run)
+    out += never_answered(run)
     out += _refused(run)
     if run.trained(run.search) > run.summary["asked"]:  # type: ignore[index]
         out.append("More trials were run since this summary was written; run the search to its end for a new one.")

@@ -19,7 +19,7 @@ from nasforge.latency import check_conditions, read_profile
 from nasforge.objectives.objective import epoch_losses, validation, with_limits
 from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
-from nasforge.search.progress import Status
+from nasforge.search.progress import OFTEN_S, Ended, Pace, Running, Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord, alike
 from nasforge.search.screening import HERE, Candidate, Predict, Screen, arch_key
 from nasforge.search.study import FrozenTrial, waiting
@@ -74,7 +74,7 @@ class TrialDriver:
         self.reached = any(self._reaches(record) for record in ledger.records.values())
         self.failures: list[str] = []  # of one kind in a row, in this session
         self.slow = 0  # networks in a row that were measured too slow
-        self.began = time.monotonic()
+        self.pace, self.shown = Pace(), -math.inf  # when the state was told
         self.had = self._done()
 
     # ------------------------------------------------------------ what is next
@@ -180,6 +180,7 @@ class TrialDriver:
         if work.curve and self.scheduler.pauses:
             work.candidate.trial.set_user_attr("promoted", len(work.curve))
         self.run.timing.started(number)
+        self._show_often()
         return number, self._job(work.candidate, fidelity_of(self.plan.fidelity, work.recipe, len(work.curve), work.steps))
 
     def _job(self, candidate: Candidate, fidelity: Mapping[str, float] | None = None) -> Job:
@@ -232,6 +233,7 @@ class TrialDriver:
         if work.unfit:
             return Decision.STOP
         work.curve.append({**numbers(report.row), "epoch": report.epoch})
+        self._show_often()
         if self.scheduler.pauses:
             self.grown.append(work)
         if self.run.clock.over(self.phase):
@@ -259,10 +261,11 @@ class TrialDriver:
             work.candidate.metrics.update(result.metrics)
             self.paused[number] = work
         else:
-            self._end(number, work, result)
+            self.show(ended=self._end(number, work, result))
+            return
         self.show()
 
-    def _end(self, number: int, work: Work, result: Result) -> None:
+    def _end(self, number: int, work: Work, result: Result) -> Ended:
         candidate = work.candidate
         self.screen.running.pop(candidate.key, None)
         self.grown = [other for other in self.grown if other is not work]  # the ledger has its curve now
@@ -286,6 +289,8 @@ class TrialDriver:
         self._check_failures(record)
         self.reached |= self._reaches(record)
         self._checkpoint(candidate).unlink(missing_ok=True)
+        metrics = {name: record.metrics[name] for o in self.judged for name in sorted(o.reads) if name in record.metrics}
+        return Ended(_named(number), str(record.kind), metrics, len(record.curve), sum(record.seconds.values()), record.message)
 
     def _check_failures(self, record: TrialRecord) -> None:
         """Raise UserError where so many trials failed in a row for one reason, and nothing has finished: the others would too."""
@@ -322,13 +327,28 @@ class TrialDriver:
     def _done(self) -> int:
         return self.ledger.count(*COUNTED)
 
-    def show(self, force: bool = False) -> None:
-        done = self._done()
-        spent = time.monotonic() - self.began
-        left = spent / max(1, done - self.had) * (self.plan.trials - done) if done > self.had else None
+    def _show_often(self) -> None:
+        """Tell the state while trainings go on, no more often than somebody can read it: it is worked out anew each time."""
+        if time.monotonic() - self.shown >= OFTEN_S:
+            self.show()
+
+    def show(self, last: bool = False, ended: Ended | None = None) -> None:
+        self.shown = time.monotonic()
+        running = [Running(_named(n), len(w.curve), w.recipe.epochs, self._score(w)) for n, w in sorted(self.running.items())]
+        done = self._done() - self.had + sum(one.share for one in running)
+        left = self.pace.left_s(self.shown, done, self.plan.trials - self.had)
         if self.plan.minutes is not None:
             left = max(0.0, self.run.clock.left_s(self.phase))
-        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, force))
+        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, last, running=running, ended=ended))
+
+    def _score(self, work: Work) -> dict[str, float]:
+        """The metric by which a training is judged after its last epoch."""
+        found = validation(work.curve[-1]) if work.curve else {}
+        return {self.run.metric.name: found[self.run.metric.name]} if self.run.metric.name in found else {}
+
+
+def _named(number: int) -> str:
+    return f"trial {number}"
 
 
 def fidelity_of(fidelity: str, recipe: Recipe, epochs: int, steps: Sequence[int]) -> dict[str, float]:

@@ -7,20 +7,22 @@ import math
 import shutil
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nasforge.data.preprocess import write_preprocess
-from nasforge.evaluation.base import Decision, Job, Report, Result, is_number, numbers
+from nasforge.evaluation.base import Job
+from nasforge.evaluation.train import examples_file
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import Known, Metric, metric
 from nasforge.objectives.objective import Objective, losses, scaled
 from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
+from nasforge.search.answers import answers_of
 from nasforge.search.context import RunContext
+from nasforge.search.finals_driver import FinalsDriver, final_name
 from nasforge.search.plan import SUMMARY
-from nasforge.search.progress import Status
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
 from nasforge.spaces.arch import Arch
@@ -109,13 +111,13 @@ class Finals:
         for entrant in entrants:
             entrant.arch = forms[entrant.key]
         wanted = {(e.key, seed): e for e in entrants for seed in range(self.plan.final_seeds)}
-        self.run.runner.run(FinalsDriver(self, wanted, stored, settings))
+        self.run.runner.run(FinalsDriver(self.run, study, wanted, stored, settings, self.job))
         self._take(entrants, stored)
 
     def _take(self, entrants: list[Entrant], stored: Mapping[str, Any]) -> None:
         for entrant in entrants:
             for seed in range(self.plan.final_seeds):
-                entrant.results[seed] = stored[_name(entrant.key, seed)]
+                entrant.results[seed] = stored[final_name(entrant.key, seed)]
 
     def restore(self, summary: Mapping[str, Any]) -> None:
         """Write files of a finished search that were lost, from its study and `weights/`; what is there stays."""
@@ -128,7 +130,7 @@ class Finals:
             return
         entrants = [entrant for entrant in self.entrants() if rows.get(entrant.name, {}).get("key") == entrant.key]
         for entrant in entrants:
-            entrant.arch = stored[_name(entrant.key, 0)]["arch"]
+            entrant.arch = stored[final_name(entrant.key, 0)]["arch"]
         self._take(entrants, stored)
         self._write_finalists(entrants, [rows[entrant.name] for entrant in entrants])
 
@@ -172,6 +174,8 @@ class Finals:
         finalists = [r for r in rows if r["role"] == "finalist"]
         control = [r for r in rows if r["role"] == "control"]
         trained = sum(self.ledger.count(kind) for kind in COUNTED)
+        best = self._best(finalists)
+        winner = next((e for e in entrants if best is not None and e.name == best["name"]), None)
         return {
             "run": str(self.run.folder),
             "asked": self.plan.trials if self.plan.minutes is None else trained,
@@ -182,7 +186,8 @@ class Finals:
             "settings": self.plan.final_settings(),
             "objectives": [str(o) for o in self.plan.objectives],
             "constraints": [str(limit) for limit in self.plan.limits],
-            "best": self._best(finalists),
+            "best": best,
+            "answers": {} if winner is None else answers_of(winner.results.values(), self.run.data.spec.targets),
             "control": self._best(control) or {"test_mean": None, "test_std": None},
             "finalists": finalists,
             "control_finalists": control,
@@ -252,7 +257,7 @@ class Finals:
     def _write_finalists(self, entrants: list[Entrant], rows: list[dict[str, Any]]) -> None:
         """One architecture file and one checkpoint (of the seed best on val) for each network."""
         folder = self.run.folder / "finalists"
-        for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors")):
+        for old in (*folder.glob("*.yaml"), *folder.glob("*.safetensors"), *folder.glob("*.examples.json")):
             old.unlink()
         for entrant, row in zip(entrants, rows, strict=True):
             tested = f", test {row['test_mean']}" if self.run.data.size("test") else ""
@@ -265,6 +270,8 @@ class Finals:
             source = None if seed is None else self._weights(entrant.key, seed)
             if source is not None and source.exists():
                 shutil.copyfile(source, folder / f"{entrant.name}.safetensors")
+                if (examples := examples_file(source)).exists():
+                    shutil.copyfile(examples, examples_file(folder / f"{entrant.name}.safetensors"))
         write_preprocess(self.run.data.spec.preprocess, folder)
 
     def _kept(self, entrant: Entrant) -> int | None:
@@ -286,42 +293,6 @@ class Finals:
         return {name: round(hypervolume(some, worst) / box, 4) if box > 0 else None for name, some in points.items()}
 
 
-class FinalsDriver:
-    """One training a network and seed; `stored` has those that are done already, and gets the others."""
-
-    def __init__(self, finals: Finals, wanted: Mapping[tuple[str, int], Entrant], stored: dict[str, Any], settings: str) -> None:
-        self.finals, self.run, self.wanted, self.stored, self.settings = finals, finals.run, wanted, stored, settings
-        self.todo = [pair for pair in wanted if _name(*pair) not in stored]
-        self.begun, self.done = 0, len(wanted) - len(self.todo)
-
-    def next_job(self) -> tuple[int, Job] | None:
-        if self.begun == len(self.todo):
-            return None
-        number, pair = self.begun, self.todo[self.begun]
-        self.begun += 1
-        self.run.timing.started(("final", number))
-        return number, self.finals.job(self.wanted[pair], pair[1], len(self.todo) - number)
-
-    def on_report(self, number: int, report: Report) -> Decision:
-        return Decision.CONTINUE
-
-    def on_end(self, number: int, result: Result) -> None:
-        if self.run.watch is not None:
-            self.run.watch.check(now=False)
-        self.done += 1
-        main = self.run.metric.name
-        for found in (result.metrics, *([result.test] if result.test else [])):
-            if result.error is None and not is_number(found.get(main)):
-                result.error = f"{main} must be a finite number, got {found.get(main, 'none')!r:.40} from the evaluator"
-        result.metrics, result.test, result.curve = numbers(result.metrics), numbers(result.test), [numbers(row) for row in result.curve]
-        study, timing, pair = self.finals.ledger.study, self.run.timing, self.todo[number]
-        timing.ended(("final", number), result.seconds)
-        self.stored[_name(*pair)] = {**asdict(result), "settings": self.settings, "arch": self.wanted[pair].arch}
-        study.set_user_attr(_name(*pair), self.stored[_name(*pair)])
-        study.set_user_attr("seconds", timing.totals())
-        self.run.show(Status("finals", self.done, len(self.wanted), last=self.done == len(self.wanted)))
-
-
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:
     """The mean of each number that all rows have."""
     return {name: statistics.fmean(r[name] for r in rows) for name in (rows[0] if rows else ()) if all(name in r for r in rows)}
@@ -332,7 +303,3 @@ def _rounded(described: Metric, value: float) -> float:
     if described.unit in ("count", "bytes"):
         return value
     return round(value, 3) if described.unit == "share" else float(f"{value:.3g}")
-
-
-def _name(key: str, seed: int) -> str:
-    return f"final/{key}/{seed}"

@@ -1,24 +1,24 @@
-"""What a search is about to do, in a few lines: what was read, what is searched, within what, for what, how, for how long."""
+"""What a search has read and is about to do, in a few lines: data, space, limits with where they come from, objective, recipes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from nasforge.data import Dataset, Target
-from nasforge.search.clock import divided
 from nasforge.search.plan import Plan
 from nasforge.search.within import origin
 from nasforge.spaces.space import Space
-from nasforge.tasks import Task
+from nasforge.tasks import Task, task_of
 from nasforge.train import default_recipe
 
 MOST_NAMED = 6  # classes that are counted one by one
 WORDS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "augment")  # of a recipe, that are told
 
 
-def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset, task: Task) -> list[str]:
+def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> list[str]:
     """Return the lines, each `name   text`. raw: the space as its file has it, before it was fitted to the data."""
+    task = task_of(data.spec, data.name)
     rows = [
         ("data", f"{data.name}: {_sizes(data)}"),
         *(("targets" if len(data.spec.targets) > 1 else "target", _target(name, one)) for name, one in data.spec.targets.items()),
@@ -30,7 +30,6 @@ def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset, task: Task) -> li
     ]
     if plan.evaluator == "train":
         rows += [("recipe", _recipe(task, data, plan.recipe)), ("final recipe", _recipe(task, data, plan.final_recipe, full=True))]
-    rows.append(("budget", _budget(plan)))
     return [f"{name:<12}  {text}" for name, text in rows if text]
 
 
@@ -66,7 +65,7 @@ def _limits(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> str:
     out = []
     for limit in plan.limits:
         whose = origin(limit, plan.space)
-        meant = _made_for(raw, data).replace(",", " as") if whose == "of the space" and limit.metric == "macs" else ""
+        meant = _made_for(raw, data) if whose == "of the space" and limit.metric == "macs" else ""
         out.append(f"{limit.metric}{'<' if limit.upper else '>'}{'' if limit.strict else '='}{limit.bound:,.15g} ({whose}{meant})")
     return ", ".join(out) or "none"
 
@@ -79,18 +78,6 @@ def _recipe(task: Task, data: Dataset, given: Mapping[str, Any], full: bool = Fa
 
 def _plain(value: Any) -> str:
     return " ".join(f"{k} {v:g}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
-
-
-def _budget(plan: Plan) -> str:
-    if plan.minutes is not None:
-        return divided(plan.minutes, plan.controlled)
-    parts: Sequence[str] = (
-        f"{plan.trials} trials by {plan.strategy}",
-        *(["as many of a random search as control"] if plan.controlled else []),
-        f"then {plan.finalists} finalists" + (f" and {len(plan.baselines)} baselines" if plan.baselines else ""),
-        f"trained {plan.final_seeds} times each",
-    )
-    return ", ".join(parts)
 
 
 def _many(size: float) -> str:

@@ -43,7 +43,7 @@ KNOWN: dict[str, Any] = {  # and others, of this kind where they are there
     "id": str, "trials": int, "minutes": float | None, "recipe": dict, "final_recipe": dict, "prior": list[str], "scores": list[str],
     "baselines": list[str], "profiles": dict, "versions": dict, "machine": dict, "storage": str, "plugins": dict, "fidelity": str,
     "inherit": bool | str, "control": bool, "finalists": int, "final_seeds": int, "device": str, "study": dict, "storage_url": str,
-    "runtime": str, "command": dict, "given_in": str, "data_key": str, "recipes": dict,
+    "runtime": str, "command": dict, "given_in": str, "data_key": str, "recipes": dict, "space_name": str,
 }  # fmt: skip
 EXPECTED = 40  # trials of a search that ends by the clock
 PACKAGES = ("nasforge", "torch", "optuna", "numpy", "scikit-learn")
@@ -68,6 +68,7 @@ class Plan:
     dataset: the data themselves, where they were given instead of a source.
     plugins: that were loaded when it was made.
     command: the options that were given, by their long names, from which the page makes the command that goes on.
+    name: what the space is called.
     """
 
     space: Mapping[str, Any]
@@ -100,6 +101,7 @@ class Plan:
     minutes: float | None = None
     until: tuple[Limit, ...] = ()
     command: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    name: str = field(default="", compare=False)
 
     @property
     def controlled(self) -> bool:
@@ -195,6 +197,7 @@ def write_manifest(
         plugin.copy_to(run / PLUGINS)
     manifest = {
         "id": uuid4().hex[:12],
+        **({"space_name": plan.name} if plan.name else {}),
         **plan.identity(),
         "trials": plan.trials,
         "data_key": data_key,

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+OFTEN_S = 0.25  # a state is told no more often while trainings go on
+
+
+@dataclass(frozen=True)
+class Running:
+    """A training that goes on: the epochs that it has run and will run at most, and the metric on val that it is judged by."""
+
+    name: str
+    epoch: int
+    epochs: int
+    score: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """How much of it is done."""
+        return min(1.0, self.epoch / max(1, self.epochs))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A training that has just ended, and how."""
+
+    name: str
+    kind: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    epochs: int = 0
+    seconds: float = 0.0
+    message: str = ""
 
 
 @dataclass(frozen=True)
 class Status:
-    """One moment of a phase: counts of trials, the objectives of the best so far on the first one, the size of the front."""
+    """One moment of a phase: counts of trials, the objectives of the best so far on the first one, the size of the front.
+
+    Attributes:
+        steps: the phases of the whole search, in order.
+        running: what is being trained. ended: what ended with this moment, None where nothing did.
+        last: whether the phase is over.
+    """
 
     phase: str
     done: int
@@ -23,9 +58,12 @@ class Status:
     front: int = 0
     seconds_left: float | None = None
     last: bool = False
+    steps: Sequence[str] = ()
+    running: Sequence[Running] = ()
+    ended: Ended | None = None
 
     @classmethod
-    def from_ledger(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False) -> Status:
+    def from_ledger(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False, **more: Any) -> Status:
         """Return the status of a study."""
         front = ledger.front()
         first = plan.objectives[0]
@@ -41,5 +79,27 @@ class Status:
             front=len(front),
             seconds_left=seconds_left,
             last=last,
+            steps=steps_of(plan),
             **kinds,
+            **more,
         )
+
+
+def steps_of(plan: Any) -> tuple[str, ...]:
+    """Return the phases of a search, in order."""
+    return ("search", "control", "finals") if plan.controlled else ("search", "finals")
+
+
+class Pace:
+    """How fast work goes, from the first moment on at which some was done: before that, workers start."""
+
+    def __init__(self) -> None:
+        self.first: tuple[float, float] | None = None  # that moment, and how much was done
+
+    def left_s(self, now: float, done: float, total: float) -> float | None:
+        """Return the seconds that the rest takes where `done` of `total` is done now; None while that cannot be told."""
+        if self.first is None and done > 0:
+            self.first = now, done
+        if self.first is None or done <= self.first[1]:
+            return None
+        return (now - self.first[0]) / (done - self.first[1]) * max(0.0, total - done)

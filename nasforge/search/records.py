@@ -1,6 +1,7 @@
 """What a study has seen: its trials as records, by canonical key, rebuilt from the storage alone.
 
-Each trial carries one user attribute `record` with its key, kind, metrics, curve and seconds. Kinds: finished, pruned, failed (these
+Each trial carries one user attribute `record` with its key, kind, metrics, curve and seconds; a few of these stand beside it as
+attributes of their own, for other readers of the study, and are never read here. Kinds: finished, pruned, failed (these
 three are the asked trials), duplicate, infeasible (these cost nothing), interrupted (its driver died; it is asked again).
 """
 
@@ -14,9 +15,10 @@ from typing import Any
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import numbers
+from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import Limit, Losses, Objective, epoch_losses, losses, with_limits
 from nasforge.objectives.pareto import dominates
-from nasforge.search.study import FrozenTrial, Study, Trial, end, ended
+from nasforge.search.study import FrozenTrial, Study, Trial, end, ended, set_attributes
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.schedulers import Ended
 
@@ -54,6 +56,11 @@ def _check(record: TrialRecord) -> None:
         raise TypeError("metrics, seconds and epochs must be mappings")
     record.metrics, record.seconds = numbers(record.metrics), numbers(record.seconds)
     record.curve = [numbers(row) for row in record.curve]
+
+
+def _whole(name: str, value: float) -> float:
+    """A count as a whole number."""
+    return round(value) if metric_or_value(name).unit in ("count", "bytes") else value
 
 
 class Ledger:
@@ -132,13 +139,23 @@ class Ledger:
         for limit in self.limits:
             if limit.metric in record.metrics:
                 trial.set_constraint(str(limit), limit.excess(record.metrics[limit.metric]))
-        trial.set_user_attr("record", stored)
+        set_attributes(trial, {**self._beside(record), "record": stored})  # the record last: where it is, all are
         original = self.records.get(record.duplicate_of) if record.duplicate_of is not None else None
         kind = original.kind if original else record.kind
         values = [o.value((original or record).metrics) for o in self.objectives] if kind == TrialKind.FINISHED else None
         if not end(self.study, trial, kind, values):  # another driver took it over while this one stood still
             record.kind = TrialKind.INTERRUPTED
         self._add(record)
+
+    def _beside(self, record: TrialRecord) -> dict[str, Any]:
+        """What of a record other readers of the study, such as `optuna-dashboard`, show as columns."""
+        wanted = dict.fromkeys([name for one in self._judged for name in sorted(one.reads)] + ["params", "macs"])
+        told = {
+            "kind": str(record.kind), **{name: _whole(name, record.metrics[name]) for name in wanted if name in record.metrics},
+            "epochs": len(record.curve), "seconds": round(sum(record.seconds.values()), 3), "message": record.message,
+            "duplicate_of": record.duplicate_of, "baseline": record.baseline,
+        }  # fmt: skip
+        return {name: value for name, value in told.items() if value not in ("", None, 0) or name in wanted}
 
     def feasible(self, metrics: dict[str, float]) -> bool:
         """Return whether no limit on a known metric is broken."""

@@ -36,7 +36,7 @@ from nasforge.search.plan import (
 )
 from nasforge.search.prior import seen_before
 from nasforge.search.records import COUNTED, Ledger
-from nasforge.search.study import Study, directions, load, owner_of, prefix_of
+from nasforge.search.study import Study, directions, load, name_objectives, owner_of, prefix_of
 from nasforge.search.timing import Timing
 from nasforge.search.within import check_within
 from nasforge.spaces.choosers import replay
@@ -44,7 +44,8 @@ from nasforge.spaces.domains import Scalar
 from nasforge.spaces.locate import Misfit, locate
 from nasforge.spaces.space import Space
 from nasforge.storage.drivers import Drivers
-from nasforge.storage.open import JOURNAL, DriverLock, open_storage
+from nasforge.storage.lock import DriverLock
+from nasforge.storage.open import JOURNAL, open_storage
 from nasforge.strategies.base import Problem, Scores, TrialKind
 from nasforge.strategies.registry import sampler
 from nasforge.tasks import task_of
@@ -193,6 +194,8 @@ def _study(storage: Any, name: str, plan: Plan, data_key: str, strategy: str, dr
         raise
     except (ValueError, KeyError) as error:
         raise UserError(f"{name}: the storage has another study of that name ({error}); choose another --run") from None
+    if drivers.owns:
+        name_objectives(study, plan.objectives)
     study.sampler = sampler_of(plan, strategy, other)
     return study
 
@@ -251,5 +254,5 @@ def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, di
     except KeyboardInterrupt:
         driver.interrupt()
         raise
-    driver.show(force=True)
+    driver.show(last=True)
     return driver.ledger

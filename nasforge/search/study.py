@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
@@ -19,6 +19,7 @@ from nasforge.errors import UserError
 from nasforge.objectives.objective import Objective
 from nasforge.search.plan import check_owner, read_manifest
 from nasforge.spaces.domains import Domain, Scalar
+from nasforge.storage.journal import Journal
 from nasforge.storage.open import open_storage, without_password
 from nasforge.strategies.base import TrialKind
 from nasforge.strategies.optuna import distribution
@@ -36,6 +37,24 @@ def quiet() -> None:
 def directions(objectives: Sequence[Objective]) -> list[StudyDirection]:
     """Return the directions of a study with these objectives."""
     return [StudyDirection.MAXIMIZE if o.maximize else StudyDirection.MINIMIZE for o in objectives]
+
+
+def name_objectives(study: Study, objectives: Sequence[Objective]) -> None:
+    """Write into a study what its values are called, for `optuna-dashboard` and data frames of Optuna."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        names = [o.metric for o in objectives]
+        if study.metric_names != names:
+            study.set_metric_names(names)
+
+
+def set_attributes(trial: Trial, attributes: Mapping[str, Any]) -> None:
+    """Write attributes of a trial, in this order; with a journal by one write."""
+    if isinstance(trial.storage, Journal):
+        trial.storage.set_trial_user_attrs(trial._trial_id, attributes)
+    else:
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
 
 
 def in_memory(sampler: Any, objective: Objective) -> Study:

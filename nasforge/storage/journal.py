@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import uuid
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
-from optuna.storages.journal._storage import JournalStorageReplayResult
+from optuna.storages.journal._storage import JournalOperation, JournalStorageReplayResult
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
 from nasforge.files import parsed, without_collector
+from nasforge.storage.lock import no_locks
 
 AT_ONCE = 2**22  # bytes that are parsed together
 
@@ -42,11 +43,12 @@ class Journal(JournalStorage):
             self._sync_with_backend()
         replayed.seen = True
 
-
-def no_locks(run: Path, error: OSError) -> UserError:
-    """Return what to say where a file cannot be locked at all, as on NFS without its lock daemon, or Lustre without `-o flock`."""
-    reason = error.strerror or error
-    return UserError(f"{run}: its file system has no locks ({reason}); put --run on a local disk, or use --storage postgresql://...")
+    def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """Write several attributes of a trial at once; each keeps an entry of its own, as other readers of the file want it."""
+        with self._thread_lock:
+            told = {"op_code": JournalOperation.SET_TRIAL_USER_ATTR, "worker_id": self._replay_result.worker_id, "trial_id": trial_id}
+            self._backend.append_logs([{**told, "user_attr": {name: value}} for name, value in attrs.items()])
+            self._sync_with_backend()
 
 
 class _KernelLock(BaseJournalFileLock):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import re
 import time
 from pathlib import Path
@@ -13,37 +11,10 @@ from urllib.parse import unquote
 
 from nasforge.errors import UserError
 from nasforge.files import is_regular
-from nasforge.storage.journal import Journal, mend, no_locks
+from nasforge.storage.journal import Journal, mend
 
 JOURNAL = "study.journal"
 MOST_COLLISIONS = 10
-HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # what the lock of another process answers
-
-
-class DriverLock:
-    """Held while a search drives a run folder; a second driver is refused. needed: whether there can be no search without it."""
-
-    def __init__(self, run: Path, needed: bool = True) -> None:
-        try:
-            run.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"{run}: the folder of a run must be a folder, got a file there; choose another --run") from None
-        try:
-            self._file = (run / "driver.lock").open("a+")
-        except OSError as error:
-            raise UserError(f"{run / 'driver.lock'}: must be a file that can be written, got: {error}; remove it") from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in HELD and not needed:
-                return
-            self._file.close()
-            if error.errno not in HELD:
-                raise no_locks(run, error) from None
-            raise UserError(f"{run}: another search is running in this folder; wait for it, or choose another --run") from None
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def open_storage(run: Path, url: str | None, write: bool = True) -> Any:

@@ -46,6 +46,18 @@ class Scorer(Protocol):
         ...
 
 
+class Examples(Protocol):
+    """Collects single answers of a network, to be shown."""
+
+    def update(self, logits: Tensor, batch: Batch) -> None:
+        """Take in the logits of a batch."""
+        ...
+
+    def result(self) -> dict[str, Any]:
+        """Return what is to be shown, as plain data."""
+        ...
+
+
 class Task(ABC):
     """What is learned from one target of a data set.
 
@@ -106,6 +118,14 @@ class Task(ABC):
     def constant(self, data: Dataset, part: Part) -> dict[str, float]:
         """Return the metrics, as far as they mean something, of the best answer that ignores its input, on a part of the data."""
         return {}
+
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        """Return what a scorer of this task saw of each class, by target, as `ClassScorer.answers` has it; nothing where there are none."""
+        return {}
+
+    def examples(self) -> Examples | None:
+        """Return what collects single answers to show, by `update` and `result` like a scorer; None where there is nothing to show."""
+        return None
 
     def logits(self, output: Any) -> Tensor:
         """Return what zero-cost scores look at: the main output as one tensor."""

@@ -10,8 +10,10 @@ from torch import Tensor
 from nasforge.data import IGNORE, Batch, Dataset, Part, Target
 from nasforge.objectives.metrics import METRICS
 from nasforge.tasks.base import LossSettings, Task, epochs_for
+from nasforge.tasks.examples import Examples
 from nasforge.tasks.losses import class_weights, cross_entropy, mixed_cross_entropy
 
+MOST_CONFUSED = 400  # pairs of classes that are told: all of 20 classes
 TOP = 5  # classes that a guess may name, of top-5 accuracy
 
 
@@ -38,6 +40,12 @@ class Classification(Task):
 
     def scorer(self) -> ClassScorer:
         return ClassScorer(self)
+
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        return answers_of(self, scorer)
+
+    def examples(self) -> Examples:
+        return Examples(self.key)
 
     def constant(self, data: Dataset, part: Part) -> dict[str, float]:
         """The share of the largest class."""
@@ -93,6 +101,11 @@ class Classification(Task):
         return {**adamw, "lr": 3e-3, "init": "default", "whiten": False, "augment": augment}
 
 
+def answers_of(task: Task, scorer: Any) -> dict[str, Any]:
+    """Return the answers of a scorer of classes under the target of its task; nothing where it is another scorer, or counts none."""
+    return {task.key: found} if isinstance(scorer, ClassScorer) and (found := scorer.answers()) else {}
+
+
 class ClassScorer:
     """Accuracy and loss over the targets not ignored; of whole samples also top-5, balanced accuracy, macro F1 and AUC."""
 
@@ -125,6 +138,24 @@ class ClassScorer:
         k = self.task.target.size
         pairs = torch.bincount(y * k + predicted, minlength=k * k).view(k, k)
         self.confusion = pairs if self.confusion is None else self.confusion + pairs
+
+    def answers(self) -> dict[str, Any]:
+        """Return what is known of each class, in whole numbers: a confusion matrix without its zeros, cut where it is long.
+
+        `total`, `right`, `answered`: how many samples of the class there were, were recognized, and were taken for it. `confused`:
+        [class, answer, how many] of mistakes, the most frequent first; of up to 20 classes all of them.
+        """
+        if self.confusion is None:
+            return {}
+        table = self.confusion.cpu()
+        wrong = table - torch.diag(table.diagonal())
+        counts = wrong.flatten()
+        frequent = counts.argsort(descending=True, stable=True)[:MOST_CONFUSED]
+        k = self.task.target.size
+        return {
+            "total": table.sum(1).tolist(), "right": table.diagonal().tolist(), "answered": table.sum(0).tolist(),
+            "confused": [[i // k, i % k, int(counts[i])] for i in frequent.tolist() if counts[i] > 0],
+        }  # fmt: skip
 
     def result(self) -> dict[str, float]:
         assert self.sums is not None, "a scorer needs at least one batch"

@@ -57,6 +57,9 @@ class Heads(Task):
     def scorer(self) -> HeadScorer:
         return HeadScorer(self)
 
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        return {key: found for head, task in self.tasks.items() for key, found in task.answers(scorer.scorers[head]).items()}
+
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         """No augmentation: what leaves one target as it is may change another."""
         epochs = epochs_for(data, 27_000 if full else 15_000, 3, 100)

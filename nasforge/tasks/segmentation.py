@@ -9,7 +9,7 @@ from torch import Tensor
 from nasforge.data import Batch, Dataset
 from nasforge.objectives.metrics import METRICS
 from nasforge.tasks.base import IMAGE, LossSettings, Task, epochs_for
-from nasforge.tasks.classification import ClassScorer
+from nasforge.tasks.classification import ClassScorer, answers_of
 from nasforge.tasks.losses import class_weights, cross_entropy
 
 
@@ -30,6 +30,9 @@ class Segmentation(Task):
 
     def scorer(self) -> PixelScorer:
         return PixelScorer(self)
+
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        return answers_of(self, scorer)
 
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         epochs = epochs_for(data, 20_000 if full else 3_000, 3, 100)

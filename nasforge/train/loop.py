@@ -19,7 +19,7 @@ from nasforge.data import Batch, Dataset, Part
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import Metric
 from nasforge.objectives.objective import validation
-from nasforge.tasks.base import Task, forward, split_output
+from nasforge.tasks.base import Examples, Task, forward, split_output
 from nasforge.train.augment import Augment
 from nasforge.train.optim import Average, lr_factor
 from nasforge.train.precision import Setting
@@ -240,7 +240,15 @@ def score(
     model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None, *, views: str = "one",
     on_batch: Callable[[int], None] | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """Return the metrics of the task for the model in eval mode on a part of the data.
+    """Return the metrics of the task for the model in eval mode on a part of the data; the arguments are those of `scored`."""
+    return scored(model, data, part, task, batch_size, views=views, on_batch=on_batch).result()
+
+
+def scored(
+    model: nn.Module, data: Dataset, part: Part, task: Task, batch_size: int | None = None, *, views: str = "one",
+    examples: Examples | None = None, on_batch: Callable[[int], None] | None = None,
+) -> Any:  # fmt: skip
+    """Return a scorer of the task that has seen the outputs of the model in eval mode for a part of the data; `examples` see them too.
 
     Without `batch_size` a batch has up to 512 samples, fewer where these are large. views: see `nasforge.train.Recipe`.
     on_batch: called with the number of samples seen.
@@ -256,12 +264,15 @@ def score(
     scorer, seen = task.scorer(), 0
     with torch.no_grad():  # not inference mode: what a model caches in it could not be trained through later
         for batch in data.batches(part, batch_size):
-            scorer.update(_seen(model, batch, views), batch)
+            output = _seen(model, batch, views)
+            scorer.update(output, batch)
+            if examples is not None:
+                examples.update(task.logits(output), batch)
             seen += len(batch)
             if on_batch is not None:
                 on_batch(seen)
     model.train(training)
-    return scorer.result()
+    return scorer
 
 
 def _seen(model: nn.Module, batch: Batch, views: str) -> Any:

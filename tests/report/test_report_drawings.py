@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from support import Balanced
 
+from nasforge.networks.cost import layer_table
 from nasforge.report.diagram import arch_picture
 from nasforge.report.format import cap, clock, difference, lower, percent, score, short, spread, tick, value, whole, word
 from nasforge.report.svg import Axis, axis, labels, tag
@@ -55,7 +57,8 @@ def test_picture_of_every_space(name: str) -> None:
     arch, _ = Space(read(find_space(name))).draw(random_chooser(random.Random(1)))
     svg = arch_picture(arch, name)
     said = [e.text for e in elements(svg, "text")]
-    sections = [s for s in ("stem", "body", "neck", "head", "heads") if arch.get(s)]
+    layers = {row.path.split(".")[0] for row in layer_table(arch)}  # a section of blocks that were drawn away is left out
+    sections = [s for s in ("stem", "body", "neck", "head", "heads") if s in layers]
     assert [s for s in said if s in sections] == sections
     assert sum(s is not None and s.startswith("output ") for s in said) == 1
     width, height = (float(ElementTree.fromstring(svg).attrib[k]) for k in ("width", "height"))
@@ -81,6 +84,16 @@ def test_picture_of_blocks_by_hand() -> None:
     assert "concat" in said and "10 × 8 × 8" in said  # 4 + 6 channels
     assert said.count("1×1") == 1 and said.count("+ relu") == 2  # one projection, two kinds of residual
     assert "16 × 4 × 4" in said and "linear, 5" in said
+
+
+def test_blocks_of_no_layers_are_not_drawn() -> None:
+    gone: dict[str, Any] = {"stage": {"depth": 0, "block": {"conv": {"out": 16}}}}
+    arch = {"input": [3, 8, 8], "classes": 5, "stem": [{"conv": {"out": 8}}], "body": [gone, []], "head": [gone, "flatten", "linear"]}
+    svg, below = arch_picture(arch, "net"), ["head", "flatten", "512", "linear, 5", "output 5"]
+    assert [e.text for e in elements(svg, "text")] == ["input 3 × 8 × 8", "stem", "conv 3×3, 8", "8 × 8 × 8", *below]
+    assert len(elements(svg, "rect")) == 2 + 3 + 2  # sections, layers, ends
+    whole = {**arch, "body": [], "head": ["flatten", "linear"]}
+    assert arch_picture(whole, "net") == svg
 
 
 def test_picture_of_a_cell_leaves_dead_edges_out() -> None:

@@ -190,7 +190,8 @@ def test_a_job_that_fails_says_why_and_others_go_on(carried: tuple[Script, Path,
 def test_weights_and_checkpoints_are_written_where_they_were_asked_for(carried: tuple[Script, Path, set[int]]) -> None:
     script, folder, _ = carried
     good = {name: NUMBERS[name] for name in JOBS if name not in ("broken", "wrong recipe")}
-    assert {p.name for p in (folder / "weights").iterdir()} == {f"{number}.safetensors" for number in good.values()}
+    weights = {f"{number}.safetensors" for number in good.values()}
+    assert {p.name for p in (folder / "weights").iterdir()} == {*weights, f"{good['tested']}.examples.json"}
     assert {p.name for p in (folder / "checkpoints").iterdir()} == {f"{number}.pt" for number in good.values()}
     for name, number in good.items():
         build(script.jobs[number].arch).load_state_dict(load_file(folder / "weights" / f"{number}.safetensors"))

@@ -14,7 +14,8 @@ from nasforge.errors import UserError
 from nasforge.objectives.objective import limits_of, losses, parse_limit, parse_objectives
 from nasforge.objectives.pareto import dominates, front, hypervolume
 from nasforge.search.timing import Timing
-from nasforge.storage.open import JOURNAL, DriverLock, open_storage
+from nasforge.storage.lock import DriverLock
+from nasforge.storage.open import JOURNAL, open_storage
 from nasforge.strategies.schedulers import asha, median, rank, ranks, rungs
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
