@@ -23,7 +23,7 @@ GROUPS = {  # title: the options that stand in it, of whatever command; others s
         "--device", "--workers", "--threads", "--runner", "--ray", "--gpus", "--silence", "--runtime", "--batch", "--precision",
         "--repeats", "--jobs", "--seed",
     ),
-    "results": ("--run", "--storage", "--out", "--export", "--to", "--plot", "--json"),
+    "results": ("--run", "--storage", "--out", "--export", "--to", "--preprocess", "--top", "--csv", "--plot", "--json"),
     "parts of your own": ("--plugin", "--allow-code"),
 }  # fmt: skip
 GROUP_OF = {option: title for title, options in GROUPS.items() for option in options}
@@ -31,6 +31,7 @@ GROUP_OF = {option: title for title, options in GROUPS.items() for option in opt
 EXAMPLES = {
     "search": (
         "nasforge search digits",
+        "nasforge search --data photos/ --constraint 'size<=200kB' --minutes 30 --workers 2 --export onnx",
         "nasforge search mobile --data cifar10.npz --minutes 60 --workers 2 --constraint 'params<=1e6'",
         "nasforge search digits --objective accuracy,-macs --strategy nsga2 --trials 100 --run runs/mine",
     ),
@@ -52,10 +53,12 @@ EXAMPLES = {
     "metrics": ("nasforge metrics", "nasforge metrics accuracy"),
     "scale": ("nasforge scale resnet20 --phi 1 --out larger.yaml", "nasforge scale mobilenet_v2 --fit params=1e6"),
     "latency": ("nasforge latency resnet20 --runtime onnxruntime --threads 2",),
-    "calibrate": ("nasforge calibrate mobile --out phone.json", "nasforge calibrate mobile --script away"),
+    "calibrate": ("nasforge calibrate fast --data images/ --out pi.json", "nasforge calibrate mobile --script away"),
     "locate": ("nasforge locate vgg16 vgg",),
     "export": ("nasforge export runs/digits --to onnx", "nasforge export resnet20 --to python --weights resnet20.safetensors"),
-    "report": ("nasforge report runs/digits", "nasforge report runs/digits --against runs/other"),
+    "predict": ("nasforge predict runs/digits photo.png", "nasforge predict exported/net.onnx pictures/ --top 3 --csv answers.csv"),
+    "runs": ("nasforge runs", "nasforge runs elsewhere --json"),
+    "report": ("nasforge report runs/digits", "nasforge report runs/a runs/b --csv trials.csv"),
     "replay": ("nasforge replay runs/digits",),
     "bench": ("nasforge bench --strategies predictor,random --evals 50,100 --seeds 3",),
 }

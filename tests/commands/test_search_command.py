@@ -158,7 +158,7 @@ def test_sigterm_ends_a_search_in_order(here: Path, monkeypatch: pytest.MonkeyPa
         assert main(command) == 143
     assert signal.getsignal(signal.SIGTERM) is before
     told = capsys.readouterr()
-    assert told.out == "" and "stopped; what had ended is kept, the same command goes on" in told.err
+    assert json.loads(told.out)["error"] == "stopped" and "stopped; what had ended is kept, the same command goes on" in told.err
     run = here / "run"
     found = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert found["unfinished"] and (found["finished"], found["asked"], found["best"]) == (1, 2, None) and len(found["front"]) == 1
@@ -182,5 +182,6 @@ def test_finals_that_sigterm_cuts_off_are_made_later(
         patch.setitem(EVALUATORS, "train", Told)
         assert main(command) == 143
     assert json.loads((here / "run" / "summary.json").read_text(encoding="utf-8"))["finished"] >= 1
+    capsys.readouterr()
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["best"]
