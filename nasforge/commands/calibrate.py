@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import random
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from nasforge.latency import Profile, calibrate, write_profile
 from nasforge.latency.design import pick
 from nasforge.networks.build import key
 from nasforge.networks.cost import count
+from nasforge.objectives.metrics import Known, metric
+from nasforge.objectives.objective import Limit, limits_of
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     raw = space_named(args.space)
     check_arch(raw, BLOCKS)
     fitted = raw if args.data is None else fit_to_data(raw, load_data(Source.of(vars(args), reads(raw))))
-    archs = spread(Space(fitted), args.networks, args.seed)
+    archs = spread(Space(fitted), args.networks, args.seed, limits_of(fitted.get("constraints")))
     if args.script:
         folder = write_folder(archs, Path(args.script), args.space, args.runtime, args.batch)
         if args.json:
@@ -70,15 +73,17 @@ def _finish(args: argparse.Namespace, profile: Profile) -> int:
     return 0
 
 
-def spread(space: Space, wanted: int, seed: int) -> list[Arch]:
-    """Different networks of a space that tell most about the others; fewer where the space has no more."""
+def spread(space: Space, wanted: int, seed: int, limits: Sequence[Limit] = ()) -> list[Arch]:
+    """Different networks of a space that tell most about the others, within its limits on paper; fewer where the space has no more."""
+    told = [limit for limit in limits if metric(limit.metric).known is Known.PAPER]
     rng = random.Random(seed)
     found: dict[str, Arch] = {}
     for _ in range(wanted * MOST_DRAWS):
         arch, _ = space.draw(random_chooser(rng))
         try:
-            count(arch)
-            found.setdefault(key(arch), arch)
+            cost = count(arch)
+            if all(limit.excess(float(getattr(cost, limit.metric))) <= 0 for limit in told):
+                found.setdefault(key(arch), arch)
         except UserError:
             continue
         if len(found) >= POOL * wanted:
