@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one torch thread a process: searches and tests run several processes side by side
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: search test test-slow test-faults test-all check clean
+.PHONY: search test test-slow test-faults test-all check docs clean
 
 search: .venv/ready
 	$(BIN)/nasforge search digits --run runs/digits --control --workers 2 --export python
@@ -29,6 +29,11 @@ test-all: .venv/ready
 check: .venv/ready
 	$(BIN)/ruff check nasforge tests benchmarks
 	$(BIN)/mypy
+
+# the pages of docs/ as a site in build/site
+docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --quiet
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
