@@ -332,5 +332,5 @@ def test_a_missing_argument_is_named(name: str) -> None:
 
 
 def test_a_wrong_block_name_gets_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"body\.0: there is no block 'bottelneck'; did you mean 'bottleneck'\?"):
+    with pytest.raises(UserError, match=r"body\.0: there is no block 'bottelneck'; did you mean 'bottleneck' or 'preact_bottleneck'\?"):
         make([{"bottelneck": {"out": 8}}], ((8, 6, 6),), CLASSES, "body")

@@ -62,8 +62,8 @@ def test_a_metric_of_something_in_particular() -> None:
         ("miuo", "did you mean 'miou'"),
         ("latency@phone", "did you mean 'latency_ms'"),
         ("accuracy@", "must be a known name, got 'accuracy@'"),
-        ("@mask", "`nasforge metrics` lists all 24"),
-        ("", "got ''; `nasforge metrics` lists all 24"),
+        ("@mask", "`nasforge metrics` lists all 26"),
+        ("", "got ''; `nasforge metrics` lists all 26"),
     ],
 )
 def test_unknown_names_are_refused_with_the_nearest(name: str, words: str) -> None:
