@@ -22,6 +22,7 @@ from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, is_metric, metric, names
 from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.plugins import LOADED
+from nasforge.search.default_space import default_space
 from nasforge.search.plan import Plan
 from nasforge.spaces.arch import Arch
 from nasforge.spaces.check import check_arch
@@ -93,7 +94,10 @@ def plan_of(
     looked_up = _table(asked, Space(raw)) if asked["evaluator"] == "table" else None
     space = raw  # a table is of the space as it is
     if looked_up is None:
-        space = fit_to_data(raw, data)
+        try:
+            space = fit_to_data(raw, data)
+        except UserError as error:
+            raise UserError(f"{error}{_for_such(data)}") from None
         check_outputs(Space(space), data, task)
     if timed is not None and given.get("seed_arch") is None:
         asked["seed_arch"] = []  # the time is for what is searched
@@ -271,6 +275,14 @@ def _scores(asked: str | Sequence[str], strategy: str, evaluator: str) -> tuple[
         got = f"--strategy {strategy} --evaluator {evaluator}"
         raise UserError(f"--scores {asked}: are read by --strategy predictor beside --evaluator train, got {got}")
     return found
+
+
+def _for_such(data: Dataset) -> str:
+    """In words, which packaged space is for such data."""
+    try:
+        return f"; {default_space(data.spec, data.name)} is for such data"
+    except UserError:
+        return ""
 
 
 def _checked_runtime(name: str, device: str) -> str:

@@ -55,6 +55,11 @@ def test_a_table_alone_is_searched(tmp_path: Path) -> None:
     assert run.summary["best"]["test_mean"] >= 0.5
 
 
+def test_the_space_for_such_data_is_named_where_another_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="; tabular is for such data$"):
+        nf.search("mobile", "diabetes", run=tmp_path / "run", **BRIEF)
+
+
 def test_series_alone_are_searched(tmp_path: Path) -> None:
     y = np.arange(90) % 3
     x = RNG.normal(size=(90, 12, 4)) + y[:, None, None]
