@@ -56,7 +56,7 @@ def test_a_table_alone_is_searched(tmp_path: Path) -> None:
 
 
 def test_the_space_for_such_data_is_named_where_another_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="; tabular is for such data$"):
+    with pytest.raises(UserError, match=r"; tabular is for such data$"):
         nf.search("mobile", "diabetes", run=tmp_path / "run", **BRIEF)
 
 
