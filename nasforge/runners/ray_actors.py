@@ -32,6 +32,7 @@ import torch
 from nasforge.data import Dataset
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop
+from nasforge.evaluation.train import examples_file
 from nasforge.runners.base import Driver
 from nasforge.runners.failures import check_result, hung
 from nasforge.runners.local import SILENCE_S
@@ -123,10 +124,11 @@ class RayRunner:
             worker.call, worker.since = worker.actor.resume.remote(decision), time.monotonic()
         else:
             (number, job), worker.job, worker.call = worker.job, None, None
-            result, weights = event
-            if weights is not None and job.weights:
-                Path(job.weights).parent.mkdir(parents=True, exist_ok=True)
-                Path(job.weights).write_bytes(weights)
+            result, weights, examples = event
+            for content, file in ((weights, job.weights), (examples, job.weights and examples_file(job.weights))):
+                if content is not None and file:
+                    Path(file).parent.mkdir(parents=True, exist_ok=True)
+                    Path(file).write_bytes(content)
             check_result(number, result)
             driver.on_end(number, result)
 
@@ -176,7 +178,7 @@ class _Actor:
         return "ready"
 
     def begin(self, job: Job) -> Any:
-        """Return the first event of a job: a report, or at its end the result and the bytes of the weights or None."""
+        """Return the first event of a job: a report, or at its end the result, and what it wrote beside: weights, some answers."""
         threading.Thread(target=self._work, args=(job,), daemon=True).start()
         return self.events.get()
 
@@ -192,7 +194,7 @@ class _Actor:
             shared = job.checkpoint is not None and Path(job.checkpoint).parent.parent.is_dir()
             here = replace(job, weights=str(weights) if job.weights else None, checkpoint=job.checkpoint if shared else None)
             result = work(self.evaluator, here, self._on_report)
-            self.events.put((result, weights.read_bytes() if weights.exists() else None))
+            self.events.put((result, *(file.read_bytes() if file.exists() else None for file in (weights, examples_file(weights)))))
 
     def _on_report(self, report: Report) -> Decision:
         self.events.put(report)
