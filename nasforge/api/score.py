@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from torch import nn
 
 from nasforge import zoo
 from nasforge.api.again import lies_at
 from nasforge.api.data import data_given
+from nasforge.api.exports import kept_of
 from nasforge.api.named import Network, arch_and_weights, arch_of
 from nasforge.api.train import difference
 from nasforge.data import Dataset, Part
@@ -74,7 +77,8 @@ def score(
 ) -> Scored:
     """Score a network with trained weights on a part of some data.
 
-    Inputs are normalized as for a training on these data: give the data, and the options, with which it was trained.
+    A network of a run, or of a training, reads its inputs normalized as there; columns and classes must be those that it learned. With
+    other weights they are normalized as for a training on these data: give the data, and the options, with which it was trained.
 
     Args:
         network: a documented one, a file, RUN (its winner) or RUN:NAME, the folder of a training, or an architecture as data.
@@ -102,12 +106,17 @@ def score(
     with progress.during("reading the data"):
         dataset = _data(name, data, options, given)
     task = task_of(dataset.spec, dataset.name)
+    learned = kept_of(str(network)).about if weights is None and isinstance(network, str | Path) else None
+    if learned:
+        _check_learned(name, learned, dataset)
     arch = given if weights is None else with_its_own_side(given, dataset) if resize else for_data(given, dataset)
     changed = difference(given, arch)
     mapped = _mapped(name, arch, Path(file), norm_eps, changed)
     found = at_input(dataset, arch).to(checked_device(device))
     model = build(arch)
     model.load_state_dict(mapped.state, strict=False)
+    if learned:
+        _normalize_as(model, learned, dataset)
     model.to(device)
     began, samples = time.perf_counter(), found.size(part)  # type: ignore[arg-type]
     if not samples:
@@ -126,6 +135,44 @@ def score(
         name, dataset.name, task.name, task.main.name, part, samples, metrics, str(file), changed or "as it is", count(arch).params,
         mapped.remarks, time.perf_counter() - began,
     )  # fmt: skip
+
+
+def _check_learned(name: str, learned: Mapping[str, Any], dataset: Dataset) -> None:
+    """Raise UserError where data have other inputs, columns or classes than those that a network has learned from."""
+    now = dataset.spec.preprocess
+    for kind in ("inputs", "targets"):
+        for key, was in learned[kind].items():
+            found = (now.get(kind) or {}).get(key)
+            for word in ("kind", "shape", "size", "names", "columns"):
+                if found is not None and was.get(word) != found.get(word) and not (word == "shape" and was.get("kind") == "image"):
+                    what = f"{key} of {word} {_short(was.get(word))}, {dataset.name} has {_short(found.get(word))}"
+                    raise UserError(f"{name}: has learned {what}; give data as it was trained on, or predict, which finds columns by name")
+            if found is None and now:
+                raise UserError(f"{name}: has learned from {key}, {dataset.name} has {', '.join(now.get(kind) or ())}; give such data")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        value = ", ".join(str(one["name"] if isinstance(one, Mapping) else one) for one in value)
+    return f"{value}"[:80]
+
+
+def _normalize_as(model: nn.Module, learned: Mapping[str, Any], dataset: Dataset) -> None:
+    """Let a model read inputs that were normalized by the moments of these data as if they were by those of its training."""
+    now = dataset.spec.preprocess.get("inputs") or {}
+    key = next(iter(learned["inputs"]))
+    was, found = learned["inputs"][key], now.get(key)
+    if not found or not was.get("mean") or (was["mean"], was["std"]) == (found["mean"], found["std"]):
+        return
+    mean, std, mean_now, std_now = (torch.tensor(v) for v in (was["mean"], was["std"], found["mean"], found["std"]))
+
+    def shift(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = args[0]
+        axes = [1, -1, *[1] * (x.ndim - 2)] if was["kind"] == "image" else [1] * (x.ndim - 1) + [-1]
+        scale, offset = ((v.to(x) if v.ndim == 0 else v.view(axes).to(x)) for v in (std_now / std, (mean_now - mean) / std))
+        return (x * scale + offset, *args[1:])
+
+    model.register_forward_pre_hook(shift)
 
 
 def _data(name: str, data: Any, options: dict[str, Any], arch: Arch) -> Dataset:

@@ -6,13 +6,14 @@ import argparse
 
 from nasforge.api import parts
 from nasforge.commands.common import print_json, table
+from nasforge.objectives.metrics import full_name
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     rows = parts.metrics()
     if args.metric is not None:
-        row = parts.one_of("metric", rows, args.metric)
+        row = parts.one_of("metric", rows, full_name(args.metric))
         if args.json:
             print_json(row)
         else:

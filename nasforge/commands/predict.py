@@ -20,6 +20,10 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("data", *OPTIONS) if getattr(args, name)}
     if args.csv and Path(args.csv).is_dir():
         raise UserError(f"--csv {args.csv}: must be a file, got a folder; name a file in it")
+    if args.csv and any(Path(file).exists() and Path(args.csv).exists() and Path(args.csv).samefile(file) for file in args.files):
+        raise UserError(f"--csv {args.csv}: must not be one of the files to predict; name another one")
+    if args.csv:
+        Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
     for row in rows(predictor(args.network, options), args.files, args.top):
         found.append(row)

@@ -49,6 +49,8 @@ def _report_run(found: Run, args: argparse.Namespace) -> int:
 
 
 def _report_several(found: Sequence[Run], args: argparse.Namespace) -> int:
+    if args.against and len(found) != 2:
+        raise UserError(f"--against {args.against}: compares two spaces, got {len(found)} runs; name one RUN with it")
     spaces = compare(*found) if args.against else _spaces(found)
     path = write_several(found, None if args.out is None else Path(args.out), spaces)
     if args.json:

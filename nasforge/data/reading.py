@@ -58,7 +58,8 @@ def decode(encoded: bytes, size: tuple[int, int] | None, channels: int | None) -
             wanted = channels or (1 if made.mode == "L" else 3)
             pixels = np.asarray(made if (made.mode == "L") == (wanted == 1) else made.convert("L" if wanted == 1 else "RGB"))
     except Exception as error:  # Pillow raises whatever a broken file leads to
-        raise error if isinstance(error, Broken) else Broken(str(error) or type(error).__name__) from error
+        said = "it is no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
+        raise error if isinstance(error, Broken) else Broken(said) from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
@@ -137,8 +138,10 @@ def row_of(row: Mapping[str, Any], about: Mapping[str, Any]) -> np.ndarray:
     return np.array(found, about["dtype"])
 
 
-def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the place and the cells by column of each row of a CSV or TSV file; a first line of names is expected where there was one."""
+def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str] | Broken]]:
+    """Yield the place and the cells by column of each row of a CSV or TSV file, or why it has none; a first line of names is expected where
+    there was one.
+    """
     try:
         with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -150,6 +153,7 @@ def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
     first = text[: text.find("\n")] if "\n" in text else text
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     names: list[str] | None = None
+    any_row = False
     for row in reader:
         cells = [cell.strip() for cell in row]
         if not any(cells):
@@ -158,10 +162,16 @@ def rows_of(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
             yield f"line {reader.line_num}", {str(i + 1): cell for i, cell in enumerate(cells)}
         elif names is None:
             names = cells
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise Broken(f"every column must have a name of its own, got {twice!r} twice")
+            continue
         elif len(cells) != len(names):
-            raise Broken(f"line {reader.line_num} must have {len(names)} cells, got {len(cells)}")
+            yield f"line {reader.line_num}", Broken(f"must have {len(names)} cells, got {len(cells)}")
         else:
             yield f"line {reader.line_num}", dict(zip(names, cells, strict=True))
+        any_row = True
+    if not any_row:
+        raise Broken("holds no rows")
 
 
 # ---------------------------------------------------------------- samples of files
@@ -184,7 +194,7 @@ def samples(path: Path, about: Mapping[str, Any]) -> Iterator[tuple[str, np.ndar
         elif kind == "table":
             for place, row in rows_of(path, about):
                 try:
-                    yield place, row_of(row, about)
+                    yield place, row if isinstance(row, Broken) else row_of(row, about)
                 except Broken as error:
                     yield place, error
         elif kind == "characters":
@@ -227,7 +237,8 @@ def files_of(names: Sequence[str], kind: str) -> list[Path]:
             found.append(path)
             continue
         fits = (*SUFFIXES, ".npy") if kind == "image" else (*TABLES, ".npy") if kind == "table" else (".txt", ".npy")
-        inside = sorted(p for p in path.rglob("*") if p.name.lower().endswith(fits) and p.is_file() and not p.name.startswith("."))
+        shown = (p for p in path.rglob("*") if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        inside = sorted(p for p in shown if p.name.lower().endswith(fits) and p.is_file())
         if not inside:
             raise Broken(f"{path}: must hold files to predict ({' '.join(fits)}), got none")
         found += inside

@@ -128,6 +128,8 @@ def parse_limit(text: str, option: str = "--constraint") -> Limit:
         bound = quantity(match[3], metric(name))
     except ValueError as error:
         raise UserError(f"{option} {text!r}: the bound {error}") from None
+    if metric(name).unit == "share" and bound > 1 and ">" in match[2]:
+        raise UserError(f"{option} {text!r}: {metric(name).title} is a share of at most 1, got {bound:g}; for per cent write {match[3]}%")
     return Limit(name, "<" in match[2], bound, "=" not in match[2])
 
 

@@ -28,8 +28,10 @@ def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> list[str]:
         ("limits", _limits(plan, raw, data)),
         ("objective", ", ".join(f"{'high' if o.maximize else 'low'} {o.metric}" for o in plan.objectives)),
     ]
+    timed = plan.minutes is not None
     if plan.evaluator == "train":
-        rows += [("recipe", _recipe(task, data, plan.recipe)), ("final recipe", _recipe(task, data, plan.final_recipe, full=True))]
+        rows.append(("recipe", _recipe(task, data, plan.recipe, timed)))
+        rows.append(("final recipe", _recipe(task, data, plan.final_recipe, timed, full=True)))
     return [f"{name:<12}  {text}" for name, text in rows if text]
 
 
@@ -70,8 +72,10 @@ def _limits(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> str:
     return ", ".join(out) or "none"
 
 
-def _recipe(task: Task, data: Dataset, given: Mapping[str, Any], full: bool = False) -> str:
+def _recipe(task: Task, data: Dataset, given: Mapping[str, Any], timed: bool, full: bool = False) -> str:
     recipe = {**default_recipe(task, data, full).to_dict(), **given}
+    if timed and full:
+        recipe["epochs"] = "as the time allows"
     words = [f"{name} {_plain(recipe[name])}" for name in WORDS if recipe.get(name)]
     return ", ".join(words)
 

@@ -85,6 +85,9 @@ def plan_of(
     asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name
+    for option, words in (("--constraint", asked["constraint"]), ("--until", asked["until"])):  # before data are read, which takes longer
+        for word in words:
+            parse_limit(word, option)
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
     source = Source.of(asked, reads(raw))
     data = load_data(source) if dataset is None else dataset

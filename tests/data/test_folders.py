@@ -122,6 +122,30 @@ def test_masks_with_palettes_with_void_and_of_two_values(tmp_path: Path) -> None
     assert read(tmp_path / "c").spec.target.size == 2
 
 
+def test_masks_with_gaps_between_their_numbers(tmp_path: Path) -> None:
+    for name in NAMES:
+        picture(tmp_path / "images" / f"{name}.png")
+    masks(tmp_path / "masks", NAMES, values=(0, 7, 200))
+    data = read(tmp_path)
+    assert data.spec.target.size == 3 and data.spec.target.names == ("0", "7", "200")
+    assert "the numbers 0, 7, 200 in masks are the classes, by their order" in data.spec.notes
+    y = next(iter(data.batches("train", 4))).targets["mask"]
+    assert (y[:, :, 8:] == 2).all() and (y[:, :6, :8] == 1).all()
+
+
+def test_two_images_of_one_name_and_links_into_themselves_are_refused(tmp_path: Path) -> None:
+    for name in NAMES:
+        picture(tmp_path / "a" / "images" / f"{name}.png")
+    masks(tmp_path / "a" / "masks", NAMES)
+    picture(tmp_path / "a" / "images" / "03.jpg")
+    with pytest.raises(UserError, match=r"images: every image must have a name of its own, got 03\.jpg and 03\.png"):
+        read(tmp_path / "a")
+    root = classes(tmp_path / "b")
+    (root / "cat" / "again").symlink_to(root)
+    with pytest.raises(UserError, match="again: must not be a link to a folder that it is in"):
+        read(root)
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     def refused(words: str) -> None:
         with pytest.raises(UserError, match=words):

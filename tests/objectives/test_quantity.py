@@ -45,6 +45,7 @@ def test_limits_with_units(text: str, stands_for: str) -> None:
         ("latency<=fast", "got 'fast'"),
         ("loss<=1k", "the bound must be a number, got '1k'"),
         ("params<=", "must be METRIC<=NUMBER"),
+        ("accuracy>=98", "accuracy is a share of at most 1, got 98; for per cent write 98%"),
         ("params<=nan", "got 'nan'"),
         ("params<=1e999", "got '1e999'"),
         ("sise<=1MB", "'sise' is no metric; did you mean 'size'"),

@@ -79,7 +79,7 @@ def read_folder(source: Source, kind: str | None) -> Raw:
         inside, beside = next(iter(parts.values())).name, next(d.name for d in folders if d.name.lower() not in PART_FOLDERS)
         raise UserError(
             f"{root}: {inside}/ stands beside class folders such as {beside}/; give train/ and {inside}/ with the same class folders, "
-            f"or move {inside}/ away"
+            f"or rename or move {inside}/ if it is a class or something else"
         )
     if parts and "train" not in parts:
         raise UserError(f"{root}: must hold train/ beside {', '.join(f'{d.name}/' for d in parts.values())}")
@@ -173,11 +173,13 @@ def _images(folder: Path) -> list[Path]:
     return [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
 
 
-def _of_class(folder: Path) -> list[Path]:
+def _of_class(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     """The images of a class: in its folder, and in the folders of this one."""
-    found = _images(folder)
+    found, within = _images(folder), (*above, folder.resolve())
     for inner in _folders(folder) if folder.is_dir() else ():
-        more = _of_class(inner)
+        if inner.is_symlink() and (inner.resolve() in within or any(inner.resolve() in one.parents for one in within)):
+            raise UserError(f"{inner}: must not be a link to a folder that it is in, got {inner.resolve()}; remove the link")
+        more = _of_class(inner, within)
         if more and inner.name.lower() in PART_FOLDERS:
             raise UserError(f"{folder}: {inner.name}/ stands in the folder of a class; give {inner.name}/{folder.name}/ instead")
         found += more

@@ -73,7 +73,7 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
     files: list[tuple[Path, Path, str]] = []
     pairs = find_pairs(root)
     for part, (images, masks) in pairs.items():
-        both = [{p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES} for folder in (images, masks)]
+        both = [_by_stem(folder) for folder in (images, masks)]
         alone = sorted(set(both[0]) ^ set(both[1]))
         if alone:
             of, lacks = (images, masks) if alone[0] in both[0] else (masks, images)
@@ -86,13 +86,19 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
     height, width = shown.shape[-2:]
     masks_of = [files[i] for i in whole.tolist()]
     y = np.stack([_mask(mask, image, (height, width)) for image, mask, _ in masks_of])
-    values = set(np.unique(y).tolist())
-    if values == {0, VOID}:
+    if set(np.unique(y).tolist()) == {0, VOID}:
         y[y == VOID] = 1
     y = np.where(y == VOID, IGNORE, y)
-    classes = sorted(set(np.unique(y).tolist()) - {IGNORE})
-    if classes != list(range(len(classes))) and max(classes) >= MOST_CLASSES:
-        raise UserError(f"{root}: the numbers in masks must be classes from 0 on, got {classes[:8]}")
+    numbers = [int(n) for n in np.unique(y) if n != IGNORE]
+    if not 2 <= len(numbers) <= MOST_CLASSES:
+        raise UserError(f"{root}: masks must hold the numbers of 2 to {MOST_CLASSES} classes, got {len(numbers)}: {numbers[:8]}")
+    said = ["read as images and masks: " + ", ".join(f"{a.relative_to(root)}/ and {b.relative_to(root)}/" for a, b in pairs.values())]
+    labels: tuple[str, ...] = ()
+    if numbers != list(range(len(numbers))):
+        some = ", ".join(map(str, numbers[:8])) + ", ..." * (len(numbers) > 8)
+        said.append(f"the numbers {some} in masks are the classes, by their order")
+        y = np.where(y == IGNORE, IGNORE, np.searchsorted(numbers, y))
+        labels = tuple(map(str, numbers))
     arrays: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     parts: Sequence[str] = [part for *_, part in masks_of]
@@ -100,9 +106,20 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
         chosen = np.flatnonzero(np.array(parts) == part)
         arrays |= {f"x_{part}": shown[chosen], f"y_{part}": y[chosen]}
         origins[part] = partial(bytes_of, encoded, whole[chosen])
-    said = ["read as images and masks: " + ", ".join(f"{a.relative_to(root)}/ and {b.relative_to(root)}/" for a, b in pairs.values())]
-    raw = raw_of(arrays, root.name, kind or "mask")
+    raw = raw_of(arrays, root.name, kind or "mask", labels)
     return replace(raw, notes=(*said, *notes, *raw.notes), origins=origins)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by their names without the suffix. Raise UserError where two have one."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise UserError(f"{folder}: every image must have a name of its own, got {found[path.stem].name} and {path.name}; rename one")
+        found[path.stem] = path
+    return found
 
 
 def _mask(path: Path, image: Path, size: tuple[int, int]) -> np.ndarray:
