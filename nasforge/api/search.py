@@ -77,7 +77,7 @@ def search(
     say("\n  ".join(["this is what was read, and is going to be done:", *opening(plan, raw, plan.load())]))
     say(intended(plan, workers, folder))
     if plan.minutes is not None:
-        say(divided(plan.minutes, plan.controlled))
+        say(divided(plan.minutes, plan.controlled, workers))
     try:
         with progress(not show, show == "verbose") as shown:
             summary = carry_out(plan, folder, start_runner, shown, workers, began, say)

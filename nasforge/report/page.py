@@ -61,7 +61,8 @@ def _top(run: Run) -> str:
 def _footnote(run: Run) -> str:
     best, notes = run.best(), []
     if best is not None and best["test_seeds"]:
-        notes.append(f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds.")
+        if len(best["test_seeds"]) > 1:
+            notes.append(f"± is the standard deviation over {many(len(best['test_seeds']), 'training')} with different seeds.")
         notes.append("Networks were chosen on validation data; test data were read once, at the end.")
     if best is not None:
         notes += [f"Answering the largest class always gives {score(name, share)} on test." for name, share in run.constant().items()]

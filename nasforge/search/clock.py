@@ -10,7 +10,9 @@ from nasforge.search.timing import Timing
 UNTIL = {"search": 0.45, "finals": 1.0}  # shares of the time at which phases end
 UNTIL_WITH_CONTROL = {"search": 0.35, "control": 0.7, "finals": 1.0}
 WRITING_S = 4.0  # for the summary, the page and an export
-TRIALS = 24  # that the time of a search is to be enough for, however large the networks and the data
+TRIALS = 24  # that the time of a search is to be enough for, however large the networks and the data;
+FEWEST_TRIALS = 6  # where it is so short that trainings of 1/24 would tell nothing: then each has ...
+SHORTEST_S = 8.0
 BETWEEN_S = 1.0  # between two trainings of a worker: building, loading, weights on disk
 
 
@@ -38,8 +40,7 @@ class Clock:
         """Return the longest time of a training while networks are looked for, so that enough of them are tried; None without a limit."""
         if self.minutes is None:
             return None
-        shares = UNTIL_WITH_CONTROL if self.control else UNTIL
-        return self.minutes * shares["search"] * workers / TRIALS
+        return _trial_s(self.minutes, self.control, workers) / 60
 
     def training_minutes(self, trainings: int, workers: int) -> float | None:
         """Return how long the next training of the finals may take where so many are still to begin; None without a limit."""
@@ -48,10 +49,17 @@ class Clock:
         return max(0.02, (self.left_s("finals") / math.ceil(trainings / workers) - BETWEEN_S) / 60)
 
 
-def divided(minutes: float, control: bool) -> str:
+def _trial_s(minutes: float, control: bool, workers: int) -> float:
+    """The longest seconds of a training while networks are looked for."""
+    whole = 60 * minutes * (UNTIL_WITH_CONTROL if control else UNTIL)["search"] * workers
+    return whole / min(TRIALS, max(FEWEST_TRIALS, whole / SHORTEST_S))
+
+
+def divided(minutes: float, control: bool, workers: int = 1) -> str:
     """Return in words how the time is divided."""
     shares = UNTIL_WITH_CONTROL if control else UNTIL
-    return f"{minutes:g} minutes: " + ", ".join(f"{phase} until {_clock(60 * minutes * end)}" for phase, end in shares.items())
+    phases = ", ".join(f"{phase} until {_clock(60 * minutes * end)}" for phase, end in shares.items())
+    return f"{minutes:g} minutes: {phases}; trainings of the search are cut at {_clock(_trial_s(minutes, control, workers))}"
 
 
 def _clock(seconds: float) -> str:

@@ -76,7 +76,11 @@ def test_the_time_of_a_search_is_divided() -> None:
     assert clock.training_minutes(4, 2) == pytest.approx((496 / 2 - 1) / 60, abs=0.1) and not clock.over("search")
     assert clock.trial_minutes(2) == pytest.approx(10 * 0.45 * 2 / 24) and Clock(None, timing).trial_minutes(2) is None
     assert Clock(1, timing).over("search") and Clock(None, timing).training_minutes(4, 2) is None and not Clock(None, timing).over("search")
-    assert divided(30, True) == "30 minutes: search until 10:30, control until 21:00, finals until 30:00"
+    assert divided(30, True) == (
+        "30 minutes: search until 10:30, control until 21:00, finals until 30:00; trainings of the search are cut at 0:26"
+    )
+    assert Clock(1, timing).trial_minutes(1) == pytest.approx(0.45 / 6)  # of so short a search six trainings at least
+    assert Clock(2, timing).trial_minutes(1) == pytest.approx(8 / 60)  # else of eight seconds
 
 
 @pytest.mark.slow

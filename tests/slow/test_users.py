@@ -27,7 +27,7 @@ sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(os.path.abspath(sys.argv[0])))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-SHORTER = {"--networks 40": "--networks 6", "--minutes 20": "--minutes 0.7", "latency@pi<=20ms": "latency@pi<=1s"}
+SHORTER = {"--networks 40": "--networks 6", "--minutes 20": "--minutes 0.5", "latency@pi<=20ms": "latency@pi<=1s"}
 
 pytestmark = pytest.mark.slow
 
