@@ -15,6 +15,7 @@ from nasforge.latency import measure, read_profile
 from nasforge.search.plan import MANIFEST
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.slow
 BRIEF: dict[str, Any] = {
     "trials": 2, "epochs": 1, "final_epochs": 1, "finalists": 1, "final_seeds": 1, "strategy": "random", "runner": "inline",
     "data_limit": 300, "page": False,

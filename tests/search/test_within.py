@@ -38,6 +38,7 @@ def test_the_smallest_network_is_found(metric: str) -> None:
     assert not smallest(space, parse_limit(f"{metric}<=0"), {}, looks=3)[1]
 
 
+@pytest.mark.slow
 def test_a_limit_that_nothing_keeps_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     words: dict[str, Any] = {"data_limit": 300, "run": tmp_path / "run", "show": False, "strategy": "random", "runner": "inline"}
     with pytest.raises(UserError, match=r"of the space keeps weight_bytes<=1000 \(--constraint\), the smallest has 2,024; relax"):
