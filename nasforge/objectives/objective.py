@@ -128,9 +128,15 @@ def parse_limit(text: str, option: str = "--constraint") -> Limit:
         bound = quantity(match[3], metric(name))
     except ValueError as error:
         raise UserError(f"{option} {text!r}: the bound {error}") from None
-    if metric(name).unit == "share" and bound > 1 and ">" in match[2]:
-        raise UserError(f"{option} {text!r}: {metric(name).title} is a share of at most 1, got {bound:g}; for per cent write {match[3]}%")
-    return Limit(name, "<" in match[2], bound, "=" not in match[2])
+    return _possible(Limit(name, "<" in match[2], bound, "=" not in match[2]), f"{option} {text!r}")
+
+
+def _possible(limit: Limit, where: str) -> Limit:
+    """The limit. Raise UserError where no network can keep it: a share is at most 1."""
+    if metric(limit.metric).unit == "share" and limit.bound > 1 and not limit.upper:
+        title = metric(limit.metric).title
+        raise UserError(f"{where}: {title} is a share of at most 1, got {limit.bound:g}; for per cent write {limit.bound:g}%")
+    return limit
 
 
 def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
@@ -149,7 +155,7 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
             number = quantity(bound, metric(name)) if isinstance(bound, str) else float(bound)
         except ValueError as error:
             raise UserError(f"constraints.{word}: {error}") from None
-        out.append(Limit(name, not metric(name).maximize, number))
+        out.append(_possible(Limit(name, not metric(name).maximize, number), f"constraints.{word}"))
     return out
 
 

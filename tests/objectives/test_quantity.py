@@ -62,6 +62,8 @@ def test_units_in_a_space_file_and_of_scale() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"constraints\.macs: must be a number with or without a unit"):
         limits_of({"macs": "4 apples"})
+    with pytest.raises(UserError, match=r"constraints\.accuracy: accuracy is a share of at most 1, got 98; for per cent write 98%"):
+        limits_of({"accuracy": 98})
     assert fit_limits("macs<=300M,size=1MB,memory=2MiB") == {"macs": 3e8, "weight_bytes": 1e6, "memory": 2**21}
     with pytest.raises(UserError, match="--fit params=few: must be METRIC=NUMBER"):
         fit_limits("params=few")
