@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
 from nasforge.data.arrays import Raw
 from nasforge.data.dataset import MEMORY_BYTES
-from nasforge.data.readers import read
+from nasforge.data.readers import are_encoded, read
 from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
 from nasforge.tasks.base import Task, forward
@@ -39,6 +40,8 @@ def load_data(source: Source) -> Dataset:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
     _check_limit(source.limit)
+    if source.reads is not None and are_encoded(source.spec):  # else a search that looks for a space would read them twice
+        source = replace(source, reads=None)
     return _loaded(source, stamp_of(source.spec))
 
 

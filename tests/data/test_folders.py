@@ -162,3 +162,11 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     refused("03.png: a mask must be grey or have a palette, its numbers the classes, got the mode RGB")
     (tmp_path / "masks" / "03.png").write_bytes(b"none")
     refused("03.png: must be a readable image")
+
+
+def test_encoded_images_are_loaded_once_whatever_a_network_reads(tmp_path: Path) -> None:
+    root = classes(tmp_path / "photos")
+    assert load_data(Source(str(root))) is load_data(Source(str(root), reads=(3, 32, 32)))
+    np.save(tmp_path / "x.npy", RNG.random((40, 8, 6, 6)))
+    np.save(tmp_path / "y.npy", np.arange(40) % 4)
+    assert load_data(Source(str(tmp_path / "x.npy"), reads=(8, 6, 6))) is not load_data(Source(str(tmp_path / "x.npy")))

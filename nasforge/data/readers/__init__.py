@@ -118,6 +118,13 @@ def read(source: Source, kind: str | None = None) -> Raw:
     raise UserError(f"data: no file or folder {source.spec!r}; valid: {valid}")
 
 
+def are_encoded(spec: str) -> bool:
+    """Return whether what a source names are encoded images, whose layout is their own, whatever a network reads."""
+    inner = str(_unwrapped(Path(spec).expanduser()))
+    reader = next((reader for reader in READERS.values() if reader.accepts(inner)), None)
+    return reader is not None and "image_size" in reader.options
+
+
 def _unwrapped(path: Path) -> Path:
     """The folder with the data: the only one in another, as archives are often unpacked, where that is not the folder of a class."""
     known = [reader for name, reader in READERS.items() if name != "images"]
