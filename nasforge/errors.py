@@ -69,7 +69,8 @@ def _plain(name: str) -> str:
 
 def _edits_to_begin(given: str, name: str) -> int:
     """The fewest letters to insert, leave out, replace or swap with the next that make `given` a beginning of `name` (Damerau 1964)."""
-    before, rows = [], list(range(len(name) + 1))
+    before: list[int] = []
+    rows = list(range(len(name) + 1))
     for i, letter in enumerate(given, 1):
         now = [i]
         for j, other in enumerate(name, 1):

@@ -100,10 +100,10 @@ def line(status: Status) -> str:
 
 def _done(status: Status) -> str:
     """How far a phase is: trainings of all, or the time that is gone of what the search may take."""
-    if status.seconds_in_all is None:
+    if status.time is None:
         return f"{status.done}/{status.total}"
     done = f"{status.done}/{status.total}" if status.phase == "finals" else many(status.done, "trial")
-    return f"{done}, {_clock(status.seconds)} of {_clock(status.seconds_in_all)}"
+    return f"{done}, {_clock(status.time[0])} of {_clock(status.time[1])}"
 
 
 def running_words(one: Running) -> str:

@@ -39,9 +39,9 @@ class Clock:
         """Return the seconds until a phase must end."""
         return self.until_s(phase) - (0.0 if self.minutes is None else self.timing.totals()["total"])
 
-    def told(self) -> dict[str, float]:
-        """Return the seconds that have gone by and those in all, as a status takes them; nothing without a limit."""
-        return {} if self.minutes is None else {"seconds": self.timing.totals()["total"], "seconds_in_all": 60 * self.minutes}
+    def told(self) -> tuple[float, float] | None:
+        """Return the seconds that have gone by and those in all; None without a limit."""
+        return None if self.minutes is None else (self.timing.totals()["total"], 60 * self.minutes)
 
     def over(self, phase: str) -> bool:
         """Return whether the time of a phase has run out."""

@@ -38,7 +38,7 @@ def test_a_line_tells_what_runs_and_how_long_it_takes() -> None:
 
 
 def test_a_search_for_some_minutes_tells_their_share() -> None:
-    timed = replace(STATUS, total=3, seconds=75.0, seconds_in_all=300.0)
+    timed = replace(STATUS, total=3, time=(75.0, 300.0))
     assert line(timed).startswith("search 3 trials, 1:15 of 5:00; best accuracy") and timed.share == 0.25
     assert line(replace(timed, done=0, total=0, running=(), best={}, pruned=0)) == "search 0 trials, 1:15 of 5:00; about 1:35 left"
     final = replace(timed, phase="finals", done=1, total=4, running=(Running("finalist1, seed 1", 4, 8),))
