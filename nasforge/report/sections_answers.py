@@ -58,8 +58,9 @@ def _labels(one: Answers, trainings: str) -> str:
     ]
     note = (
         "Precision: of the samples to which the label was given, the share that has it. Recall: of those that have it, the share to which "
-        "it was given. F1: their harmonic mean, drawn as a bar. Support: samples that have it."
+        "it was given. F1: their harmonic mean, drawn as a bar. Support: samples that have it"
     )
+    note += ", counted once for each training." if trainings else "."
     drawn = table(["label", "", "precision", "recall", "F1", "support"], body[:MOST_LABELS], cls="bars")
     over = f"On {WORDS[one.part]}{trainings}: {whole(one.samples or 0)} samples" if not trainings else f"On {WORDS[one.part]}{trainings}"
     left = f"; the {MOST_LABELS} worst of {len(body)} labels" if len(body) > MOST_LABELS else ""

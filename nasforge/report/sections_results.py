@@ -16,6 +16,7 @@ from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import tag
 
+ROLES = {"finalist": "finalists", "control": "control", "baseline": "baselines"}
 FINAL_LEGEND: Legend = (
     ("dot", "finalist", "finalist of the search"),
     ("diamond", "control", "best of the control (random search)"),
@@ -38,7 +39,7 @@ def fronts(run: Run) -> str:
         low = "" if run.first.maximize else ", lower is better"
         said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
         figures.append(figure("During the search", said, partial(search_plot, run, cost), legend))
-        said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
+        said = f"{word(run.score)} on test, all networks trained in the same way{lower(run.score)}"
         figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
     if not any(figures):
         return ""
@@ -69,7 +70,9 @@ def finals(run: Run) -> str:
     recipe = final_recipe(run)
     differs = paragraph(f"Final trainings differ from those of the search: {recipe}.", "note") if recipe else ""
     below = paragraph(chosen, "note") + differs + _also(run, winner)
-    return section("Finalists, control and baselines", table(head, body, winner), below)
+    roles = [words for role, words in ROLES.items() if run.rows(role)]
+    named = f"{', '.join(roles[:-1])} and {roles[-1]}" if len(roles) > 1 else roles[0]
+    return section(named[0].upper() + named[1:], table(head, body, winner), below)
 
 
 def _chosen(run: Run) -> str:
