@@ -70,32 +70,38 @@ def _learned(command: argparse.ArgumentParser) -> None:
 def _search(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
     c.add_argument("space", metavar="SPACE", nargs="?", help="a packaged space or a file (default: the packaged one for such data)")
-    _data(c)
+    _data(c, "digits, digit_scenes, diabetes, a folder, a file, or module:function (default: the space's own, else digits)")
     _learned(c)
     c.add_argument(
         "--strategy",
-        help="predictor (default), random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid",
+        help="predictor, random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid (default: the space's own, else "
+        "predictor)",
     )
-    c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores, finalists are trained; table: look up")
+    c.add_argument("--evaluator", default=None, help="train; proxy: zero-cost scores, finalists are trained; table: look up "
+                   "(default: the space's own, else train)")  # fmt: skip
     c.add_argument("--table", metavar="FILE", help="with --evaluator table: a tabular benchmark of SPACE, as of bench")
     c.add_argument("--select", metavar="COLUMN", help="with --evaluator table: the column that is val")
     c.add_argument("--report", metavar="COLUMN", help="with --evaluator table: the column that is test")
-    c.add_argument("--minutes", type=float, metavar="M", help="time for everything: search, final trainings, page (instead of --trials)")
+    c.add_argument("--minutes", type=float, metavar="M", help="time for everything: search, final trainings, page, instead of --trials "
+                   "(default: the space's own, else none)")  # fmt: skip
     c.add_argument("--until", action="append", metavar="LIMIT", help="ask no more once a trial reaches this, such as 'accuracy>=.98'")
-    c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
+    c.add_argument("--trials", type=int, help="architectures to train (default: the space's own, else 40)")
     c.add_argument(
         "--objective",
-        help="accuracy, or several: accuracy,-params (a minus: the smaller the better), or a product: 'accuracy*(macs/1e6)^-0.07'",
+        help="accuracy, or several: accuracy,-params (a minus: the smaller the better), or a product: 'accuracy*(macs/1e6)^-0.07' "
+            "(default: the space's own, else the metric of the task and few parameters)",
     )
-    c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated")
-    c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
+    c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated, goes before the "
+                   "space's own of that metric; none: without the space's own")  # fmt: skip
+    c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first "
+                   "(default: the space's own, else none)")  # fmt: skip
     c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
     c.add_argument(
         "--scheduler",
         "--pruner",
         dest="scheduler",
         metavar="NAME",
-        help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband",
+        help="early stopping: asha, median, none; or pausing and promoting: halving, hyperband (default: the space's own, else asha)",
     )
     c.add_argument("--runtime", default=None, metavar="NAME", help="that runs networks when latency is measured: eager (default), compile, "
                    "onnxruntime, openvino")  # fmt: skip
@@ -108,14 +114,16 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--inherit", nargs="?", const="copy", default=False, choices=INHERIT,
                    help="begin each training with the weights of the nearest network trained: those that fit (copy), computing what it "
                         "does where that can be (grow), or those that fit, drawn towards initial ones (shrink)")  # fmt: skip
-    c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... (default: none)")
-    c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
-    c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
-    c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
-    c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")
-    c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: 3)")
+    c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... "
+                   "(default: the space's own, else none)")  # fmt: skip
+    c.add_argument("--fidelity", help="what grows where trainings pause: epochs, data, resolution (default: the space's own, else epochs)")
+    c.add_argument("--epochs", type=int, help="epochs of a trial (default: the space's own, else by the data)")
+    c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: the space's own, else by the data)")
+    c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: the space's own, else 4; with --minutes 2)")
+    c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: the space's own, else 3; with --minutes 1)")
     c.add_argument(
-        "--control", action=argparse.BooleanOptionalAction, help="an equal-budget random search beside, to compare with (default: none)"
+        "--control", action=argparse.BooleanOptionalAction,
+        help="an equal-budget random search beside, to compare with (default: the space's own, else none)",
     )
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")

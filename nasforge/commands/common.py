@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from nasforge.terminal import aligned, width_of_terminal
+
 
 def print_json(data: Any) -> None:
     """One JSON object on stdout."""
@@ -15,12 +17,10 @@ def print_json(data: Any) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as aligned text; numbers to the right."""
+    """Rows as aligned text, no wider than the terminal; numbers to the right."""
     cells = [[str(c) for c in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     right = [all(_numeric(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(header))]
-    lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    return aligned(cells[0], cells[1:], right, rule=True, width=width_of_terminal())
 
 
 def plain(value: Any) -> str:

@@ -7,6 +7,7 @@ import math
 from nasforge.objectives.metrics import metric_or_value
 from nasforge.report.answers import never_answered
 from nasforge.report.format import difference, lower, many, on_test, percent, score, times, value, word
+from nasforge.report.noise import smaller_ones, worse_than_in_search
 from nasforge.report.run import Row, Run
 
 
@@ -70,8 +71,8 @@ def verdict(run: Run) -> list[str]:
         return _open_ends(run)
     if best["test_mean"] is None:
         said = "There are no test data: networks were chosen by these scores, so expect a little less of new data."
-        return [said, *never_answered(run), *_refused(run)]
-    return [*_against_control(run, best), *_against_baselines(run, best), *_warnings(run, best)]
+        return [said, *smaller_ones(run), *worse_than_in_search(run), *never_answered(run), *_refused(run)]
+    return [*_against_control(run, best), *smaller_ones(run), *_against_baselines(run, best), *_warnings(run, best)]
 
 
 def _against_control(run: Run, best: Row) -> list[str]:
@@ -155,6 +156,7 @@ def _warnings(run: Run, best: Row) -> list[str]:
     out = []
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
+    out += worse_than_in_search(run)
     out += _no_better_than_constant(run)
     out += never_answered(run)
     out += _refused(run)

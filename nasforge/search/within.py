@@ -27,6 +27,7 @@ DRAWN = 4  # random points that are looked at first, besides the lowest
 MOST_LOOKS = 600  # at networks, for a limit: some seconds; then nothing is refused
 FEW_LOOKS = 40  # at each of the other spaces
 FAR = 10.0  # times the limit that the lowest point of another space may have, to be looked at
+OF_SPACE = "of the space"
 MOST_VALUES = 12  # of a domain that are tried
 
 
@@ -100,7 +101,7 @@ def _cost(arch: Arch, name: str, predict: Mapping[str, Predict]) -> float:
 def origin(limit: Limit, space: Mapping[str, Any]) -> str:
     """Return, in words, who set a limit."""
     own = limit in limits_of(space.get("constraints"))
-    return "of the space" if own else "--constraint"
+    return OF_SPACE if own else "--constraint"
 
 
 def check_within(plan: Plan, data: Dataset, predict: Mapping[str, Predict]) -> None:
@@ -114,10 +115,13 @@ def check_within(plan: Plan, data: Dataset, predict: Mapping[str, Predict]) -> N
     for limit in limits:
         found, settled = smallest(space, limit, predict)
         if settled and limit.excess(found) > 0:
+            whose = origin(limit, plan.space)
+            other = f"give another with --constraint '{limit.metric}<=...', or lift it with --constraint none"
+            remedy = other if whose == OF_SPACE else "relax it"
             others = ", ".join(_that_fit(data, limits, predict))
             raise UserError(
-                f"constraints: no network of the space keeps {limit} ({origin(limit, plan.space)}), the smallest has {found:,.6g}; relax "
-                "it, or take another space" + (f": {others} have networks within the limits" if others else "")
+                f"constraints: no network of the space keeps {limit} ({whose}), the smallest has {found:,.6g}; "
+                f"{remedy}, or take another space" + (f": {others} have networks within the limits" if others else "")
             )
 
 

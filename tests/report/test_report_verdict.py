@@ -56,7 +56,7 @@ def test_a_run_without_test_data_says_so_and_is_judged_on_validation(ended: Run)
     best = ended.best()
     assert best is not None
     none = {"test_mean": None, "test_std": None, "test_seeds": [], "tests": {}}
-    run = changed(ended, **{row["name"]: none for row in ended.rows()})
+    run = changed(ended, **{row["name"]: {**none, "search_val": None} for row in ended.rows()})
     assert verdict(run)[0].startswith("There are no test data") and len(verdict(run)) == 1
     assert f"reaches {score(best['metric'], best['val'])} on validation; there are no test data" in words(run).replace("\n", " ")
     assert "test data were read once" not in text_of(run) and "no result" not in text_of(run)
