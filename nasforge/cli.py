@@ -353,6 +353,7 @@ def _load_plugins(args: argparse.Namespace) -> None:
     if args.plugin and not args.allow_code:
         raise UserError(f"--plugin {args.plugin[0]}: would run code of its own; if you trust it, add --allow-code")
     if args.plugin or entry_points(group="nasforge.plugins"):
+        _say_first(args)
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
@@ -412,8 +413,7 @@ def _carried_out(args: argparse.Namespace) -> int:
         _load_plugins(args)
         if args.command not in LISTS:
             importlib.import_module("nasforge.commands.early").check(args)
-        if args.command in FIRST and (args.command != "zoo" or args.weights):
-            importing_torch(args, FIRST[args.command])
+        _say_first(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
     except UserError as error:
         return _failed(args, str(error), 2)
@@ -424,6 +424,12 @@ def _carried_out(args: argparse.Namespace) -> int:
         return 1
     except OSError as error:
         return _failed(args, f"{error.strerror or error} ({error.filename or 'no file named'}); choose another folder", 1)
+
+
+def _say_first(args: argparse.Namespace) -> None:
+    """Say what a command that needs torch is about to do."""
+    if args.command in FIRST and (args.command != "zoo" or args.weights):
+        importing_torch(args, FIRST[args.command])
 
 
 def _failed(args: argparse.Namespace, message: str, status: int) -> int:

@@ -74,7 +74,7 @@ INSTEAD = {  # words of a page: shorter ones
 }
 BEFORE = {  # Python that a block of a page goes on from
     "README.md": "import numpy as np\nx = np.random.default_rng(0).normal(size=(80, 5)).astype('float32')\ny = np.arange(80) % 2\n",
-    "docs/latency.md": "from nasforge import zoo\nfrom nasforge.zoo import load\narch = load('lenet5')\nfinalists = [arch, load('lenet1')]\n",
+    "docs/latency.md": "from nasforge.zoo import load\narch = load('lenet5')\nfinalists = [arch, load('lenet1')]\n",
 }
 IMAGE, WORDS = {"input": [3, 32, 32], "classes": 10}, {"input": {"tokens": 50, "length": 12}, "classes": 50}
 COMPLETED: dict[str, dict[str, Any]] = {  # how a part of a file becomes a whole one, by a word in it
@@ -128,7 +128,7 @@ def housing(path: Path) -> None:
 
 def sentences(home: Path) -> None:
     (home / "multi30k").mkdir()
-    for language, words in (("en", "a dog runs home fast".split()), ("de", "ein hund rennt schnell heim".split())):
+    for language, words in (("en", ["a", "dog", "runs", "home"]), ("de", ["ein", "hund", "rennt", "heim"])):
         lines = [" ".join(Random(i).choices(words, k=5)) for i in range(120)]
         for part in ("train", "val", "test"):
             (home / "multi30k" / f"{part}.{language}").write_text("\n".join(lines), encoding="utf-8")
@@ -160,7 +160,8 @@ NEEDED: dict[str, Callable[[Path], Any]] = {  # what is made where a page names 
     "cifar10.npz": lambda home: images(home / "cifar10.npz"), "mnist": idx, "housing.csv": lambda home: housing(home / "housing.csv"),
     "multi30k": sentences, "resnet18.pth": lambda home: weights(home / "resnet18.pth", [2, 2, 2, 2], False, 2),
     "resnet50.pth": lambda home: weights(home / "resnet50.pth", [3, 4, 6, 3], True, 1000),
-    "mine.yaml": lambda home: write({**load("resnet50"), "input": [3, 32, 32]}, home / "mine.yaml"), "my.yaml": lambda home: write(load("lenet5"), home / "my.yaml"),
+    "mine.yaml": lambda home: write({**load("resnet50"), "input": [3, 32, 32]}, home / "mine.yaml"),
+    "my.yaml": lambda home: write(load("lenet5"), home / "my.yaml"),
     "my_net.yaml": lambda home: write(load("lenet5"), home / "my_net.yaml"),
     "my_space.yaml": lambda home: (home / "my_space.yaml").write_text((ROOT / "search_spaces" / "residual.yaml").read_text("utf-8")),
     "picture.jpg": lambda home: (pictures(home / "one", 1), (home / "one" / "0.jpg").rename(home / "picture.jpg")),
