@@ -14,10 +14,27 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nasforge.cli_help import Misused, Parser, complete, examples_of
+from nasforge.cli_help import Misused, Parser, complete, examples_of, importing_torch
 from nasforge.errors import Terminated, UserError, parts_of
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
+
+LISTS = ("blocks", "spaces", "recipes", "metrics", "runs", "show")  # what they name, they look up themselves
+FIRST = {  # what a command does once torch is imported
+    "search": "reads {space} and {data}, then says what it is going to do",
+    "train": "reads {data}, then trains {arch}",
+    "score": "reads {data}, then scores {arch}",
+    "report": "reads {run}",
+    "export": "writes {arch} for {to}, then runs it in a fresh process",
+    "predict": "reads {network}, then {files}",
+    "scale": "counts {arch}",
+    "latency": "measures {arch}, some seconds",
+    "calibrate": "measures {networks} networks of {space}, about a second each",
+    "locate": "looks for {arch} in {space}",
+    "replay": "decides {run} again",
+    "bench": "compares strategies on a table, some seconds a strategy",
+    "zoo": "reads {weights}",
+}
 
 INHERIT = ("copy", "grow", "shrink")
 
@@ -344,6 +361,7 @@ def _load_plugins(args: argparse.Namespace) -> None:
     if args.plugin and not args.allow_code:
         raise UserError(f"--plugin {args.plugin[0]}: would run code of its own; if you trust it, add --allow-code")
     if args.plugin or entry_points(group="nasforge.plugins"):
+        _say_first(args)
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
@@ -399,10 +417,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
-    if args.command == "search" and sys.stderr.isatty() and not (args.json or args.quiet):  # the import alone takes seconds
-        print(f"nasforge search: reads {args.space or 'the data'}", file=sys.stderr, flush=True)
     try:
         _load_plugins(args)
+        if args.command not in LISTS:
+            importlib.import_module("nasforge.commands.early").check(args)
+        _say_first(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
     except UserError as error:
         return _failed(args, str(error), 2)
@@ -413,6 +432,12 @@ def _carried_out(args: argparse.Namespace) -> int:
         return 1
     except OSError as error:
         return _failed(args, f"{error.strerror or error} ({error.filename or 'no file named'}); choose another folder", 1)
+
+
+def _say_first(args: argparse.Namespace) -> None:
+    """Say what a command that needs torch is about to do."""
+    if args.command in FIRST and (args.command != "zoo" or args.weights):
+        importing_torch(args, FIRST[args.command])
 
 
 def _failed(args: argparse.Namespace, message: str, status: int) -> int:

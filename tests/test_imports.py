@@ -46,8 +46,8 @@ BELOW: dict[str, set[str]] = {
         "blocks", "data", "objectives", "spaces", "files", "errors",
     },
     "commands": {
-        "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
-        "blocks", "data", "objectives", "spaces", "files", "terminal", "errors",
+        "cli_help", "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export",
+        "networks", "blocks", "data", "objectives", "spaces", "files", "terminal", "errors",
     },
     "cli_help": {"api", "spaces", "zoo"},  # for completion alone
     "cli": {"cli_help", "errors"},  # and the command that is asked for, by its name
@@ -60,8 +60,8 @@ def modules() -> list[str]:
     return sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
 
 
-FREE = ("errors", "terminal", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/runs", "report/__init__",
-        "report/listing", "storage/lock", "api/named", "api/parts", "__init__")
+FREE = ("errors", "terminal", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/early", "commands/runs",
+        "report/__init__", "report/listing", "storage/lock", "api/named", "api/parts", "api/recipes", "__init__")
 TORCH_FREE = [m.removesuffix("/__init__") for m in modules() if m in FREE or m.split("/")[0] in FREE]
 
 

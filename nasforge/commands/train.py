@@ -6,7 +6,8 @@ import argparse
 
 from nasforge.api.again import train_again
 from nasforge.api.data import OPTIONS
-from nasforge.api.train import recipe_named, told, train
+from nasforge.api.recipes import recipe_named
+from nasforge.api.train import told, train
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import metric

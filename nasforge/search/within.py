@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ from nasforge.evaluation.train import fit_to_data
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import Known, metric
 from nasforge.objectives.objective import Limit, limits_of
+from nasforge.search.default_space import default_space
 from nasforge.search.plan import Plan
 from nasforge.search.screening import Predict
 from nasforge.spaces.arch import Arch
@@ -26,6 +28,7 @@ from nasforge.spaces.space import Choices, Chooser, Space
 DRAWN = 4  # random points that are looked at first, besides the lowest
 MOST_LOOKS = 600  # at networks, for a limit: some seconds; then nothing is refused
 FEW_LOOKS = 40  # at each of the other spaces
+OTHERS_S = 1.0  # of the processor, for all of them together
 FAR = 10.0  # times the limit that the lowest point of another space may have, to be looked at
 OF_SPACE = "of the space"
 MOST_VALUES = 12  # of a domain that are tried
@@ -126,9 +129,15 @@ def check_within(plan: Plan, data: Dataset, predict: Mapping[str, Predict]) -> N
 
 
 def _that_fit(data: Dataset, limits: Sequence[Limit], predict: Mapping[str, Predict]) -> list[str]:
-    """The packaged spaces for such data that have networks within the limits, as far as a few looks tell."""
-    out = []
-    for name in space_names():
+    """The packaged spaces for such data that have networks within the limits, as far as a few looks in OTHERS_S tell."""
+    out, until = [], time.process_time() + OTHERS_S
+    try:
+        usual = default_space(data.spec, data.name)
+    except UserError:
+        usual = ""
+    for name in sorted(space_names(), key=lambda name: name != usual):
+        if time.process_time() > until:
+            break
         raw = read(find_space(name))
         if not _alike(raw["input"], data.spec.input):
             continue

@@ -17,7 +17,7 @@ from support import ROOT, ranks_example
 
 from nasforge import zoo
 from nasforge.api import parts
-from nasforge.api.train import recipe_named
+from nasforge.api.recipes import recipe_named
 from nasforge.blocks import BLOCKS
 from nasforge.cli import main, parser
 from nasforge.networks.build import build
