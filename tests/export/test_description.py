@@ -63,7 +63,7 @@ def image(**words: Any) -> Callable[[dict[str, Any]], Any]:
         (image(kind="sound"), "kind 'sound'"),
         (image(file_scale="all"), "file_scale 'all'"),
         (image(kind="table", header=True, columns=[{"name": "a", "names": ["x", "y"]}]),
-         "columns of 2 numbers, where the shape is [3, 8, 8]"),  # fmt: skip
+         "columns of 2 numbers, where the shape is [3, 8, 8]"),
         (label(names=["bright"]), "the target label with 1 names, where its size is 2"),
         (label(names=[1, 2]), "names that are no text"),
         (label(kind="boxes"), "kind 'boxes' and size 2"),
