@@ -25,7 +25,11 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
-    for row in rows(predictor(args.network, options), args.files, args.top):
+    network = predictor(args.network, options)
+    trained = bool(network.about.get("trained", True))
+    if not trained:
+        print(f"nasforge predict: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
+    for row in rows(network, args.files, args.top):
         found.append(row)
         if "error" in row:
             print(f"nasforge predict: {row['file']}: {row['error']}", file=sys.stderr)
@@ -40,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             writer.writerows(table)
     wrong = sum("error" in row for row in found)
     if args.json:
-        print_json({"network": args.network, "predictions": found, "errors": wrong})
+        print_json({"network": args.network, "trained": trained, "predictions": found, "errors": wrong})
     elif args.csv:
         print(f"{len(found) - wrong} predictions in {args.csv}")
     return 1 if wrong or not found else 0

@@ -166,7 +166,10 @@ def main() -> int:
         parser.error(f"--top: must be at least 1, got {args.top}")
     status = 0
     try:
-        for row in predict(Exported(Path(args.network or beside[0])), args.files, args.top):
+        network = Exported(Path(args.network or beside[0]))
+        if not network.about.get("trained", True):
+            print(f"{parser.prog}: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
+        for row in predict(network, args.files, args.top):
             if "error" in row:
                 status = 1
                 print(f"{row['file']}: {row['error']}", file=sys.stderr)

@@ -13,6 +13,8 @@ from nasforge.networks.build import steps
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
 
+FRESH = "fresh: drawn at random, not trained"  # what an export says of weights that were not given
+
 
 def for_network(about: Mapping[str, Any], arch: Arch, network: Network, inside: bool) -> dict[str, Any]:
     """Return a description of data as one of a network: how it brings images to its side, and vectors to sequences.

@@ -81,6 +81,27 @@ def test_what_is_no_network_or_no_file_is_said(
     assert message in capsys.readouterr().err
 
 
+def test_fresh_weights_are_said_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.yaml").write_text(json.dumps({**NET, "input": [1, 8, 8], "classes": 10}))
+    assert main(["export", str(tmp_path / "net.yaml"), "--to", "onnx", "--data", "digits", "--out", str(tmp_path / "out"), "--json"]) == 0
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    warning = f"the weights of {tmp_path}/net.yaml are fresh (drawn at random, not trained); "
+    warning += "give trained ones with --weights, or name a run"
+    assert told["trained"] is False and told["warning"] == warning
+    assert f"nasforge export: WARNING: {warning}\n" in shown.err
+    import onnx
+
+    properties = {one.key: one.value for one in onnx.load(told["path"]).metadata_props}
+    assert properties["weights"] == "fresh: drawn at random, not trained"
+    assert json.loads(properties["preprocess"])["trained"] is False
+    assert json.loads((tmp_path / "out" / "preprocess.json").read_text())["trained"] is False
+    np.save(tmp_path / "one.npy", np.zeros((1, 8, 8), np.float32))
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "one.npy"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["trained"] is False and "WARNING: the weights" in shown.err
+
+
 def test_a_row_as_cells() -> None:
     row = {"file": "a", "mask": {"class": "x", "top": [{"class": "x", "pixels": 0.5}]}, "much": {"values": {"price": 3.0}}}
     assert flat(row) == {"file": "a", "mask.class": "x", "mask.pixels": 0.5, "much.price": 3.0}
