@@ -89,8 +89,8 @@ def export(
     """Write the files of a network into the folder `out`, or as `out` where that ends in .py, .onnx or .pt2 as the kind does.
 
     Without `state` its weights are drawn from torch's generator, which the files say. With a description of its preprocessing the files
-    carry this, and preprocess.json, labels.json and predict.py, which reads files for it where these can hold a sample, stand beside them; `inside` lets
-    the network read raw numbers and normalize them itself.
+    carry this, and preprocess.json, labels.json and predict.py, which reads files for it where these can hold a sample, stand beside them;
+    `inside` lets the network read raw numbers and normalize them itself.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
     or, where rounding in float32 moves the network itself by more, up to a few times that. With `samples` they were also run by predict.py
