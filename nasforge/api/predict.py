@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from nasforge.api.exports import data_of, kept_of
 from nasforge.api.named import arch_and_weights
 from nasforge.data.preprocess import FILE, checked, read_preprocess
-from nasforge.data.reading import Broken
+from nasforge.data.reading import TABLES, Broken, files_of, is_float, rows_of
 from nasforge.errors import UserError
 from nasforge.export import FromRaw, for_network, named, names_of
 from nasforge.export.alone import ENDINGS, Exported, Predictor
@@ -48,6 +48,39 @@ def rows(network: Predictor, files: Sequence[str], top: int) -> Iterator[dict[st
         yield from predicted(network, files, top)
     except Broken as error:
         raise UserError(str(error)) from None
+
+
+def against_truth(found: Sequence[Mapping[str, Any]], about: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any] | None:
+    """Return how the rows of `predict` compare with the column of the target, which tables may have too and which is no input.
+
+    The column, the rows that have it, and of classes the share that is right, of values the mean absolute error; None where nothing is
+    to be compared: other files, no such column, or several targets.
+    """
+    described, targets = next(iter(about["inputs"].values())), list(about["targets"].values())
+    columns, kind = described.get("target_columns") or [], targets[0]["kind"]
+    if described["kind"] != "table" or len(columns) != 1 or len(targets) != 1 or kind not in ("label", "value"):
+        return None
+    truth: dict[str, str] = {}
+    for path in files_of(files, "table"):
+        try:
+            given = rows_of(path, described) if path.name.lower().endswith(TABLES) else ()
+            truth |= {f"{path}, {place}": row.get(columns[0], "") for place, row in given if isinstance(row, dict)}
+        except Broken:
+            continue
+    pairs = [(row, truth[row["file"]]) for row in found if "error" not in row and truth.get(row["file"])]
+    told: dict[str, Any] = {"column": columns[0], "rows": len(pairs)}
+    if kind == "label" and pairs:
+        return told | {"right": sum(_same(row["class"], word) for row, word in pairs) / len(pairs)}
+    pairs = [(row, word) for row, word in pairs if is_float(word)]
+    if not pairs:
+        return None
+    errors = [abs(next(iter(row["values"].values())) - float(word)) for row, word in pairs]
+    return told | {"rows": len(pairs), "mean_absolute_error": sum(errors) / len(errors)}
+
+
+def _same(name: str, word: str) -> bool:
+    """Whether a cell is the name of a class: the same text, or the same number."""
+    return name == word or (is_float(name) and is_float(word) and float(name) == float(word))
 
 
 def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
