@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasforge.terminal import aligned, width_of_terminal
 
 
-def print_json(data: Any) -> None:
-    """One JSON object on stdout."""
+def print_json(data: Mapping[str, Any]) -> None:
+    """One JSON object on stdout; never an array, to which nothing can be added."""
     json.dump(data, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
 

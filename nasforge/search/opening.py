@@ -24,6 +24,7 @@ def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> list[str]:
         ("data", f"{data.name}: {_sizes(data)}"),
         *(("targets" if len(data.spec.targets) > 1 else "target", _target(name, one)) for name, one in data.spec.targets.items()),
         ("input", _input(data)),
+        ("empty cells", "; ".join(note for note in data.spec.notes if "empty cells" in note)),
         ("task", f"{task.name}, judged by {task.main.name} on val; test is read once, at the end"),
         ("space", f"{raw.get('name') or plan.name or 'given'}: {_many(Space(plan.space).size())} networks{_made_for(raw, data)}"),
         ("limits", _limits(plan, raw, data)),

@@ -80,8 +80,8 @@ def read_folder(source: Source, kind: str | None) -> Raw:
     if parts and len(parts) != len(folders):
         inside, beside = next(iter(parts.values())).name, next(d.name for d in folders if d.name.lower() not in PART_FOLDERS)
         raise UserError(
-            f"{root}: {inside}/ stands beside class folders such as {beside}/; give train/ and {inside}/ with the same class folders, "
-            f"or rename or move {inside}/ if it is a class or something else"
+            f"{root}: {inside}/ stands beside class folders such as {beside}/, and its name is that of a part; if it is a class, "
+            f"put all classes into a folder train/ (train/{beside}/, train/{inside}/), else give each part the same class folders"
         )
     if parts and "train" not in parts:
         raise UserError(f"{root}: must hold train/ beside {', '.join(f'{d.name}/' for d in parts.values())}")
