@@ -75,6 +75,8 @@ def _data(
     command.add_argument("--data", help=what)
     command.add_argument("--data-limit", type=int, metavar="N", help="keep N training samples")
     command.add_argument("--image-size", metavar="N|HxW", help="bring image files to this size (default: theirs, or one that suits them)")
+    command.add_argument("--image-fit", choices=("crop", "pad", "squash"), help="of images of other sides the middle (default), "
+                         "all of it with the mean color around, or both sides resized")  # fmt: skip
     command.add_argument("--skip-broken", action="store_true", help="leave out image files that cannot be decoded")
     command.add_argument("--data-memory", type=float, metavar="GIB", help="memory for the data; more is read as needed (default: 2)")
 
@@ -309,6 +311,7 @@ def _predict(commands: argparse._SubParsersAction) -> None:
     c.add_argument("files", nargs="+", metavar="FILES", help="as the network has learned from, or folders of them")
     c.add_argument("--top", type=int, default=5, metavar="K", help="classes to tell of (default: 5)")
     c.add_argument("--csv", metavar="FILE", help="write a table instead: file, class, probability, ...")
+    c.add_argument("--out", metavar="FOLDER", help="of segmentation: write the class of each pixel of an image there, as PNG")
     _its_data(c)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 GROUPS = {  # title: the options that stand in it, of whatever command; others stand under "options"
-    "data": ("--data", "--data-limit", "--image-size", "--skip-broken", "--data-memory", "--task", "--target", "--resize"),
+    "data": ("--data", "--data-limit", "--image-size", "--image-fit", "--skip-broken", "--data-memory", "--task", "--target", "--resize"),
     "what is searched for": ("--objective", "--constraint", "--until", "--profile"),
     "how it is searched": (
         "--strategy", "--evaluator", "--table", "--select", "--report", "--trials", "--seed-arch", "--prior", "--scheduler", "--inherit",

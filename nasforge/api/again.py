@@ -131,7 +131,7 @@ def _data(run: Path, manifest: Mapping[str, Any], trial: Trial, data: Any, allow
         "data_limit": source.limit,
         "skip_broken": source.skip_broken or None,
     }
-    options |= {"image_size": source.image_size, "allow_code": allow_code}
+    options |= {"image_size": source.image_size, "image_fit": source.image_fit, "allow_code": allow_code}
     wanted = data if data is not None else lies_at(manifest, source)
     dataset, named = data_given(wanted, {k: v for k, v in options.items() if v is not None}, trial.plan.space)
     found = dataset if dataset is not None else load_data(replace(named, seed=source.seed))

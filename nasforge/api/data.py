@@ -13,8 +13,8 @@ from nasforge.evaluation.train import reads
 from nasforge.tasks import data_of
 from nasforge.tasks import load_data as load_named
 
-OPTIONS = ("task", "target", "data_limit", "allow_code", "image_size", "skip_broken", "data_memory")  # of every command that reads data
-OF_FILES = ("image_size", "skip_broken")  # of images in files
+OPTIONS = ("task", "target", "data_limit", "allow_code", "image_size", "image_fit", "skip_broken", "data_memory")
+OF_FILES = ("image_size", "image_fit", "skip_broken")  # of images in files
 
 
 def load_data(data: Any = "digits", **options: Any) -> Dataset:
@@ -22,7 +22,7 @@ def load_data(data: Any = "digits", **options: Any) -> Dataset:
 
     Args:
         data: what `--data` names, `(x, y)`, arrays by name as in FILE.npz, or a data frame.
-        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory, as on the command line.
+        options: task, target, data_limit, allow_code, image_size, image_fit, skip_broken, data_memory, as on the command line.
 
     Raises:
         UserError: nothing readable is there, or what is there cannot be trained on.

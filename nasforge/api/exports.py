@@ -84,7 +84,7 @@ def export(
             normalized ones.
         data: that it was trained on, where the run does not find them; of arrays only what they are is taken.
         name: of the files.
-        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
+        options: task, target, data_limit, allow_code, image_size, image_fit, skip_broken, data_memory: how to read the data.
 
     Raises:
         UserError: the network, its weights or its data cannot be read. ExportRefused: the file does not compute what the network does.
@@ -217,6 +217,7 @@ def data_of(kept: Kept, arch: Arch, data: Any, options: Mapping[str, Any]) -> tu
 def _options(source: Source) -> dict[str, Any]:
     """The options by which a source was read."""
     named = {"task": source.task, "target": source.target, "data_limit": source.limit, "image_size": source.image_size}
+    named |= {"image_fit": source.image_fit}
     return {k: v for k, v in {**named, "skip_broken": source.skip_broken or None}.items() if v is not None}
 
 

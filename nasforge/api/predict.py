@@ -23,7 +23,9 @@ from nasforge.export.alone import predict as predicted
 from nasforge.networks.build import build
 
 
-def predict(network: str | Path, files: str | Path | Sequence[str | Path], top: int = 5, **options: Any) -> list[dict[str, Any]]:
+def predict(
+    network: str | Path, files: str | Path | Sequence[str | Path], top: int = 5, out: str | Path | None = None, **options: Any
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return one row a sample: `file`, and `class` and `top` with names and probabilities, `labels`, `values` in the units of the data,
     or `error` where it could not be read.
 
@@ -31,21 +33,23 @@ def predict(network: str | Path, files: str | Path | Sequence[str | Path], top: 
         network: RUN (its best), RUN:NAME, the folder of a training, an exported file (.onnx, .pt2, .py), or a folder with one.
         files: images, tables, texts, arrays FILE.npy as the network has learned from them, or folders.
         top: classes to tell of.
+        out: a folder for the label maps of segmentation: the class of each pixel of an image as PNG, whose path is `map` of a row. Pixels
+            that were cut off are 255.
         options: allow_code, and data with the options of `nasforge.load_data`, for a run that has kept no description of its data.
 
     Raises:
         UserError: there is no such network, or it reads what no file holds.
     """
     given = [files] if isinstance(files, str | Path) else files
-    return list(rows(predictor(str(network), options), [str(one) for one in given], top))
+    return list(rows(predictor(str(network), options), [str(one) for one in given], top, out))
 
 
-def rows(network: Predictor, files: Sequence[str], top: int) -> Iterator[dict[str, Any]]:
+def rows(network: Predictor, files: Sequence[str], top: int, out: str | Path | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of `predict`. Raise UserError as it does."""
     if top < 1:
         raise UserError(f"--top: must be at least 1, got {top}")
     try:
-        yield from predicted(network, files, top)
+        yield from predicted(network, files, top, out)
     except Broken as error:
         raise UserError(str(error)) from None
 

@@ -115,9 +115,9 @@ class Run:
         """What lies between files and its networks, as `nasforge.data.preprocess` says; None where an older run has not kept it."""
         return read_preprocess(self.folder)
 
-    def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
+    def predict(self, files: Any, top: int = 5, out: str | Path | None = None) -> list[dict[str, Any]]:
         """Return what the best network says of files; see `nasforge.predict`."""
-        return predict(f"{self.folder}:{self.best.name}", files, top)
+        return predict(f"{self.folder}:{self.best.name}", files, top, out)
 
     def __str__(self) -> str:
         return words(self.folder, self.storage)

@@ -18,6 +18,8 @@ from nasforge.api.exports import kept_of
 from nasforge.api.named import Network, arch_and_weights, arch_of
 from nasforge.api.train import difference
 from nasforge.data import Dataset, Part
+from nasforge.data.dataset import FITS
+from nasforge.data.readers import are_encoded
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.train import at_input, for_data, with_its_own_side
 from nasforge.networks.build import build
@@ -90,7 +92,7 @@ def score(
         norm_eps: what batch norms of the file add to the variance, where that is not known.
         threads: of torch; None is one for every core.
         show: whether to show the progress on stderr.
-        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
+        options: task, target, data_limit, allow_code, image_size, image_fit, skip_broken, data_memory: how to read the data.
 
     Raises:
         UserError: there are no weights, they are not of this network, or the network does not fit the data.
@@ -105,9 +107,9 @@ def score(
         raise UserError(f"{name}: has no weights of its own; give --weights FILE, safetensors of a training or .pth of torchvision or timm")
     progress = Progress(show)
     with progress.during("reading the data"):
-        dataset = _data(name, data, options, given)
+        learned = kept_of(str(network)).about if weights is None and isinstance(network, str | Path) else None
+        dataset = _data(name, data, _fitted_as(learned, data, options), given)
     task = task_of(dataset.spec, dataset.name)
-    learned = kept_of(str(network)).about if weights is None and isinstance(network, str | Path) else None
     if learned:
         _check_learned(name, learned, dataset)
     arch = given if weights is None else with_its_own_side(given, dataset) if resize else for_data(given, dataset)
@@ -188,6 +190,15 @@ def _normalize_as(model: nn.Module, learned: Mapping[str, Any], dataset: Dataset
     model.register_forward_pre_hook(shift)
 
 
+def _fitted_as(learned: Mapping[str, Any] | None, data: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Options by which image files are brought to a size as those that a network has learned from, where nothing else is asked for."""
+    inputs: Mapping[str, Any] = (learned or {}).get("inputs", {})
+    resize = next((one["resize"] for one in inputs.values() if one.get("resize")), "cover")
+    if resize == "cover" or options.get("image_fit") or not isinstance(data, str | Path) or not are_encoded(str(data)):
+        return options
+    return {**options, "image_fit": next(word for word, told in FITS.items() if told == resize)}
+
+
 def _data(name: str, data: Any, options: dict[str, Any], arch: Arch) -> Dataset:
     """The data that are given, those of the run where none are."""
     run = Path(name.rpartition(":")[0] or name)
@@ -195,7 +206,7 @@ def _data(name: str, data: Any, options: dict[str, Any], arch: Arch) -> Dataset:
         manifest = read_manifest(run)
         source = source_from(manifest["data"])
         described = {"data_limit": source.limit, "task": source.task, "target": source.target, "image_size": source.image_size}
-        options = {**described, "skip_broken": source.skip_broken, **{k: v for k, v in options.items() if v}}
+        options = {**described, "image_fit": source.image_fit, "skip_broken": source.skip_broken, **{k: v for k, v in options.items() if v}}
         data = lies_at(manifest, source)
     dataset, found = data_given(data, options, arch, OTHERS)
     return dataset if dataset is not None else load_data(found)

@@ -72,9 +72,9 @@ class Trained:
         model.load_state_dict(load_file(self.folder / "model.safetensors"))
         return model.eval()
 
-    def predict(self, files: Any, top: int = 5) -> list[dict[str, Any]]:
+    def predict(self, files: Any, top: int = 5, out: str | Path | None = None) -> list[dict[str, Any]]:
         """Return what the network says of files; see `nasforge.predict`."""
-        return predict(self.folder, files, top)
+        return predict(self.folder, files, top, out)
 
 
 def train(
@@ -106,7 +106,7 @@ def train(
         out: folder for weights, checkpoint and curve, `runs/train-NAME` by default.
         show: whether to print notes, how far the training is, and a line an epoch to stderr.
         verbose: also the recipe, and where there is no terminal a line every second.
-        options: task, target, data_limit, allow_code, image_size, skip_broken, data_memory: how to read the data.
+        options: task, target, data_limit, allow_code, image_size, image_fit, skip_broken, data_memory: how to read the data.
 
     Raises:
         UserError: the network does not fit the data, or the training failed.

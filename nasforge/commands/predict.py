@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     trained = bool(network.about.get("trained", True))
     if not trained:
         print(f"nasforge predict: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
-    for row in rows(network, args.files, args.top):
+    for row in rows(network, args.files, args.top, args.out):
         found.append(row)
         if "error" in row:
             print(f"nasforge predict: {row['file']}: {row['error']}", file=sys.stderr)

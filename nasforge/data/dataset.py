@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nasforge.errors import UserError
+from nasforge.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from torch import Generator, device
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IGNORE = -100  # the target that no loss counts; torch's default ignore_index
 LARGEST_SIDE = 8192
+FITS = {"crop": "cover", "pad": "pad", "squash": "squash"}  # by the word of the option: that of a description, as `resize`
 MEMORY_BYTES = 2.0 * 2**30
 KINDS = ("label", "mask", "steps", "value", "labels")
 Part = Literal["train", "val", "test"]
@@ -45,6 +46,7 @@ class Source:
         target: the column of a table that is the target, None for the usual names.
         reads: [channels, height, width] of the network, which settles the layout of arrays of images.
         image_size: (height, width) to which image files are brought, None for the one they have, or one that suits them.
+        image_fit: how image files of other sides are brought to that size, None for `crop`; see `nasforge.data.images`.
         skip_broken: whether images that cannot be decoded are left out.
         memory_bytes: that the inputs may take; larger ones are kept as bytes, or decoded when they are needed.
     """
@@ -59,14 +61,15 @@ class Source:
     image_size: tuple[int, int] | None = None
     skip_broken: bool = False
     memory_bytes: float = MEMORY_BYTES
+    image_fit: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], reads: tuple[int, ...] | None = None) -> Source:
-        """Return the source that options of the command line describe: data, data_limit, allow_code, task, target, image_size, skip_broken,
-        data_memory (GiB). What is absent or None is as by default.
+        """Return the source that options of the command line describe: data, data_limit, allow_code, task, target, image_size, image_fit,
+        skip_broken, data_memory (GiB). What is absent or None is as by default.
 
         Raises:
-            UserError: the size or the memory is none.
+            UserError: the size, the fit or the memory is none.
         """
         given = {name: value for name, value in options.items() if value is not None}
         memory = given.get("data_memory", MEMORY_BYTES / 2**30)
@@ -75,6 +78,7 @@ class Source:
         return cls(
             str(given.get("data", "digits")), given.get("data_limit"), 0, given.get("allow_code", False), given.get("task"),
             given.get("target"), reads, size_of(given.get("image_size")), given.get("skip_broken", False), memory * 2**30,
+            fit_of(given.get("image_fit")),
         )  # fmt: skip
 
 
@@ -87,6 +91,13 @@ def size_of(word: Any) -> tuple[int, int] | None:
     if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(n, int) and 0 < n <= LARGEST_SIDE for n in pair):
         raise UserError(f"--image-size: must be a side, or HEIGHTxWIDTH, from 1 to {LARGEST_SIDE} pixels, got {word!r}")
     return pair[0], pair[1]
+
+
+def fit_of(word: Any) -> str | None:
+    """Return how images are brought to a size, None for `crop`, as where nothing is said. Raise UserError for another word."""
+    if word is not None and word not in FITS:
+        raise UserError(f"--image-fit: must be one of {', '.join(FITS)}, got {word!r}; {nearest(str(word), FITS)}")
+    return None if word == "crop" else word
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Encoded images, brought to one size: looked over once, kept as bytes where these fit the memory, else decoded when they are needed.
 
 The rule: turned as EXIF says; transparent parts on white; 16 bits a channel as 8; grey where every image is grey, else three channels;
-resized so that the size is just covered (bilinear, averaging), and the middle cut out.
+resized (bilinear, averaging) as `--image-fit` says: `crop` just covers the size, and the middle is cut out; `pad` shows all of it, and the
+rest is filled with the mean color of the images of train (of all where they have no parts), rounded to bytes; `squash` resizes both sides.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import io
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nasforge.data.dataset import Source
+from nasforge.data.dataset import FITS, Source
+from nasforge.data.fitting import filled, fitted
 from nasforge.data.reading import FORMATS, GREY, MOST_PIXELS, ORIENTATION, TURNED, Broken, decode
 from nasforge.data.rows import LEVELS
 from nasforge.errors import UserError
@@ -104,6 +106,7 @@ class Images:
         index: which of the encoded images, in order.
         digests: (N, 8) bytes of each one's content.
         sums: (N, 2, C) sums of the pixels in [0, 1], and of their squares.
+        how: `resize` and `fill` as a description has them, empty where it is `cover`.
     """
 
     encoded: Encoded
@@ -111,6 +114,7 @@ class Images:
     index: np.ndarray
     digests: np.ndarray = field(repr=False)
     sums: np.ndarray = field(repr=False)
+    how: Mapping[str, Any] = field(default_factory=dict)
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -129,7 +133,7 @@ class Images:
         """Return the image at a place as bytes. Raise UserError where it cannot be decoded any more."""
         which = int(self.index[place])
         try:
-            return decode(self.encoded.read(which), self.sample[1:], self.sample[0])
+            return decode(self.encoded.read(which), self.sample[1:], self.sample[0], **self.how)
         except (Broken, OSError) as error:
             raise UserError(f"{self.encoded.where(which)}: could be read before, and cannot now ({error}); restore it") from error
 
@@ -139,6 +143,8 @@ class Images:
 
     def content(self) -> Iterator[bytes]:
         """Yield what a key of the content is made of."""
+        if self.how:
+            yield repr(sorted(self.how.items())).encode()
         yield self.digests.tobytes()
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +153,13 @@ class Images:
         return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
-def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np.ndarray, np.ndarray, list[str]]:
-    """Return the images at one size, which of them are whole, and what is to be said of them.
+def look_over(
+    encoded: Encoded, source: Source, where: str, parts: Sequence[str]
+) -> tuple[Images | np.ndarray, np.ndarray, list[str], dict[str, Any]]:
+    """Return the images at one size, which of them are whole, what is to be said of them, and `resize` and `fill` of their description.
+
+    Args:
+        parts: of each image. The mean color is that of train.
 
     Raises:
         UserError: an image is broken and broken ones are not to be skipped, or none is whole.
@@ -167,7 +178,8 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
     known = {i: one for i, one in heads.items() if one is not None}
     if not known:
         raise UserError(f"{where}: must hold images that can be read, got none")
-    size, said = _one_size([one.size for one in known.values()], source.image_size)
+    resize = FITS[source.image_fit or "crop"]
+    size, said = _one_size([one.size for one in known.values()], source.image_size, resize)
     channels = 1 if all(one.mode in GREY for one in known.values()) else 3
     sample = (channels, *size)
     whole = np.array(sorted(known))
@@ -179,12 +191,14 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
         i = int(whole[place])
         try:
             found = encoded.read(i)
-            pixels = decode(found, size, channels)
+            pixels = decode(found, size, channels, resize)
         except (Broken, OSError) as error:
             broken[i] = str(error)
             return
         if kept is not None:
             kept[place] = pixels
+            if resize == "pad":
+                sums[place, 0] = pixels.sum((1, 2), dtype=np.float64) / 255
             return
         digests[place] = np.frombuffer(hashlib.blake2b(found, digest_size=8).digest(), np.uint8)
         shown = Image.fromarray(pixels.transpose(1, 2, 0) if channels > 1 else pixels[0])
@@ -197,7 +211,12 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
     good = np.array([i not in broken for i in whole.tolist()], bool)
     if not good.any():
         raise UserError(f"{where}: must hold images that can be decoded, got none")
-    images: Images | np.ndarray = Images(encoded, sample, whole[good], digests[good], sums[good]) if kept is None else kept
+    how: dict[str, Any] = {} if resize == "cover" else {"resize": resize}
+    if resize == "pad":
+        train = good & (np.array(parts)[whole] == "train")
+        how["fill"] = _padded([known[i].size for i in whole.tolist()], size, sums, train if train.any() else good, kept)
+        said = [text.replace("mean color", f"mean color {tuple(how['fill'])}") for text in said]
+    images: Images | np.ndarray = Images(encoded, sample, whole[good], digests[good], sums[good], how) if kept is None else kept
     if kept is not None and not good.all():
         images = kept[good]
     notes = [*said, *_kinds(known.values(), channels)]
@@ -207,7 +226,19 @@ def look_over(encoded: Encoded, source: Source, where: str) -> tuple[Images | np
     if kept is None:
         gib = len(whole) * int(np.prod(sample)) / 2**30
         notes.append(f"{len(whole):,} images would take {gib:.1f} GiB, more than {source.memory_bytes / 2**30:.3g}: decoded when needed")
-    return images, whole[good], notes
+    return images, whole[good], notes, how
+
+
+def _padded(sizes: Sequence[tuple[int, int]], size: tuple[int, int], sums: np.ndarray, train: np.ndarray, kept: Any) -> list[int]:
+    """Fill what lies around images that were padded with black, and count it in their sums; return the color, the mean of train."""
+    places = [fitted(one, size, "pad")[1] for one in sizes]
+    shown = np.array([(right - left) * (bottom - top) for left, top, right, bottom in places])
+    fill = [round(255 * level) for level in (sums[train, 0].sum(0) / shown[train].sum()).tolist()]
+    around, levels = (size[0] * size[1] - shown)[:, None], np.array(fill) / 255
+    sums += np.stack([around * levels, around * levels**2], 1)
+    for pixels, place in zip(() if kept is None else kept, places, strict=kept is not None):
+        filled(pixels, place, fill)
+    return fill
 
 
 def _check_broken(broken: dict[int, str], encoded: Encoded, source: Source) -> None:
@@ -221,7 +252,7 @@ def _check_broken(broken: dict[int, str], encoded: Encoded, source: Source) -> N
     )
 
 
-def _one_size(sizes: Sequence[tuple[int, int]], asked: tuple[int, int] | None) -> tuple[tuple[int, int], list[str]]:
+def _one_size(sizes: Sequence[tuple[int, int]], asked: tuple[int, int] | None, resize: str) -> tuple[tuple[int, int], list[str]]:
     """The size of all images, and how it came about where they differ from it."""
     different = Counter(sizes)
     size = asked
@@ -234,7 +265,12 @@ def _one_size(sizes: Sequence[tuple[int, int]], asked: tuple[int, int] | None) -
         return size, []
     smallest, largest = min(sizes, key=lambda s: s[0] * s[1]), max(sizes, key=lambda s: s[0] * s[1])
     had = f"{smallest[1]} x {smallest[0]}" + (f" to {largest[1]} x {largest[0]}" if smallest != largest else "")
-    return size, [f"images of {had} are resized to cover {size[1]} x {size[0]}, and the middle is cut out (--image-size)"]
+    done = {
+        "cover": f"cover {size[1]} x {size[0]}, and the middle is cut out (--image-size)",
+        "pad": f"fit into {size[1]} x {size[0]}, and the rest is filled with their mean color (--image-fit)",
+        "squash": f"{size[1]} x {size[0]}, both sides as they need (--image-fit)",
+    }
+    return size, [f"images of {had} are resized to {done[resize]}"]
 
 
 def _kinds(heads: Iterable[Head], channels: int) -> list[str]:

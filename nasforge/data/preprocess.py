@@ -7,7 +7,8 @@
         "shape": [3, 64, 64],                of one raw sample; of images channels, height, width
         "dtype": "uint8",                    of raw numbers; float64 where float32 would lose their digits
         "scale": 0.00392, "mean": [...], "std": [...],       x * scale, less mean, divided by std, for each channel or feature
-        "channels": "RGB", "resize": "cover", "filter": "bilinear",       of images: see `nasforge.data.reading.decode`
+        "channels": "RGB", "resize": "cover", "filter": "bilinear",       of images: see `nasforge.data.reading.decode`;
+                                 `resize` is cover, pad (with the color "fill": [121, 117, 98] around) or squash
         "file_scale": 1.0,                   by what the bytes of an image file become raw numbers, null where they do not
         "header": true, "columns": [{"name": "age"}, {"name": "color", "names": ["blue", "red"]}],       of tables
         "characters": ["a", ...], "vocabulary": 40}},                     of text
@@ -27,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from nasforge.data.arrays import Arrays, Raw
+from nasforge.data.dataset import FITS, DataSpec
 from nasforge.data.dataset import KINDS as TARGET_KINDS
-from nasforge.data.dataset import DataSpec
 from nasforge.errors import UserError
 from nasforge.files import parsed_file, write_whole
 
@@ -144,11 +145,22 @@ def _wrong_input(one: Mapping[str, Any]) -> str:
         return f"columns of {sum(_width(column) for column in one['columns'])} numbers, where the shape is {shape}"
     if one["kind"] == "image" and not (one["file_scale"] is None or isinstance(one["file_scale"], int | float)):
         return f"file_scale {one['file_scale']!r}"
+    if one["kind"] == "image" and (wrong := _wrong_resize(one)):
+        return wrong
     if one["kind"] == "characters" and not all(isinstance(letter, str) for letter in one["characters"]):
         return "characters that are no text"
     if whole and not isinstance(one.get("vocabulary"), int):
         return f"vocabulary {one.get('vocabulary')!r}"
     return ""
+
+
+def _wrong_resize(one: Mapping[str, Any]) -> str:
+    """What of the way an image is brought to its size says nothing."""
+    resize, fill = one.get("resize", "cover"), one.get("fill")
+    if resize not in FITS.values():
+        return f"resize {resize!r}, which must be one of {', '.join(FITS.values())}"
+    levels = isinstance(fill, list) and len(fill) == one["shape"][0] and all(type(n) is int and 0 <= n <= 255 for n in fill)
+    return f"fill {fill!r}, where a byte for each channel is needed" if resize == "pad" and not levels else ""
 
 
 def _width(column: Mapping[str, Any]) -> int:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from nasforge.data.fitting import filled, fitted
+
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000", "ICO")  # not EPS, which runs a program
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm")
 MOST_PIXELS = 2**27  # of one image
@@ -34,11 +36,15 @@ class Broken(Exception):
 # ---------------------------------------------------------------- images
 
 
-def decode(encoded: bytes, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:
+def decode(
+    encoded: bytes, size: tuple[int, int] | None, channels: int | None, resize: str = "cover", fill: Sequence[int] = (0,)
+) -> np.ndarray:
     """Return an encoded image as (C, H, W) bytes; without `size` as large as it is, without `channels` grey if it is grey.
 
-    Turned as EXIF says; transparent parts on white; 16 bits a channel as 8; resized so that the size is just covered (bilinear,
-    averaging), and the middle cut out.
+    Turned as EXIF says; transparent parts on white; 16 bits a channel as 8; resized (bilinear, averaging) as `fitting.fitted` says.
+
+    Args:
+        resize: cover, pad or squash. fill: the color around what is padded, one number a channel.
 
     Raises:
         Broken: it cannot be decoded, or holds no numbers of 1, 8 or 16 bits.
@@ -49,18 +55,27 @@ def decode(encoded: bytes, size: tuple[int, int] | None, channels: int | None) -
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Broken(f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}")
-            if size is not None and image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) not in TURNED:
-                image.draft(None, (size[1], size[0]))  # a reduced decoding, still at least as large
+            turned = image.getexif().get(ORIENTATION, 1) in TURNED
+            place = (0, 0, 0, 0) if size is None else fitted(image.size if turned else image.size[::-1], size, resize)[1]
+            sides = (place[2] - place[0], place[3] - place[1])
+            if size is not None and image.format == "JPEG" and not turned:
+                image.draft(None, sides)  # a reduced decoding, still at least as large
             ImageOps.exif_transpose(image, in_place=True)
             made = eight_bits(image)
-            if size is not None and made.size != (size[1], size[0]):
-                made = cover(made, size)
+            if size is not None and made.size != sides:
+                made = made.resize(sides, Image.Resampling.BILINEAR, box=fitted(made.size[::-1], size, resize)[0])
             wanted = channels or (1 if made.mode == "L" else 3)
             pixels = np.asarray(made if (made.mode == "L") == (wanted == 1) else made.convert("L" if wanted == 1 else "RGB"))
     except Exception as error:  # Pillow raises whatever a broken file leads to
         said = "it is no image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise error if isinstance(error, Broken) else Broken(said) from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if size is None or pixels.shape[1:] == size:
+        return pixels
+    padded = np.zeros((len(pixels), *size), np.uint8)
+    padded[:, place[1] : place[3], place[0] : place[2]] = pixels
+    filled(padded, place, fill)
+    return padded
 
 
 def eight_bits(image: Any) -> Any:
@@ -85,23 +100,12 @@ def eight_bits(image: Any) -> Any:
     return image.convert("L" if image.mode in GREY else "RGB")
 
 
-def cover(image: Any, size: tuple[int, int]) -> Any:
-    """Return the middle of an image of Pillow, of the shape of (height, width), at that size."""
-    from PIL import Image
-
-    height, width = size
-    ratio = min(image.width / width, image.height / height)
-    left, top = (max(0.0, side - ratio * wanted) / 2 for side, wanted in ((image.width, width), (image.height, height)))
-    box = (left, top, image.width - left, image.height - top)
-    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
-
-
 def image_of(encoded: bytes, about: Mapping[str, Any]) -> np.ndarray:
     """Return an encoded image as (C, H, W) numbers as a description of an input says."""
     channels, height, width = about["shape"]
     if about["file_scale"] is None:
         raise Broken(f"must be an array FILE.npy of the shape {tuple(about['shape'])}: these data were no images of 8 bits")
-    pixels = decode(encoded, (height, width), channels)
+    pixels = decode(encoded, (height, width), channels, about.get("resize", "cover"), about.get("fill", (0,)))
     return pixels if about["dtype"] == "uint8" else (pixels * about["file_scale"]).astype(about["dtype"])
 
 

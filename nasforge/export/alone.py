@@ -2,6 +2,7 @@
 
     python predict.py FILES...                       photographs, a folder of them, tables, texts, arrays FILE.npy
     python predict.py --network NAME.onnx --top 3 --json FILES...
+    python predict.py --out maps FILES...            of segmentation: the class of each pixel as PNG
 
 From Python: `from predict import Exported, predict`. Needs numpy; Pillow for images; onnxruntime for NAME.onnx, torch for NAME.py and
 NAME.pt2.
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nasforge.data.reading import Broken, files_of, normalized, outcome, samples
+from nasforge.export.maps import places, written
 
 AT_ONCE = 32  # samples
 ENDINGS = (".onnx", ".pt2", ".py")
@@ -83,24 +85,31 @@ class Exported:
 
 def outputs(network: Predictor, files: Sequence[Path]) -> Iterator[tuple[str, dict[str, np.ndarray] | Broken]]:
     """Yield the name and the outputs of each sample in files, or why there are none, in order."""
+    for path, place, found in _outputs(network, files):
+        yield f"{path}, {place}" if place else str(path), found
+
+
+def _outputs(network: Predictor, files: Sequence[Path]) -> Iterator[tuple[Path, str, dict[str, np.ndarray] | Broken]]:
     about, many = network.about, len(network.about["inputs"])
     if many > 1:
         raise Broken(f"the network reads {many} inputs a sample ({', '.join(about['inputs'])}), which no single file holds")
     described = next(iter(about["inputs"].values()))
     if described.get("resize_to") and not about["inside"]:
         raise Broken("the network reads images of another size than its data had; export it with --preprocess inside")
-    waiting: list[tuple[str, np.ndarray | Broken]] = []
+    waiting: list[tuple[Path, str, np.ndarray | Broken]] = []
     for path in files:
         for place, found in samples(path, described):
-            waiting.append((f"{path}, {place}" if place else str(path), found))
+            waiting.append((path, place, found))
             if len(waiting) == AT_ONCE:
                 yield from _run(network, waiting)
                 waiting = []
     yield from _run(network, waiting)
 
 
-def _run(network: Predictor, waiting: Sequence[tuple[str, np.ndarray | Broken]]) -> Iterator[tuple[str, dict[str, np.ndarray] | Broken]]:
-    good = [x for _, x in waiting if isinstance(x, np.ndarray)]
+def _run(
+    network: Predictor, waiting: Sequence[tuple[Path, str, np.ndarray | Broken]]
+) -> Iterator[tuple[Path, str, dict[str, np.ndarray] | Broken]]:
+    good = [x for *_, x in waiting if isinstance(x, np.ndarray)]
     try:
         found = network(np.stack(good)) if good else {}
     except Exception as error:  # onnxruntime and torch raise of all kinds
@@ -108,13 +117,13 @@ def _run(network: Predictor, waiting: Sequence[tuple[str, np.ndarray | Broken]])
         raise Broken(f"{network.name}: must read what its description of preprocessing says, got: {said}; export it again") from error
     if found:
         _check(network, found)
-    place = 0
-    for name, x in waiting:
+    i = 0
+    for path, place, x in waiting:
         if isinstance(x, Broken):
-            yield name, x
+            yield path, place, x
         else:
-            yield name, {head: y[place] for head, y in found.items()}
-            place += 1
+            yield path, place, {head: y[i] for head, y in found.items()}
+            i += 1
 
 
 def _check(network: Predictor, found: dict[str, np.ndarray]) -> None:
@@ -129,15 +138,24 @@ def _check(network: Predictor, found: dict[str, np.ndarray]) -> None:
             raise Broken(f"{network.name}: its description of preprocessing has {said}, the network gives {got}; export it again")
 
 
-def predict(network: Predictor, files: Sequence[str], top: int = 5) -> Iterator[dict[str, Any]]:
+def predict(network: Predictor, files: Sequence[str], top: int = 5, out: str | Path | None = None) -> Iterator[dict[str, Any]]:
     """Yield one row a sample: `file`, and what the network says of it, or `error`.
 
     Args:
         files: images, tables, texts, arrays, or folders of them. top: classes to tell of.
+        out: a folder for label maps as PNG, whose path is `map` of a row then; of networks that give a class for each pixel.
     """
-    described = next(iter(network.about["inputs"].values()))
-    for name, found in outputs(network, files_of(files, described["kind"])):
-        yield {"file": name, **({"error": str(found)} if isinstance(found, Broken) else outcome(found, network.about, top))}
+    about, described = network.about, next(iter(network.about["inputs"].values()))
+    into = None if out is None else places(Path(out), files, about)
+    for path, place, found in _outputs(network, files_of(files, described["kind"])):
+        row: dict[str, Any] = {"file": f"{path}, {place}" if place else str(path)}
+        if isinstance(found, Broken):
+            yield {**row, "error": str(found)}
+            continue
+        row |= outcome(found, about, top)
+        for name, file in written(found, about, path, place, into[path]).items() if into is not None else ():
+            (row if len(about["targets"]) == 1 else row[name])["map"] = file
+        yield row
 
 
 def in_words(row: dict[str, Any]) -> str:
@@ -146,6 +164,7 @@ def in_words(row: dict[str, Any]) -> str:
         said = "  ".join(f"{name} {value:.6g}" for name, value in row["values"].items())
     elif "top" in row:
         said = "  ".join(f"{one['class']} {next(v for k, v in one.items() if k != 'class'):.1%}" for one in row["top"])
+        said += f"  in {row['map']}" if "map" in row else ""
     else:
         said = "  ".join(f"{head}: {in_words({'file': '', **one})[2:]}" for head, one in row.items() if head != "file")
     return f"{row['file']}: {said}"
@@ -157,6 +176,7 @@ def main() -> int:
     parser.add_argument("files", nargs="+", metavar="FILES")
     parser.add_argument("--network", help="NAME.onnx, NAME.py or NAME.pt2 (default: the one beside this file)")
     parser.add_argument("--top", type=int, default=5, help="classes to tell of (default: 5)")
+    parser.add_argument("--out", metavar="FOLDER", help="of segmentation: write the class of each pixel of an image there, as PNG")
     parser.add_argument("--json", action="store_true", help="print one JSON object a sample")
     args = parser.parse_args()
     beside = [p for p in sorted(Path(__file__).parent.iterdir()) if p.suffix in ENDINGS and p.name != Path(__file__).name]
@@ -169,7 +189,7 @@ def main() -> int:
         network = Exported(Path(args.network or beside[0]))
         if not network.about.get("trained", True):
             print(f"{parser.prog}: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
-        for row in predict(network, args.files, args.top):
+        for row in predict(network, args.files, args.top, args.out):
             if "error" in row:
                 status = 1
                 print(f"{row['file']}: {row['error']}", file=sys.stderr)

@@ -6,8 +6,8 @@ import ast
 import inspect
 from types import ModuleType
 
-from nasforge.data import reading
-from nasforge.export import alone
+from nasforge.data import fitting, reading
+from nasforge.export import alone, maps
 from nasforge.export.to_python import imports
 
 NAME = "predict.py"
@@ -16,7 +16,7 @@ NAME = "predict.py"
 def script() -> str:
     """Return the text: how data sets read files, and how a network is run on them."""
     wanted: set[tuple[str, str | None, str]] = set()
-    parts = [_body(module, wanted) for module in (reading, alone)]
+    parts = [_body(module, wanted) for module in (fitting, reading, maps, alone)]
     about = inspect.getdoc(alone)
     return "\n".join([f'"""{about}\n"""\n', *imports(wanted), "", "\n\n\n".join(parts), ""])
 

@@ -14,7 +14,7 @@ from nasforge.report.run import Run
 from nasforge.search.plan import BASELINES, PLUGINS
 from nasforge.search.settings import defaults
 
-OF_DATA = ("data", "data_limit", "task", "target", "image_size", "skip_broken", "data_memory", "allow_code")
+OF_DATA = ("data", "data_limit", "task", "target", "image_size", "image_fit", "skip_broken", "data_memory", "allow_code")
 ONE_OPTION = ("prior", "seed_arch")  # that takes several values; others are repeated
 
 
@@ -154,6 +154,8 @@ def _data(run: Run) -> list[str]:
     options = [word for option, value in given if value is not None for word in (option, str(value))]
     if size := data.get("image_size"):
         options += ["--image-size", "x".join(map(str, size))]
+    if fit := data.get("image_fit"):
+        options += ["--image-fit", fit]
     if data.get("skip_broken"):
         options.append("--skip-broken")
     plugins = _plugins(run)

@@ -39,7 +39,7 @@ SETTINGS = {  # of a manifest, and what they are called
     "versions": "versions", "machine": "machine", "commit": "commit",
 }  # fmt: skip
 NUMBER = re.compile(r"[-–]|not yet|[\d.,]+(e[-+]?\d+)?( ± [\d.,]+)?( (%|[kMG]?B|ms|s))?")  # a cell of figures
-SPLIT = ("limit", "seed", "image_size", "target")  # what else decides of what data a run is
+SPLIT = ("limit", "seed", "image_size", "image_fit", "target")  # what else decides of what data a run is
 Row = dict[str, Any]
 
 

@@ -155,7 +155,8 @@ def source_of(source: Source) -> dict[str, Any]:
 
     What the network reads is told by the space, and how much memory there is does not matter.
     """
-    asked = {name: value for name, value in asdict(source).items() if value and name in ("task", "target", "image_size", "skip_broken")}
+    later = ("task", "target", "image_size", "image_fit", "skip_broken")
+    asked = {name: value for name, value in asdict(source).items() if value and name in later}
     return {"spec": source.spec, "limit": source.limit, "seed": source.seed, "allow_code": source.allow_code, **asked}
 
 

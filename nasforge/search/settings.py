@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
 ALIASES = {"pruner": "scheduler"}  # names in older files
 OTHERS: dict[str, Any] = {  # what the command line alone may say
     "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
-    "storage": None, "prior": (), "inherit": False, "image_size": None, "skip_broken": False, "data_memory": None,
+    "storage": None, "prior": (), "inherit": False, "image_size": None, "image_fit": None, "skip_broken": False, "data_memory": None,
     "until": (), "runtime": "eager",
 }  # fmt: skip
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds

@@ -46,7 +46,9 @@ class Reader:
 TAKEN_BY_SOME = {  # options of a source that only some formats have a meaning for, and what these are
     "target": "names a column of a table or the language that is written; a value at which a search ends is --until",
     "image_size": "brings image files to a size",
+    "image_fit": "says how image files are brought to a size",
 }
+OF_IMAGES = ("image_size", "image_fit")
 
 
 def _file(*suffixes: str) -> Callable[[str], bool]:
@@ -79,15 +81,15 @@ READERS: dict[str, Reader] = {
     "parallel": Reader(
         "a folder of sentences in two languages (train.en, train.de, ...)", _folder(is_parallel), read_parallel, ("target",)
     ),
-    "saved": Reader("a folder of datasets.save_to_disk", _folder(is_saved), read_saved, ("target", "image_size")),
+    "saved": Reader("a folder of datasets.save_to_disk", _folder(is_saved), read_saved, ("target", *OF_IMAGES)),
     "labelled images": Reader(
-        "a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled, ("target", "image_size")
+        "a folder of images with labels.csv", _folder(lambda path: (path / LABELS).is_file()), read_labelled, ("target", *OF_IMAGES)
     ),
     "images and masks": Reader(
         "a folder of images and masks (images/ and masks/, or train/ and trainannot/)", _folder(lambda path: bool(find_pairs(path))),
-        read_pairs, ("image_size",),
+        read_pairs, OF_IMAGES,
     ),
-    "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder, ("image_size",)),
+    "images": Reader("a folder of images (one folder a class)", _folder(lambda path: any(path.iterdir())), read_folder, OF_IMAGES),
     "function": Reader("module:function", names_function, read_function),
 }
 

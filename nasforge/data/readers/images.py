@@ -147,7 +147,7 @@ def of_encoded(
     said: Sequence[str] = (),
 ) -> Raw:  # fmt: skip
     """Return the data of encoded images, their targets and the part of each; broken ones are left out where they may be."""
-    images, whole, notes = look_over(encoded, source, name)
+    images, whole, notes, how = look_over(encoded, source, name, parts)
     y, of = y[whole], np.array(parts)[whole]
     arrays: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
@@ -158,7 +158,7 @@ def of_encoded(
             chosen = slice(chosen[0], chosen[-1] + 1)  # images that lie together need not be copied
         arrays |= {f"x_{part}": images[chosen], f"y_{part}": y[chosen]}
     raw = raw_of(arrays, name, kind, labels)
-    return replace(raw, notes=(*said, *notes, *raw.notes), origins=origins)
+    return replace(raw, notes=(*said, *notes, *raw.notes), about={name: how for name in raw.parts["train"].inputs}, origins=origins)
 
 
 def bytes_of(encoded: Encoded, which: np.ndarray, i: int) -> bytes:

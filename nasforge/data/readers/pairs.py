@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from nasforge.data.arrays import Origin, Raw, raw_of
 from nasforge.data.dataset import IGNORE, Source
+from nasforge.data.fitting import fitted
 from nasforge.data.images import Encoded, look_over
 from nasforge.data.readers.images import bytes_of
 from nasforge.data.reading import FORMATS, SUFFIXES
@@ -82,11 +83,11 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
             raise UserError(f"{images}: must hold images ({' '.join(SUFFIXES)}), got none")
         files += [(both[0][stem], both[1][stem], part) for stem in both[0]]
     encoded = Encoded(tuple(image for image, *_ in files))
-    shown, whole, notes = look_over(encoded, source, root.name)
+    shown, whole, notes, how = look_over(encoded, source, root.name, [part for *_, part in files])
     height, width = shown.shape[-2:]
     masks_of = [files[i] for i in whole.tolist()]
-    y = np.stack([_mask(mask, image, (height, width)) for image, mask, _ in masks_of])
-    if set(np.unique(y).tolist()) == {0, VOID}:
+    y = np.stack([_mask(mask, image, (height, width), how.get("resize", "cover")) for image, mask, _ in masks_of])
+    if set(np.unique(y).tolist()) - {IGNORE} == {0, VOID}:
         y[y == VOID] = 1
     y = np.where(y == VOID, IGNORE, y)
     numbers = [int(n) for n in np.unique(y) if n != IGNORE]
@@ -107,7 +108,7 @@ def read_pairs(source: Source, kind: str | None) -> Raw:
         arrays |= {f"x_{part}": shown[chosen], f"y_{part}": y[chosen]}
         origins[part] = partial(bytes_of, encoded, whole[chosen])
     raw = raw_of(arrays, root.name, kind or "mask", labels)
-    return replace(raw, notes=(*said, *notes, *raw.notes), origins=origins)
+    return replace(raw, notes=(*said, *notes, *raw.notes), about={name: how for name in raw.parts["train"].inputs}, origins=origins)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -122,8 +123,8 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _mask(path: Path, image: Path, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) numbers of a mask at a size: cut and resized as its image, by the nearest pixels."""
+def _mask(path: Path, image: Path, size: tuple[int, int], resize: str) -> np.ndarray:
+    """(H, W) numbers of a mask at a size: cut and resized as its image, by the nearest pixels; IGNORE where that is padded."""
     try:
         with Image.open(io.BytesIO(content(path)), formats=FORMATS) as opened:
             ImageOps.exif_transpose(opened, in_place=True)
@@ -138,11 +139,10 @@ def _mask(path: Path, image: Path, size: tuple[int, int]) -> np.ndarray:
         raise
     except Exception as error:  # Pillow raises whatever a broken file leads to
         raise UserError(f"{path}: must be a readable image, got: {error}; repair it, or remove it with {image}") from error
-    height, width = size
-    ratio = min(found.width / width, found.height / height)
-    left, top = (max(0.0, side - ratio * wanted) / 2 for side, wanted in ((found.width, width), (found.height, height)))
-    made = found.resize((width, height), Image.Resampling.NEAREST, box=(left, top, found.width - left, found.height - top))
-    return np.asarray(made).astype(np.int64)
+    box, (left, top, right, bottom) = fitted(found.size[::-1], size, resize)
+    made = np.full(size, IGNORE, np.int64)
+    made[top:bottom, left:right] = np.asarray(found.resize((right - left, bottom - top), Image.Resampling.NEAREST, box=box))
+    return made
 
 
 def _folders(root: Path) -> list[Path]:
