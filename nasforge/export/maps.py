@@ -66,7 +66,7 @@ def sides(path: Path, about: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def label_map(y: np.ndarray, image: tuple[int, int], about: Mapping[str, Any]) -> np.ndarray:
-    """Return the classes (H, W) of the pixels of an image of that size, from (C, h, w) outputs for what was shown of it; UNSEEN elsewhere."""
+    """Return the classes (H, W) of the pixels of an image of that size, from (C, h, w) outputs for what was shown of it, else UNSEEN."""
     classes, shape = y.argmax(0).astype(np.uint8), about["shape"]
     box, place = fitted(image, (shape[-2], shape[-1]), about.get("resize", "cover"))
     made = np.full(image, UNSEEN, np.uint8)
