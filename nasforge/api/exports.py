@@ -106,7 +106,10 @@ def export(
         notes.append(f"not known what lies between files and this network ({FILE}): it reads normalized numbers; --data refits it")
     stem = name or (title.rpartition(":")[2] if ":" in title else Path(title).stem)
     stem = f"trial{stem}" if stem.isdigit() and name is None else stem  # a name that Python can import
-    done = write_files(arch, state, to, Path(out), name=stem, preprocess=about, inside=preprocess == "inside", samples=samples)
+    try:
+        done = write_files(arch, state, to, Path(out), name=stem, preprocess=about, inside=preprocess == "inside", samples=samples)
+    except UserError as error:
+        raise error if kept.about is None else described_at(error, kept) from None
     written = {key: getattr(done, key) for key in Exported.__dataclass_fields__}
     warning = None if state is not None else _warning(title, kept)
     tried = Tried(**written, notes=tuple(notes), recorded=recorded, trained=state is not None, warning=warning)
@@ -160,6 +163,14 @@ def kept_of(name: str) -> Kept:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Kept(read_preprocess(run), where=str(run))
     return Kept()
+
+
+def described_at(error: UserError, kept: Kept) -> UserError:
+    """Return what is wrong with a description in a folder as an error that names its file; another error as it is."""
+    if not str(error).startswith("preprocess: "):
+        return error
+    said = str(error).removeprefix("preprocess: ").partition(";")[0]
+    return UserError(f"{Path(kept.where) / FILE}: must describe this network: {said}; restore it, or delete it and give --data")
 
 
 def _row(run: Path, name: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from nasforge.api.exports import data_of, kept_of
+from nasforge.api.exports import data_of, described_at, kept_of
 from nasforge.api.named import arch_and_weights
 from nasforge.data.preprocess import FILE, checked, read_preprocess
 from nasforge.data.reading import TABLES, Broken, files_of, is_float, rows_of
@@ -123,11 +123,7 @@ def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
     try:
         about = for_network(about, arch, model, True)
     except UserError as error:
-        if kept.about is None:
-            raise
-        said = str(error).removeprefix("preprocess: ").partition(";")[0]
-        path = Path(kept.where) / FILE
-        raise UserError(f"{path}: must describe this network: {said}; restore it, or delete it and give --data") from None
+        raise error if kept.about is None else described_at(error, kept) from None
     return Trained(name, FromRaw(model, about, names_of(about, model)).eval(), about)
 
 

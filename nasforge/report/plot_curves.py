@@ -135,8 +135,8 @@ def _span(curves: Sequence[Sequence[float]], ends: Sequence[float], falling: boo
     """Values for an axis on which the ends of the curves fill the room, and half of their starts are still seen."""
     start, every = statistics.median(c[0] for c in curves), [v for c in curves for v in c]
     if falling:
-        return [min(every), max(start, *ends)]
-    return [min(start, *ends), max(every)]
+        return [min(every), max([start, *ends])]
+    return [min([start, *ends]), max(every)]
 
 
 def drawn_path(curve: Sequence[float], x: Axis, y: Axis) -> list[tuple[float, float]]:

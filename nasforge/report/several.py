@@ -25,7 +25,7 @@ from nasforge.report.run import Run
 from nasforge.report.style import STYLE
 from nasforge.report.svg import labels, line, mark, picture, plot_axes, plot_height, tag
 from nasforge.report.trials import names_of
-from nasforge.report.verdict import compare
+from nasforge.report.verdict import compare, samples_of_test
 from nasforge.terminal import aligned, folded, width_of_terminal
 
 COLORS = 6  # of runs; of more, colors come again
@@ -208,7 +208,7 @@ def write_several(runs: Sequence[Run], path: Path | None = None, spaces: Mapping
     rows, names = side_by_side(runs), names_of(runs)
     over = paragraph(f"{many(len(runs), 'run')}: {', '.join(names)}", "over")
     careful = [paragraph(f"Careful: {text}") for text in unlike(runs)]
-    parts = [over + tag("h1", escape(_title(rows))), *careful, _summary(rows), _plots(runs, names), _differences(runs, names)]
+    parts = [over + tag("h1", escape(_title(rows, runs))), *careful, _summary(rows), _plots(runs, names), _differences(runs, names)]
     if spaces:
         parts.append(section("Their spaces", *(paragraph(text) for text in told_spaces(dict(spaces)).splitlines())))
     page = HEAD.format(name=escape(", ".join(names)), style=STYLE) + "\n".join(part for part in parts if part) + "\n</main></body></html>\n"
@@ -217,7 +217,7 @@ def write_several(runs: Sequence[Run], path: Path | None = None, spaces: Mapping
     return path
 
 
-def _title(rows: Sequence[Row]) -> str:
+def _title(rows: Sequence[Row], runs: Sequence[Run]) -> str:
     """Which run is ahead, where they can be compared: on the same data by the same metric, to their ends."""
     known = [row for row in rows if row["test_mean"] is not None]
     alike = len({(row["metric"], row["data"]) for row in rows}) == 1
@@ -227,9 +227,11 @@ def _title(rows: Sequence[Row]) -> str:
     pick = max if metric_or_value(rows[0]["metric"]).maximize else min
     best = pick(known, key=lambda row: row["test_mean"])
     others = [row for row in rows if row is not best]
-    ahead = all(compare(best, row) == "better" for row in others)
+    samples = min((n for n in map(samples_of_test, runs) if n), default=0)
+    ahead = all(compare(best, row, samples) == "better" for row in others)
     said = f"{best['run']} reaches {on_test(best)} {word(best['metric'])} on test; " + "; ".join(f"{r['run']} {on_test(r)}" for r in others)
-    return said if ahead else f"{said}: not all are further behind than the spread over seeds"
+    why = "chance explains" if min(len(row["test_seeds"]) for row in rows) < 2 else "the spread over seeds"
+    return said if ahead else f"{said}: not all are further behind than {why}"
 
 
 def _summary(rows: Sequence[Row]) -> str:

@@ -78,9 +78,11 @@ def by_chance(a: Row, b: Row, samples: int) -> float:
     return SURE * math.sqrt(max(0.0, sum(variances)))
 
 
-def _samples(run: Run) -> int:
-    """Samples of test, 0 where that is not known."""
-    return next((sum(one.total) for one in answers_of(run) if one.part == "test"), 0)
+def samples_of_test(run: Run) -> int:
+    """Return how many samples test has, as the answers of the winner's trainings together tell; 0 where that is not known."""
+    best = run.best()
+    trainings = max(1, len(best["test_seeds"])) if best is not None else 1
+    return next((sum(one.total) // trainings for one in answers_of(run) if one.part == "test"), 0)
 
 
 def _spread(a: Row, b: Row) -> float:
@@ -113,7 +115,7 @@ def _against_control(run: Run, best: Row) -> list[str]:
     if run.first.described.is_cost:
         return [_cheaper(run, best, control), *_fronts(run)]
     metric = best["metric"]
-    gap, samples = difference(metric, best["test_mean"], control["test_mean"]), _samples(run)
+    gap, samples = difference(metric, best["test_mean"], control["test_mean"]), samples_of_test(run)
     limit = f"the spread over seeds ({difference(metric, _spread(best, control))})"
     if _single(best, control):
         limit = f"{SURE} standard errors of the {samples:,} test samples"
@@ -168,7 +170,7 @@ def _against_baselines(run: Run, best: Row) -> list[str]:
         "worse": "does not reach",
         "unknown": "is not shown to be better or worse than",
     }
-    out, samples = [], _samples(run)
+    out, samples = [], samples_of_test(run)
     for row in run.rows("baseline"):
         if row["test_mean"] is None:
             out.append(f"The baseline {row['name']} could not be trained.")

@@ -82,6 +82,16 @@ def test_a_description_that_contradicts_itself_or_its_network_is_refused(
     assert said in told and "; restore it, or delete it and give --data" in told
 
 
+def test_an_export_names_the_description_that_contradicts_its_network(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = changed(root / "net", tmp_path / "net", label(size=3, names=[]))
+    assert main(["export", str(net), "--to", "onnx", "--out", str(tmp_path / "away")]) == 2
+    told = capsys.readouterr().err
+    said = "the target label of kind label has 3 outputs, those of the network are [2]; restore it, or delete it and give --data"
+    assert f"nasforge export: {net}/preprocess.json: must describe this network: {said}\n" in told and not (tmp_path / "away").exists()
+
+
 def test_weights_of_another_network_are_no_traceback(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "net", tmp_path / "net")
     (tmp_path / "net" / "model.safetensors").write_bytes(b"cut off")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import Balanced, Killed, MadeUpRunner, made_up_run
+from support import Balanced, Killed, MadeUpRunner, changed, made_up_run
 
 import nasforge as nf
 from nasforge.cli import main
 from nasforge.data import Source
 from nasforge.objectives.objective import parse_limit, parse_objectives
-from nasforge.report import collect
+from nasforge.report import Run, collect
 from nasforge.report.several import differing, ranked, side_by_side, unlike, words, write_several
 from nasforge.report.trials import names_of, rows_of, trial_rows, write_csv
+from nasforge.report.verdict import samples_of_test
 
 pytestmark = pytest.mark.slow
 
@@ -90,6 +92,28 @@ def test_what_makes_runs_unlike_is_named(runs: dict[str, Path], tmp_path: Path) 
     ]
     said, page = words([one, part]), write_several([one, part], tmp_path / "page.html").read_text(encoding="utf-8")
     assert said.startswith("careful: Their data have one name") and "Careful: Their data have one name" in page
+
+
+def test_one_training_each_is_ahead_where_chance_does_not_explain_it(runs: dict[str, Path], tmp_path: Path) -> None:
+    def single(name: str, mean: float, samples: int, seeds: int = 1) -> Run:
+        run = collect(runs[name])
+        scores = {"test_mean": mean, "test_std": 0.0, "test_seeds": [mean] * seeds}
+        run = changed(run, **{row["name"]: scores for row in run.rows("finalist")})
+        total = [samples * seeds // 2] * 2
+        of = {"classes": ["a", "b"], "total": total, "right": total, "answered": total, "recall": [1.0, 1.0], "confused": [], "largest": 0,
+              "largest_share": 0.5}  # fmt: skip
+        return replace(run, summary={**(run.summary or {}), "answers": {"test": {"label": of}} if samples else {}})
+
+    def title(*some: Run) -> str:
+        return write_several(some, tmp_path / "page.html").read_text(encoding="utf-8").partition("<h1>")[2].partition("</h1>")[0]
+
+    # 77 % and 57 % of 60 samples: .235 apart by chance; of 600, .074
+    assert title(single("one", 0.77, 60), single("two", 0.57, 60)).endswith("not all are further behind than chance explains")
+    assert "chance" not in title(single("one", 0.77, 600), single("two", 0.57, 600))
+    assert title(single("one", 0.77, 0), single("two", 0.57, 0)).endswith("not all are further behind than chance explains")
+    assert "chance" not in title(single("one", 0.77, 600, seeds=3), single("two", 0.57, 600)), "as many samples, trained three times"
+    assert title(single("one", 0.77, 60, seeds=3), single("two", 0.57, 60)).endswith("than chance explains")
+    assert samples_of_test(single("one", 0.77, 60, seeds=3)) == 60 == samples_of_test(single("two", 0.77, 60))
 
 
 def test_what_some_run_limits_is_a_column_of_all(runs: dict[str, Path], tmp_path: Path) -> None:
