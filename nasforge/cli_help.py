@@ -56,7 +56,10 @@ EXAMPLES = {
     "calibrate": ("nasforge calibrate fast --data images/ --out pi.json", "nasforge calibrate mobile --script away"),
     "locate": ("nasforge locate vgg16 vgg",),
     "export": ("nasforge export runs/digits --to onnx", "nasforge export resnet20 --to python --weights resnet20.safetensors"),
-    "predict": ("nasforge predict runs/digits photo.png", "nasforge predict exported/net.onnx pictures/ --top 3 --csv answers.csv"),
+    "predict": (
+        "nasforge predict runs/digits photo.png", "nasforge predict exported/net.onnx pictures/ --top 3 --csv answers.csv",
+        "nasforge predict runs/scenes pictures/ --out maps",
+    ),
     "runs": ("nasforge runs", "nasforge runs elsewhere --json"),
     "report": ("nasforge report runs/digits", "nasforge report runs/a runs/b --csv trials.csv"),
     "replay": ("nasforge replay runs/digits",),
