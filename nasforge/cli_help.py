@@ -191,5 +191,6 @@ COMPLETED = {  # by where argparse keeps the argument
     "pattern": _only(_networks), "strategy": _only(lambda: list(STRATEGIES)), "objective": _only(lambda: _parts("metrics")),
     "recipe": _with_files(_recipes), "data": _with_files(lambda: ["digits", "digit_scenes", "diabetes"]),
     "block": _only(lambda: _parts("blocks")), "metric": _only(lambda: _parts("metrics")),
+    "log": _only(lambda: ["tensorboard", "mlflow", "wandb"]),
     "published": _only(lambda: [*_recipes()[1:], *_parts("words")]),
 }  # fmt: skip

@@ -91,7 +91,8 @@ def search(
         if "study" not in manifest:
             note_study(folder, manifest, prefix, drivers.owner)
         if not drivers.owns:
-            say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began")
+            log = f"; --log {','.join(plan.log)}: its trackers are told all trials" if plan.log else ""
+            say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began{log}")
         done = study.user_attrs.get("summary")
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
             done = moved(done, folder)

@@ -44,13 +44,13 @@ class MLflow:
         self.client = MlflowClient(self.uri)
         self.experiment = self._experiment()
         found = self._found(f"tags.`{RUN}` = '{self.search.id}'")
-        begun = [run.info.run_id for run in found if TRAINING not in run.data.tags]
+        begun = [str(run.info.run_id) for run in found if TRAINING not in run.data.tags]
         self.parent: str = begun[0] if begun else self._begun()
         self.client.update_run(self.parent, status="RUNNING")
         for run in found:
             name = run.data.tags.get(TRAINING)
             if name is not None and KIND in run.data.tags:
-                self.runs[name] = run.info.run_id
+                self.runs[name] = str(run.info.run_id)
             elif name is not None:
                 self.client.delete_run(run.info.run_id)
         return set(self.runs)
@@ -69,7 +69,7 @@ class MLflow:
     def _begun(self) -> str:
         parent = self.client.create_run(self.experiment, run_name=self.search.name, tags={RUN: self.search.id}).info.run_id
         self._log(parent, params=self.search.settings)
-        return parent
+        return str(parent)
 
     def begin(self, training: Training) -> None:
         if training.name in self.runs:
