@@ -37,8 +37,8 @@ class MLflow:
         self.going_on: set[str] = set()
 
     def open(self) -> set[str]:
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for library in ("mlflow", "alembic"):
+            logging.getLogger(library).setLevel(logging.WARNING)
         if self.local:
             (self.search.folder / "mlflow").mkdir(exist_ok=True)
         self.client = MlflowClient(self.uri)
