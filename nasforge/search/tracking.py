@@ -20,8 +20,8 @@ from nasforge.spaces.space import Space
 from nasforge.trackers import tracker
 from nasforge.trackers.base import Followed, Outcome, Tracker, Training
 
-PATIENCE_S = 60.0  # that a tracker may take at the end for what it has not taken yet
-HURRY_S = 10.0  # the same where the search was interrupted
+PATIENCE_S = 60.0  # without anything done, after which a tracker is left at the end
+HURRY_S = 10.0  # for everything, where the search was interrupted
 Row = Mapping[str, float]
 Rows = Sequence[Row]
 
@@ -36,6 +36,7 @@ class Follower:
 
     def __init__(self, name: str, search: Followed) -> None:
         self.name, self.search, self.left = name, search, False
+        self.taken = 0  # how much of what was asked is done
         self.known: set[str] = set()  # trainings that the tracker has in full
         self.last: dict[str, float] = {}  # the epoch that it has, of those that began in this session
         self.todo: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
@@ -52,6 +53,7 @@ class Follower:
             self.known = one.open()
             while (what := self.todo.get()) is not None:
                 what(one)
+                self.taken += 1
         except Exception as error:  # of a library, the network, the disk: whatever it is, the search goes on
             self.leave(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
@@ -61,13 +63,17 @@ class Follower:
             warn(f"--log {self.name}: {why}; the search goes on without it, the same command makes up for it")
 
     def close(self, whole: bool) -> None:
-        """Wait until everything is done that was asked, so long as that is no hardship."""
+        """Wait until everything is done that was asked; where the search was interrupted, or nothing is done any more, no longer."""
         self.ask(lambda one: one.close(whole))
         self.todo.put(None)
         seconds = PATIENCE_S if whole else HURRY_S
         self.thread.join(seconds)
+        taken = -1
+        while whole and self.thread.is_alive() and taken != self.taken:
+            taken = self.taken
+            self.thread.join(seconds)
         if self.thread.is_alive():
-            self.leave(f"has not taken everything within {seconds:g} s")
+            self.leave(f"does not take what it is told within {seconds:g} s")
 
     # ------------------------------------------------------------ what is asked of it, in its thread
 

@@ -216,7 +216,7 @@ def test_a_tracker_that_hangs_does_not_hold_the_search(
         silent.listen()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert followed(tmp_path, "mlflow")["finished"] == 5
-    assert "--log mlflow: has not taken everything within 0.2 s; the search goes on without it" in capfd.readouterr().err
+    assert "--log mlflow: does not take what it is told within 0.2 s; the search goes on without it" in capfd.readouterr().err
 
 
 def test_names_are_refused_that_are_none_or_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
