@@ -155,6 +155,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--storage", metavar="URL", help="an Optuna storage URL (default: a journal in the run folder)")
     c.add_argument("--device", default="cpu", help="cpu, cuda, ... (default: cpu)")
     c.add_argument("--run", metavar="DIR", help="run folder (default: runs/SPACE)")
+    c.add_argument("--log", metavar="NAMES", help="tell trackers how it goes: tensorboard,mlflow,wandb (default: none)")
     c.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     c.add_argument("--export", choices=("python", "onnx", "torch"), help="export the winner into the run folder")
     said = c.add_mutually_exclusive_group()

@@ -23,7 +23,7 @@ GROUPS = {  # title: the options that stand in it, of whatever command; others s
         "--device", "--workers", "--threads", "--runner", "--ray", "--gpus", "--silence", "--runtime", "--batch", "--precision",
         "--repeats", "--jobs", "--seed",
     ),
-    "results": ("--run", "--storage", "--out", "--export", "--to", "--preprocess", "--top", "--csv", "--plot", "--json"),
+    "results": ("--run", "--log", "--storage", "--out", "--export", "--to", "--preprocess", "--top", "--csv", "--plot", "--json"),
     "parts of your own": ("--plugin", "--allow-code"),
 }  # fmt: skip
 GROUP_OF = {option: title for title, options in GROUPS.items() for option in options}
@@ -34,6 +34,7 @@ EXAMPLES = {
         "nasforge search --data photos/ --constraint 'size<=200kB' --minutes 30 --workers 2 --export onnx",
         "nasforge search mobile --data cifar10.npz --minutes 60 --workers 2 --constraint 'params<=1e6'",
         "nasforge search digits --objective accuracy,-macs --strategy nsga2 --trials 100 --run runs/mine",
+        "nasforge search digits --log tensorboard",
     ),
     "zoo": ("nasforge zoo", "nasforge zoo 'resnet*'", "nasforge zoo --weights resnet18 resnet18.pth --out resnet18.safetensors"),
     "show": ("nasforge show resnet20", "nasforge show mobile", "nasforge show conv", "nasforge show runs/digits:0 --json"),
@@ -193,5 +194,6 @@ COMPLETED = {  # by where argparse keeps the argument
     "pattern": _only(_networks), "strategy": _only(lambda: list(STRATEGIES)), "objective": _only(lambda: _parts("metrics")),
     "recipe": _with_files(_recipes), "data": _with_files(lambda: ["digits", "digit_scenes", "diabetes"]),
     "block": _only(lambda: _parts("blocks")), "metric": _only(lambda: _parts("metrics")),
+    "log": _only(lambda: ["tensorboard", "mlflow", "wandb"]),
     "published": _only(lambda: [*_recipes()[1:], *_parts("words")]),
 }  # fmt: skip

@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "spaces": {"files", "errors"},
     "objectives": {"errors"},
     "storage": {"files", "errors"},
+    "trackers": {"files", "errors"},
     "data": {"files", "errors"},
     "blocks": {"spaces"},
     "networks": {"blocks", "spaces", "errors"},
@@ -38,7 +39,7 @@ BELOW: dict[str, set[str]] = {
     "runners": {"plugins", "evaluation", "train", "tasks", "networks", "data", "objectives", "errors"},
     "search": {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
-        "storage", "files", "errors",
+        "storage", "trackers", "files", "errors",
     },
     "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "files", "terminal", "errors"},
     "api": {
@@ -47,7 +48,7 @@ BELOW: dict[str, set[str]] = {
     },
     "commands": {
         "cli_help", "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export",
-        "networks", "blocks", "data", "objectives", "spaces", "files", "terminal", "errors",
+        "networks", "blocks", "data", "objectives", "spaces", "trackers", "files", "terminal", "errors",
     },
     "cli_help": {"api", "spaces", "zoo"},  # for completion alone
     "cli": {"cli_help", "errors"},  # and the command that is asked for, by its name
@@ -61,7 +62,8 @@ def modules() -> list[str]:
 
 
 FREE = ("errors", "terminal", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/early", "commands/runs",
-        "report/__init__", "report/listing", "storage/lock", "api/named", "api/parts", "api/recipes", "__init__")
+        "report/__init__", "report/listing", "storage/lock", "api/named", "api/parts", "api/recipes", "trackers/__init__",
+        "trackers/base", "__init__")
 TORCH_FREE = [m.removesuffix("/__init__") for m in modules() if m in FREE or m.split("/")[0] in FREE]
 
 
@@ -135,6 +137,11 @@ def test_optuna_is_known_where_studies_are_kept_and_asked() -> None:
 
 def test_ray_is_known_to_its_runner_alone() -> None:
     assert all(module.startswith("runners/ray_") for module in users("ray"))
+
+
+@pytest.mark.parametrize("library", ["tensorboard", "mlflow", "wandb"])
+def test_a_tracker_alone_knows_its_library(library: str) -> None:
+    assert users(library) <= {f"trackers/{library}"}
 
 
 def test_blocks_import_torch_and_siblings_only() -> None:

@@ -19,6 +19,7 @@ from nasforge.errors import UserError, nearest
 from nasforge.files import parsed_file
 from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.spaces.files import check_folder
+from nasforge.trackers import trackers_named
 
 BUDGETS = ("macs", "params", "peak_bytes", "latency_ms")
 ADDED_TO = ("strategy", "scheduler", "evaluator", "task", "data")  # by plugins
@@ -55,6 +56,7 @@ def _search(args: argparse.Namespace) -> None:
             parse_limit(word, f"--{option}")
     if args.objective is not None:
         parse_objectives(args.objective)
+    trackers_named(args.log)
     _check_data(args.data or (raw.get("search") or {}).get("data"))
     for name in _each(args.seed_arch):
         _check_arch(name)

@@ -136,7 +136,7 @@ def _words(name: str, value: Any) -> list[str]:
         return [f"--no-{name}"] if name == "control" else []
     if name == "objective":  # may begin with a minus
         return [f"{option}={value}"]
-    if name == "scores" and isinstance(value, list):
+    if name in ("scores", "log") and isinstance(value, list):
         return [option, ",".join(map(str, value))]
     if not isinstance(value, list):
         return [option, f"{value:.15g}" if isinstance(value, float) else str(value)]

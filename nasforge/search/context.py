@@ -17,6 +17,7 @@ from nasforge.search.clock import Clock
 from nasforge.search.plan import Plan
 from nasforge.search.progress import Status
 from nasforge.search.timing import Timing
+from nasforge.search.tracking import Tracking
 from nasforge.storage.drivers import Drivers
 from nasforge.tasks import Task, load_data
 from nasforge.tasks.stamps import stamp_of
@@ -59,6 +60,7 @@ class RunContext:
         workers: jobs that are evaluated at once.
         watch: over files that the data came from.
         usual: the default recipes, `short` and `full`, with which the run began.
+        tracking: tells those who follow it.
     """
 
     plan: Plan
@@ -73,6 +75,7 @@ class RunContext:
     workers: int = 1
     watch: DataWatch | None = None
     usual: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def metric(self) -> Metric:

@@ -125,6 +125,7 @@ class TrialDriver:
                 self.screen.running.pop(candidate.key, None)
                 record = TrialRecord(candidate.trial.number, TrialKind.FAILED, candidate.key, candidate.metrics, message=str(error))
                 self.ledger.close(candidate.trial, record)
+                self.run.tracking.end_trial(self.phase, record, candidate.arch)
                 self._check_failures(record)
                 continue
             if self.scheduler.pauses and "first" not in candidate.trial.user_attrs:
@@ -146,6 +147,7 @@ class TrialDriver:
         if self.drivers.shared:
             self.exhausted &= not self.drivers.take_over(self.ledger.study, ask_again, self._epochs_of)  # there is something to ask again
             self.ledger.refresh()
+            self.run.tracking.make_up(self.phase, self.ledger)
 
     def _epochs_of(self, trial: FrozenTrial) -> int:
         return epochs_of(self.run, self.phase, trial)
@@ -180,6 +182,8 @@ class TrialDriver:
         if work.curve and self.scheduler.pauses:
             work.candidate.trial.set_user_attr("promoted", len(work.curve))
         self.run.timing.started(number)
+        known, choices = work.candidate.metrics, dict(work.candidate.trial.params)
+        self.run.tracking.begin(f"{self.phase}-{number}", work.candidate.arch, work.curve, choices=choices, metrics=known)
         self._show_often()
         return number, self._job(work.candidate, fidelity_of(self.plan.fidelity, work.recipe, len(work.curve), work.steps))
 
@@ -233,6 +237,7 @@ class TrialDriver:
         if work.unfit:
             return Decision.STOP
         work.curve.append({**numbers(report.row), "epoch": report.epoch})
+        self.run.tracking.epoch(f"{self.phase}-{number}", work.curve[-1])
         self._show_often()
         if self.scheduler.pauses:
             self.grown.append(work)
@@ -284,6 +289,7 @@ class TrialDriver:
             first=candidate.trial.user_attrs.get("first"),
         )  # fmt: skip
         self.ledger.close(candidate.trial, record)
+        self.run.tracking.end_trial(self.phase, record, candidate.arch)
         if record.kind not in (TrialKind.FINISHED, TrialKind.PRUNED) and work.place in self.ledger.begun:
             del self.ledger.begun[work.place]
         self._check_failures(record)

@@ -21,7 +21,7 @@ from nasforge.objectives.pareto import front as layer_of
 from nasforge.objectives.pareto import hypervolume
 from nasforge.search.answers import answers_of
 from nasforge.search.context import RunContext
-from nasforge.search.finals_driver import FinalsDriver, final_name
+from nasforge.search.finals_driver import FinalsDriver, final_name, tracked_final
 from nasforge.search.plan import SUMMARY
 from nasforge.search.records import COUNTED, Ledger, TrialRecord
 from nasforge.search.screening import arch_key, costs
@@ -133,6 +133,20 @@ class Finals:
             entrant.arch = stored[final_name(entrant.key, 0)]["arch"]
         self._take(entrants, stored)
         self._write_finalists(entrants, [rows[entrant.name] for entrant in entrants])
+
+    def tell_again(self, summary: Mapping[str, Any]) -> None:
+        """Tell trackers of a finished search what they have not been told."""
+        tracking, stored = self.run.tracking, self.ledger.study.user_attrs
+        if not tracking.followers:
+            return
+        for phase, ledger in (("search", self.ledger), ("control", self.control)):
+            if ledger is not None:
+                tracking.make_up(phase, ledger)
+        for entrant in self.entrants():
+            for seed in range(self.plan.final_seeds):
+                if (found := stored.get(final_name(entrant.key, seed))) is not None:
+                    tracking.make_up_final(tracked_final(entrant.key, seed), entrant.name, entrant.choices, found)
+        tracking.outcome(summary, self.ledger)
 
     def _has_weights(self, row: Mapping[str, Any]) -> bool:
         """Whether the weights of a network of the finals lie in their folder, or none are left of it."""

@@ -15,6 +15,7 @@ from nasforge.objectives.objective import validation
 from nasforge.search.context import RunContext
 from nasforge.search.progress import OFTEN_S, Ended, Pace, Running, Status, steps_of
 from nasforge.search.study import Study
+from nasforge.search.tracking import described_final
 from nasforge.spaces.arch import Arch
 
 
@@ -23,6 +24,7 @@ class Named(Protocol):
 
     name: str
     arch: Arch
+    choices: dict[str, Any]
 
 
 E = TypeVar("E", bound=Named)
@@ -31,6 +33,11 @@ E = TypeVar("E", bound=Named)
 def final_name(key: str, seed: int) -> str:
     """Return the name under which a study has what came of a final training."""
     return f"final/{key}/{seed}"
+
+
+def tracked_final(key: str, seed: int) -> str:
+    """What trackers call a final training: the same however many trials and finalists there are."""
+    return f"finals-{key}-{seed}"
 
 
 class FinalsDriver(Generic[E]):
@@ -52,6 +59,8 @@ class FinalsDriver(Generic[E]):
         self.begun, self.done = 0, len(wanted) - len(self.todo)
         self.had, self.pace, self.shown = self.done, Pace(), -math.inf
         self.running: dict[int, Running] = {}
+        for pair in wanted.keys() - set(self.todo):
+            run.tracking.make_up_final(tracked_final(*pair), wanted[pair].name, wanted[pair].choices, stored[final_name(*pair)])
 
     def next_job(self) -> tuple[int, Job] | None:
         if self.begun == len(self.todo):
@@ -61,6 +70,7 @@ class FinalsDriver(Generic[E]):
         self.run.timing.started(("final", number))
         job = self.job_of(self.wanted[pair], pair[1], len(self.todo) - number)
         self.running[number] = Running(f"{self.wanted[pair].name}, seed {pair[1]}", 0, self._epochs(job))
+        self.run.tracking.begin(tracked_final(*pair), job.arch, network=self.wanted[pair].name, choices=self.wanted[pair].choices)
         self._show_often()
         return number, job
 
@@ -74,6 +84,7 @@ class FinalsDriver(Generic[E]):
         name, known = self.run.metric.name, validation(report.row)
         score = {name: known[name]} if name in known else {}
         self.running[number] = replace(self.running[number], epoch=report.epoch, score=score)
+        self.run.tracking.epoch(tracked_final(*self.todo[number]), {**numbers(report.row), "epoch": report.epoch})
         self._show_often()
         return Decision.CONTINUE
 
@@ -108,6 +119,10 @@ class FinalsDriver(Generic[E]):
         self.stored[final_name(*pair)] = {**asdict(result), "settings": self.settings, "arch": self.wanted[pair].arch}
         study.set_user_attr(final_name(*pair), self.stored[final_name(*pair)])
         study.set_user_attr("seconds", timing.totals())
+        self.run.tracking.end(
+            tracked_final(*pair), self.wanted[pair].arch, result.curve, network=self.wanted[pair].name, choices=self.wanted[pair].choices,
+            **described_final(self.stored[final_name(*pair)]),
+        )
         was = self.running.pop(number)
         kind = "failed" if result.error else "finished"
         told = {main: result.metrics[main]} if main in result.metrics else {}

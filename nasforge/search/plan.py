@@ -69,6 +69,7 @@ class Plan:
     plugins: that were loaded when it was made.
     command: the options that were given, by their long names, from which the page makes the command that goes on.
     name: what the space is called.
+    log: trackers that are told how it goes, by name.
     """
 
     space: Mapping[str, Any]
@@ -102,6 +103,7 @@ class Plan:
     until: tuple[Limit, ...] = ()
     command: Mapping[str, Any] = field(default_factory=dict, compare=False)
     name: str = field(default="", compare=False)
+    log: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def controlled(self) -> bool:

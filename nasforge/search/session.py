@@ -39,6 +39,7 @@ from nasforge.search.progress import steps_of
 from nasforge.search.records import COUNTED, Ledger
 from nasforge.search.study import Study, directions, load, name_objectives, owner_of, prefix_of
 from nasforge.search.timing import Timing
+from nasforge.search.tracking import Tracking
 from nasforge.search.within import check_within
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.domains import Scalar
@@ -90,14 +91,19 @@ def search(
         if "study" not in manifest:
             note_study(folder, manifest, prefix, drivers.owner)
         if not drivers.owns:
-            say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began")
+            log = f"; --log {','.join(plan.log)}: its trackers are told all trials" if plan.log else ""
+            say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began{log}")
         done = study.user_attrs.get("summary")
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
             done = moved(done, folder)
             if drivers.owns:
                 control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
-                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show, usual=usual)
-                Finals(run, Ledger(study, plan.objectives, plan.limits), control).restore(done)
+                tracking = Tracking(plan, folder, manifest["id"])
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show, usual=usual, tracking=tracking)
+                finals = Finals(run, Ledger(study, plan.objectives, plan.limits), control)
+                finals.restore(done)
+                finals.tell_again(done)
+                tracking.close(whole=True)
             return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
@@ -105,9 +111,10 @@ def search(
         if done and plan.minutes is not None:
             until = ", ".join(f"{phase} until {in_minutes(clock.until_s(phase))}" for phase in steps_of(plan))
             say(f"{folder}: goes on after {in_minutes(clock.since)} of an ended search: {until} of {plan.minutes:g} minutes in all")
-        runner = start_runner()
+        runner, whole = start_runner(), False
+        tracking = Tracking(plan, folder, manifest["id"]) if drivers.owns else Tracking()
         try:
-            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch, usual)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch, usual, tracking)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
@@ -116,9 +123,11 @@ def search(
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}
             summary = Finals(run, ledger, control).summary()
             watch.check()
+            tracking.outcome(summary, ledger)
             write_whole(folder / SUMMARY, json.dumps(summary, indent=1))
             study.set_user_attr("summary", summary)
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            whole = True
             return summary
         except KeyboardInterrupt:
             if drivers.owns and not done:
@@ -129,6 +138,7 @@ def search(
             if drivers.owns:
                 study.set_user_attr("seconds", timing.totals())
             drivers.close()
+            tracking.close(whole)
     finally:
         lock.close()
 
@@ -251,6 +261,7 @@ def run_trials(run: RunContext, study: Study, phase: str, seeds: Mapping[str, di
             study.enqueue_trial(choices, user_attrs={"baseline": name}, skip_if_exists=True)
         study.set_user_attr("seeded", sorted(seeds))
     driver = TrialDriver(run, Ledger(study, run.plan.objectives, run.plan.limits), phase)
+    run.tracking.make_up(phase, driver.ledger)
     try:
         run.runner.run(driver)
         while driver.waits():

@@ -32,6 +32,7 @@ from nasforge.storage.open import without_password
 from nasforge.strategies.registry import STRATEGIES
 from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
 from nasforge.tasks import Task, forward, load_data, task_of
+from nasforge.trackers import trackers_named
 from nasforge.train import checked_device
 
 MOST_TRIED = 20  # random networks whose output is looked at before a search begins
@@ -45,7 +46,7 @@ ALIASES = {"pruner": "scheduler"}  # names in older files
 OTHERS: dict[str, Any] = {  # what the command line alone may say
     "allow_code": False, "constraint": (), "profile": (), "table": None, "select": None, "report": None, "seed": 0, "device": "cpu",
     "storage": None, "prior": (), "inherit": False, "image_size": None, "image_fit": None, "skip_broken": False, "data_memory": None,
-    "until": (), "runtime": "eager",
+    "until": (), "runtime": "eager", "log": None,
 }  # fmt: skip
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
@@ -90,6 +91,7 @@ def plan_of(
     for option, words in (("--constraint", limits_asked), ("--until", asked["until"])):  # before data are read, which takes longer
         for word in words:
             parse_limit(word, option)
+    log = trackers_named(asked["log"])
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
     source = Source.of(asked, reads(raw))
     data = load_data(source) if dataset is None else dataset
@@ -170,6 +172,7 @@ def plan_of(
         minutes=timed,
         until=until,
         command=_command(given, dataset is not None),
+        log=log,
     )
     _check_recipes(plan, data, task)
     return plan

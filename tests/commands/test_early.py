@@ -21,6 +21,7 @@ REFUSED = {
     "search mobile --seed-arch resnet21": "did you mean",
     "search mobile --prior nowhere": "no such folder",
     "search mobile --profile nowhere.json": "is no latency profile",
+    "search mobile --log tensorbord": "did you mean 'tensorboard'",
     "train resnet21": "did you mean",
     "train resnet20 --recipe publishd": "no published recipe",
     "train resnet20 --set lrr=.1": "did you mean 'lr'",
