@@ -16,7 +16,8 @@ from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
 from nasforge.data import StoredDataset
 from nasforge.errors import UserError, nearest
-from nasforge.evaluation.base import Context
+from nasforge.evaluation.base import Context, Job
+from nasforge.evaluation.train import recipe_of
 from nasforge.objectives.objective import limits_of
 from nasforge.plugins import LOADED
 from nasforge.report import report
@@ -29,6 +30,7 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
 from nasforge.search.study import quiet
+from nasforge.tasks import task_of
 from nasforge.tasks import seconds_to_load
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
@@ -72,7 +74,7 @@ def search(
         say(str(plugin))
     plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
     folder = Path(run or f"runs/{name}")
-    start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
+    start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()}, folder)
     workers = given.get("workers", RUNNING["workers"])
     say("\n  ".join(["this is what was read, and is going to be done:", *opening(plan, raw, plan.load())]))
     say(intended(plan, workers, folder))
@@ -100,11 +102,14 @@ def _default_for(data: Any, given: Mapping[str, Any]) -> str:
     return default_space(found.spec, found.name)
 
 
-def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
-    """Return what starts the runner that is asked for by the options of RUNNING."""
+def runner_of(plan: Plan, options: Mapping[str, Any], folder: Path | None = None) -> Callable[[], Runner]:
+    """Return what starts the runner that is asked for by the options of RUNNING. folder: of the run."""
     name = options["runner"] or ("ray" if options["ray"] else "local")
     if name not in RUNNERS:
         raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
+    of_tune = plan.scheduler.removeprefix("tune:") if plan.scheduler.startswith("tune:") else None
+    if of_tune and name != "tune":
+        raise UserError(f"--scheduler {plan.scheduler}: is one of Ray Tune and decides in its runner, got --runner {name}; add --runner tune")
     for option in ("workers", "threads"):
         number = options[option]
         if (option, number) != ("threads", None) and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
@@ -112,14 +117,16 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     make, takes = RUNNERS[name]
     found = {
         "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
-        "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0,
+        "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0, "scheduler": of_tune, "folder": folder and folder / "tune",
     }  # fmt: skip
     plugins = tuple(plugin.carried for plugin in plan.plugins)
     data = plan.load()
+    if of_tune:
+        found["epochs"] = recipe_of(Job({}, recipe=plan.recipe), data, task_of(data.spec, data.name)).epochs
     slow = name == "local" and seconds_to_load(data) > SLOW_S  # others are read again, faster than sent
     carried = data if plan.dataset is not None or isinstance(data, StoredDataset) or slow else None
     context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins, data.key)
-    return lambda: make(context, **{option: found[option] for option in takes})
+    return lambda: make(context, **{option: found[option] for option in takes if option in found})
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:

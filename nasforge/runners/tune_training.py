@@ -1,0 +1,146 @@
+"""A job as a `Trainable` of Ray Tune: one epoch a step, saved and taken up again where a scheduler pauses it.
+
+Jobs and decisions pass through a `Desk`, an actor beside the driver: what Tune keeps of a trial (its config, its results) stays small,
+and a network never depends on what a scheduler does to a config.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nasforge.data import Dataset
+from nasforge.evaluation.base import Context, Decision, Job, Report
+from nasforge.evaluation.train import Train, recipe_of
+from nasforge.runners.ray_cluster import import_ray
+from nasforge.runners.ray_worker import Events
+from nasforge.train.checkpoint import set_recipe
+
+ray = import_ray("tune")
+from ray import tune  # noqa: E402  after its switches are set
+
+FACTORS = ("lr", "weight_decay")  # words of a recipe that a scheduler of Tune may change, by a factor
+SAVED = "checkpoint.pt"
+
+
+class Desk:
+    """Where the driver lays jobs and decisions for the workers, and they lay what came of them: by the id of Tune's trial."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.decisions: dict[tuple[str, int], asyncio.Future[Decision]] = {}
+        self.ended: dict[str, Any] = {}
+
+    async def put(self, trial: str, job: Job) -> None:
+        self.jobs[trial] = job
+
+    async def job(self, trial: str) -> Job:
+        while trial not in self.jobs:  # calls of two processes come in any order
+            await asyncio.sleep(0.001)
+        return self.jobs[trial]
+
+    async def decide(self, trial: str, epoch: int, decision: Decision) -> None:
+        self._of(trial, epoch).set_result(decision)
+
+    async def decision(self, trial: str, epoch: int) -> Decision:
+        """Return how a training goes on after an epoch, as soon as it is known."""
+        found = await self._of(trial, epoch)
+        self.decisions.pop((trial, epoch), None)
+        return found
+
+    def _of(self, trial: str, epoch: int) -> asyncio.Future[Decision]:
+        return self.decisions.setdefault((trial, epoch), asyncio.get_running_loop().create_future())
+
+    async def end(self, trial: str, event: Any) -> None:
+        self.ended[trial] = event
+
+    async def take(self, trial: str) -> Any:
+        """Return what came of a trial, None where it has not ended by itself; nothing more of it is kept."""
+        self.jobs.pop(trial, None)
+        self.decisions = {key: future for key, future in self.decisions.items() if key[0] != trial}
+        return self.ended.pop(trial, None)
+
+
+class Training(tune.Trainable):  # type: ignore[misc]
+    """One job. config: `trial`, its number in the study, for readers; and factors on words of the recipe (`FACTORS`)."""
+
+    def setup(self, config: dict[str, Any], context: Context, data: Dataset, threads: int, desk: Any) -> None:
+        self.worker, self.data, self.desk = Events(context, threads, data), data, desk
+        self.scratch = Path(tempfile.mkdtemp(prefix="nasforge-tune-"))
+        self.open = False  # whether the training waits for an answer
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Make ready for another trial, or for this one with other numbers: it goes on from its own checkpoint."""
+        self._leave()
+        self.factors = {name: float(new_config[name]) for name in FACTORS if name in new_config}
+        self.epoch, self.given = 0, None
+        return True
+
+    def step(self) -> dict[str, Any]:
+        event = self._next()
+        while isinstance(event, Report) and event.epoch <= self.epoch:  # taken up again: it tells its first epochs once more
+            event = self.worker.resume(Decision.CONTINUE)
+        self.open = isinstance(event, Report)
+        if isinstance(event, Report):
+            self.epoch = event.epoch
+            row = {**event.row, **{f"{name}_factor": factor for name, factor in self.factors.items()}}
+            return {"epoch": event.epoch, "report": Report(event.epoch, row)}
+        ray.get(self.desk.end.remote(self.trial_id, event))
+        return {"epoch": self.epoch, "done": True}
+
+    def _next(self) -> Any:
+        if self.open:
+            return self.worker.resume(ray.get(self.desk.decision.remote(self.trial_id, self.epoch)))
+        self.job = self._mine(ray.get(self.desk.job.remote(self.trial_id)))
+        return self.worker.begin(self.job)
+
+    def _mine(self, job: Job) -> Job:
+        """The job with a checkpoint that this node sees, of the recipe that is asked for now."""
+        shared = job.checkpoint is not None and Path(job.checkpoint).parent.parent.is_dir()
+        checkpoint = Path(job.checkpoint) if shared and job.checkpoint else self.scratch / f"{self.trial_id}.pt"
+        if self.given is not None and not checkpoint.exists():
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.given, checkpoint)
+        if isinstance(self.worker.evaluator, Train) and self.factors:
+            recipe = recipe_of(job, self.data, self.worker.evaluator.task)
+            changed = {name: getattr(recipe, name) * factor for name, factor in self.factors.items()}
+            job = replace(job, recipe={**job.recipe, **changed})
+            set_recipe(checkpoint, replace(recipe, **changed).to_dict())
+        return replace(job, checkpoint=str(checkpoint))
+
+    def _leave(self) -> None:
+        """Let the training that waits for an answer write its checkpoint and end."""
+        if self.open:
+            self.open = False
+            self.worker.resume(Decision.PAUSE)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Copy the state of the training; its next step goes on from there."""
+        self._leave()
+        saved = Path(self.job.checkpoint) if self.job.checkpoint else None
+        if saved is not None and saved.exists():
+            shutil.copyfile(saved, Path(checkpoint_dir) / SAVED)
+        (Path(checkpoint_dir) / "trial.txt").write_text(f"{self.trial_id} {self.epoch}", encoding="utf-8")
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Take up a training of this trial; that of another one has other weights and is left."""
+        of, epoch = (Path(str(checkpoint)) / "trial.txt").read_text(encoding="utf-8").split()
+        if of == self.trial_id:
+            self.epoch, self.given = int(epoch), self.scratch / "given.pt"
+            if (Path(str(checkpoint)) / SAVED).exists():
+                shutil.copyfile(Path(str(checkpoint)) / SAVED, self.given)
+
+    def cleanup(self) -> None:
+        self._leave()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def told(result: Mapping[str, Any]) -> Report | None:
+    """Return the report in a row of Tune; None in the last one, which tells of no epoch."""
+    return result.get("report")
