@@ -106,6 +106,7 @@ def test_what_a_space_says_of_its_data_holds_for_arrays(tmp_path: Path) -> None:
     assert len(keys) == 1 and figures(runs[0]) == figures(runs[1]) and "mse" in runs[0].rows()[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_a_file_or_has_lost_its_manifest(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -175,6 +176,7 @@ def test_mistakes_in_other_calls(call: Any, said: str, tmp_path: Path, monkeypat
     assert said in str(caught.value) and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_networks_by_one_call_each(tmp_path: Path) -> None:
     rows = nf.zoo("resnet*_cifar")
     assert len(rows) > 3 and set(rows.family) == {"residual"} and rows.params.min() > 1e5
@@ -206,6 +208,7 @@ def test_a_table_in_five_forms_is_searched_alike(tmp_path: Path) -> None:
     assert len(keys) == 1 and all(figures(run) == figures(runs["pair"]) for run in runs.values())
 
 
+@pytest.mark.slow
 def test_a_module_is_no_architecture_and_an_export_may_name_its_file(tmp_path: Path) -> None:
     for what in (nf.show, nf.latency):
         with pytest.raises(nf.UserError, match=r"network: must be a name, .* got Linear; of a run give run\.best\.arch"):

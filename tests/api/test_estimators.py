@@ -215,6 +215,7 @@ def test_a_folder_keeps_the_search(tmp_path: Path, capfd: pytest.CaptureFixture[
         clone(model).fit(x[:60], y[:60] % 2)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_network() -> None:
     x, y = load_iris(return_X_y=True)
     one, two = (nf.NASClassifier(**QUICK, workers=workers).fit(x, y) for workers in (1, 2))

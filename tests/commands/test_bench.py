@@ -82,6 +82,7 @@ def test_packaged_table_holds_every_network_of_its_space(ours: Table) -> None:
     assert 95 < ours.best("val") <= 100 and min(ours.column("val")) < 50  # there is something to find
 
 
+@pytest.mark.slow
 def test_packaged_table_was_measured(ours: Table) -> None:
     """Its best network, trained anew, scores what the table says (a little off on another processor)."""
     best = max(ours.rows, key=lambda row: ours.evaluate(dict(row), "val"))
@@ -287,6 +288,7 @@ def test_duplicates_cost_nothing(toy: Path, name: str) -> None:
     assert trace.reported[-1] == 2  # of the network selected, not the best of its column
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_race(ours: Table) -> None:
     for name in STRATEGIES:
         once, again, other = (simulate(ours, name, seed, 25, "val", "test") for seed in (3, 3, 4))
@@ -321,6 +323,7 @@ def test_random_search_on_nas_bench_201_matches_the_table_itself(nb201: Table) -
     assert abs(statistics.fmean(regrets) - expected) < 3 * spread / math.sqrt(seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_workers_end_out_of_order(ours: Table, name: str) -> None:
     once, again = (simulate(ours, name, 1, 20, "val", "test", workers=8) for _ in range(2))
@@ -414,6 +417,7 @@ def test_bench_prints_a_table(capsys: pytest.CaptureFixture[str], toy: Path) -> 
     assert "regret@3" in out and "test@3" in out and "nsga2" in out and "12 sets of choices" in out
 
 
+@pytest.mark.slow
 def test_bench_takes_any_column_of_a_table_of_official_strings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     rows = [f"|{a}~0|+|{b}~0|none~1|+|skip_connect~0|{a}~1|{b}~2|,{i},{-i}" for i, (a, b) in enumerate((a, b) for a in OPS for b in OPS)]
@@ -446,6 +450,7 @@ def test_mistakes_are_said(capsys: pytest.CaptureFixture[str], words: list[str],
     assert re.search(message, streams.err), streams.err
 
 
+@pytest.mark.slow
 def test_a_search_may_look_its_networks_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = OURS.with_name("digits_table.yaml")
     command = ["search", str(space), "--evaluator", "table", "--objective", "accuracy", "--trials", "20", "--strategy", "random", "--json"]

@@ -105,6 +105,7 @@ def test_images_may_be_brought_to_the_network(capsys: pytest.CaptureFixture[str]
     assert read(tmp_path / "out" / "arch.yaml")["input"] == [1, 12, 12]
 
 
+@pytest.mark.slow
 def test_train_and_export_a_network(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "lenet"
     found = said(capsys, "train", "lenet5", "--epochs", "2", "--data-limit", "400", "--out", str(out))

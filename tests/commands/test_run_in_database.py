@@ -33,6 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_trials_are_named_by_their_numbers(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "elsewhere").mkdir(exist_ok=True)
     for folder, run in ((place, "r"), (place / "elsewhere", "../r")):

@@ -106,6 +106,7 @@ def test_batch_norm_of_single_samples_is_one_reason(here: Path, capsys: pytest.C
     assert "failed alike and none has finished: training: batch norm needs at least 2 samples a batch" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_export_that_was_not_written_is_a_failure(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_documented_network_for_other_images_is_used_in_its_small_form_and_tha
     assert for_data({**same, "classes": 7}, digits) == fit_to_data(same, digits)
 
 
+@pytest.mark.slow
 def test_so_many_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:  # it trains on every core, which other tests of this process must not

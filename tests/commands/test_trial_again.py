@@ -13,6 +13,8 @@ from support import records
 import nasforge as nf
 from nasforge.cli import main
 
+pytestmark = pytest.mark.slow
+
 SPACE = {
     "input": [1, 8, 8], "classes": 10, "stem": [{"conv": {"out": {"choose": [4, 8]}}}],
     "body": [{"conv": {"out": {"choose": [4, 8, 12]}, "kernel": {"choose": [1, 3]}}}], "head": ["gap_head"],

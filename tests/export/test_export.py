@@ -138,6 +138,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, out: Path, change: Callable[[Path],
     return str(error.value)
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused_with_the_difference_and_an_older_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.py").write_text("older")
 
@@ -179,6 +180,7 @@ def test_where_rounding_moves_the_network_itself_the_file_is_judged_by_float64(t
     assert export(SMALL, None, "python", tmp_path).rounding is None
 
 
+@pytest.mark.slow
 def test_rounding_excuses_no_more_than_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXPORTERS, "python", in_float64(" * 1.05"))
     with pytest.raises(ExportRefused) as error:
@@ -190,6 +192,7 @@ def test_rounding_excuses_no_more_than_rounding(tmp_path: Path, monkeypatch: pyt
     assert [allowed(1e-5, own) for own in (None, 1e-6, 1e-3, 0.5)] == [1e-5, 1e-5, 4e-3, 0.1]
 
 
+@pytest.mark.slow
 def test_a_file_that_needs_more_than_torch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def change(folder: Path) -> None:
         text = (folder / "model.py").read_text()

@@ -13,7 +13,7 @@ from nasforge.errors import UserError
 from nasforge.export import export
 from nasforge.plugins import load_plugins
 
-pytestmark = pytest.mark.usefixtures("unplug")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unplug")]
 
 PLUGIN = '''
 import math

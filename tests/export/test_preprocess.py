@@ -156,6 +156,7 @@ def test_preprocess_none_gives_the_graph_without_it(trained: Any, tmp_path: Path
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["m.onnx"]
 
 
+@pytest.mark.slow
 def test_a_python_file_reads_bytes_and_needs_torch_alone(trained: Any, photographs: Path, tmp_path: Path) -> None:
     done = nf.export(str(trained.folder), "python", tmp_path)
     assert done.val == trained.metrics["accuracy"] and not {"nasforge", "numpy", "PIL"} & done.modules

@@ -23,6 +23,8 @@ from nasforge.report.progress import line
 from nasforge.report.verdict import title, verdict
 from nasforge.search.progress import Status
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVES = {"accuracy": "accuracy,-params", "loss": "-loss,-params", "mse": "-mse,-params", "miou@mask": "miou@mask,-params"}
 DATA = {"accuracy": "digits", "loss": "digits", "mse": "diabetes", "miou@mask": "digit_scenes"}
 FINDS = {"digits": ("accuracy", "loss"), "diabetes": ("mse",), "digit_scenes": ("miou@mask", "accuracy@label", "loss")}

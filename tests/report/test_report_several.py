@@ -16,6 +16,8 @@ from nasforge.report import collect
 from nasforge.report.several import differing, side_by_side, words, write_several
 from nasforge.report.trials import names_of, rows_of, trial_rows, write_csv
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

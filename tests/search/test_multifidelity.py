@@ -99,6 +99,7 @@ def test_real_trainings_go_on_from_their_checkpoints(plan: Plan, tmp_path: Path)
         assert seconds == sorted(seconds) and r["seconds"]["training"] >= seconds[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fidelity", ["data", "resolution"])
 def test_the_data_or_the_images_may_grow_from_rung_to_rung(plan: Plan, tmp_path: Path, fidelity: str) -> None:
     jobs: list[Job] = []

@@ -42,6 +42,7 @@ def run_quick(plan: Plan, folder: Path, evaluate: Any = quick) -> dict[str, Any]
     return search(plan, folder, lambda: Inline(evaluate), lambda status: None)
 
 
+@pytest.mark.slow
 def test_a_search_on_digits_from_space_to_finalists(plan: Plan, tmp_path: Path) -> None:
     summary = search(
         replace(plan, strategy="tpe", control=True, trials=5, scheduler="none", final_recipe={"epochs": 30}),

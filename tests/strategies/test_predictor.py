@@ -271,6 +271,7 @@ def searched(problem: Problem, number: int, evaluate: Any, propose: Any = None) 
     return trials
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objectives", ["accuracy", "accuracy,-params"])
 def test_a_proposal_follows_from_the_history_alone(space: Space, objectives: str) -> None:
     problem = Problem(space, 3, 40, parse_objectives(objectives))
@@ -302,6 +303,7 @@ def test_scores_are_features_asked_for_once(space: Space) -> None:
     assert "score/told" in {old.encoder.words[p] for p in columns.places}
 
 
+@pytest.mark.slow
 def test_a_score_is_trusted_where_the_graph_tells_nothing(space: Space) -> None:
     def chance(choices: Mapping[str, Any]) -> float:
         return Random(repr(sorted(choices.items()))).random()
@@ -339,6 +341,7 @@ def test_what_runs_is_not_asked_again(space: Space) -> None:
     assert len(set(names)) == 22
 
 
+@pytest.mark.slow
 def test_proposals_keep_limits_that_costs_tell(space: Space) -> None:
     problem = Problem(space, 0, 40, (ACCURACY,), (Limit("params", True, 1500.0),))
     trials, propose = [], predict(problem)

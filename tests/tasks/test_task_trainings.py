@@ -25,6 +25,8 @@ from nasforge.spaces.space import Space
 from nasforge.tasks import load_data, task_of
 from nasforge.train import Recipe, default_recipe, fit, score
 
+pytestmark = pytest.mark.slow
+
 MLP: dict[str, Any] = {
     "body": ["flatten", {"linear": {"out": 32, "act": "relu"}}, {"linear": {"out": 32, "act": "relu"}}],
     "head": ["linear"],

@@ -200,6 +200,7 @@ def test_weights_of_a_network_that_pads_otherwise_are_refused() -> None:
         map_weights(arch, stemmed(state), norm_eps=1e-3)
 
 
+@pytest.mark.slow
 def test_where_the_windows_of_documented_networks_lie() -> None:
     found = {
         name: [padded_otherwise(zoo.load(name), pad) for pad in ("tf", "same")] for name in ("nasnet_a_mobile", "inception_v3", "resnet50")
@@ -214,6 +215,7 @@ def test_where_the_windows_of_documented_networks_lie() -> None:
     assert seen == [True] * 3 and not any(map(of_tensorflow, ("tf_models/resnet50.pth", "efficientnet_b0.pth", "tfnet.pt", "outfit.pth")))
 
 
+@pytest.mark.slow
 def test_the_command_takes_tensorflows_weights_only_where_the_padding_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

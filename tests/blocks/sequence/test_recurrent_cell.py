@@ -224,6 +224,7 @@ def test_the_layer_table_holds_all_of_a_cell() -> None:
     assert (row.type, row.params, row.macs) == ("recurrent_cell", count(arch).params, count(arch).macs) and row.params > 0
 
 
+@pytest.mark.slow
 def test_a_cell_leaves_as_python(tmp_path: Path) -> None:
     arch = {"input": {"tokens": 9, "length": 4}, "classes": 9, "body": [{"embedding": {"out": 6}}], "head": [{"linear": {}}]}
     arch["body"] += [{"recurrent_cell": {"nodes": nodes, "hidden": 5}} for nodes in (LSTM, GRU)]

@@ -211,6 +211,7 @@ TIED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tied_weights_are_counted_once_and_learned_from_both_sides(tmp_path: Path) -> None:
     assert cost_of(TIED).params == 1000 * 64 + 4 * (64 * 64 + 64 * 64 + 64)
     untied = {**TIED, "stem": [{"embedding": {"out": 64}}], "head": [{"linear": {"bias": False}}]}
