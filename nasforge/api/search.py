@@ -30,8 +30,7 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
 from nasforge.search.study import quiet
-from nasforge.tasks import task_of
-from nasforge.tasks import seconds_to_load
+from nasforge.tasks import seconds_to_load, task_of
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
 SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
@@ -109,7 +108,7 @@ def runner_of(plan: Plan, options: Mapping[str, Any], folder: Path | None = None
         raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
     of_tune = plan.scheduler.removeprefix("tune:") if plan.scheduler.startswith("tune:") else None
     if of_tune and name != "tune":
-        raise UserError(f"--scheduler {plan.scheduler}: is one of Ray Tune and decides in its runner, got --runner {name}; add --runner tune")
+        raise UserError(f"--scheduler {plan.scheduler}: is one of Ray Tune, which decides in its runner, got {name}; add --runner tune")
     for option in ("workers", "threads"):
         number = options[option]
         if (option, number) != ("threads", None) and (isinstance(number, bool) or not isinstance(number, int) or number < 1):

@@ -199,7 +199,8 @@ class Asks(_Unkept, Searcher):  # type: ignore[misc]
             self.guarded(lambda: self.driver.on_end(one.number, taken(one.number, one.job, event)), None)
         elif error:
             why = one.trial.error_file and _last_line(Path(one.trial.error_file))
-            lost = hung(self.silence_s) if one.silent else Result(error=f"the Ray worker was lost: {why or 'no reason is known'}", stopped=Stop.LOST)
+            lost = Result(error=f"the Ray worker was lost: {why or 'no reason is known'}", stopped=Stop.LOST)
+            lost = hung(self.silence_s) if one.silent else lost
             self.guarded(lambda: self.driver.on_end(one.number, lost), None)
         else:  # it was paused, and a scheduler will never take it up again
             known = numbers(validation(one.last.row)) if one.last else {}
@@ -242,7 +243,7 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
             return self.CONTINUE
         one.last = report
         decision = self.asks.guarded(lambda: self.asks.driver.on_report(one.number, report), Decision.STOP)
-        if decision is Decision.CONTINUE and self.compares:
+        if decision is Decision.CONTINUE and self.compares and report.epoch < self.asks.driver.last_epoch(one.number):  # type: ignore[attr-defined]
             loss = self.asks.guarded(lambda: self.asks.driver.loss(one.number, report), 0.0)  # type: ignore[attr-defined]
             said: str = self.inner.on_trial_result(tune_controller, trial, {**result, LOSS: loss})
             if said in (self.PAUSE, self.NOOP):  # for now: it goes on when `choose_trial_to_run` says so
@@ -254,7 +255,7 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         # PBT refuses searchers, which might change what it copies; ours gives it nothing but a number
-        self.inner.on_trial_add(SimpleNamespace(search_alg=None), trial)
+        self.inner.on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[arg-type]
         self.asks.open[trial.trial_id].trial = trial
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -262,7 +263,7 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         one = self.asks.open.get(trial.trial_id)
-        row = {} if one is None or one.last is None else {"epoch": one.last.epoch}
+        row: dict[str, float] = {} if one is None or one.last is None else {"epoch": one.last.epoch}
         if self.compares and row and one is not None and one.last is not None:
             last = one.last
             row[LOSS] = self.asks.guarded(lambda: self.asks.driver.loss(one.number, last), 0.0)  # type: ignore[attr-defined]

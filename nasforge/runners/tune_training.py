@@ -69,7 +69,9 @@ class Desk:
 class Training(tune.Trainable):  # type: ignore[misc]
     """One job. config: `trial`, its number in the study, for readers; and factors on words of the recipe (`FACTORS`)."""
 
-    def setup(self, config: dict[str, Any], context: Context, data: Dataset, threads: int, desk: Any) -> None:
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], context: Context, data: Dataset, threads: int, desk: Any
+    ) -> None:
         self.worker, self.data, self.desk = Events(context, threads, data), data, desk
         self.scratch = Path(tempfile.mkdtemp(prefix="nasforge-tune-"))
         self.open = False  # whether the training waits for an answer
@@ -79,7 +81,8 @@ class Training(tune.Trainable):  # type: ignore[misc]
         """Make ready for another trial, or for this one with other numbers: it goes on from its own checkpoint."""
         self._leave()
         self.factors = {name: float(new_config[name]) for name in FACTORS if name in new_config}
-        self.epoch, self.given = 0, None
+        self.epoch = 0
+        self.given: Path | None = None  # a checkpoint from elsewhere
         return True
 
     def step(self) -> dict[str, Any]:

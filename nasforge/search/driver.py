@@ -242,14 +242,17 @@ class TrialDriver:
             return Decision.CONTINUE
         return self.scheduler.on_report(self.ledger.curves(), self._in_training(work))
 
+    def last_epoch(self, number: int) -> int:
+        """Return after how many epochs a training ends by itself."""
+        return self.running[number].recipe.epochs
+
     def loss(self, number: int, report: Report) -> float:
         """Return one number for those who compare trainings after an epoch, smaller is better: of several objectives how many dominate."""
         own = epoch_losses(dict(report.row), self.running[number].candidate.metrics, self.judged)
         if len(own) == 1:
             return own[0]
-        others = [curve[report.epoch - 1] for curve in self.ledger.curves().values() if len(curve) >= report.epoch]
-        others += [self._losses(work)[report.epoch - 1] for n, work in self.running.items() if n != number and len(work.curve) >= report.epoch]
-        return float(rank(own, others))
+        curves = [*self.ledger.curves().values(), *(self._losses(work) for n, work in self.running.items() if n != number)]
+        return float(rank(own, [curve[report.epoch - 1] for curve in curves if len(curve) >= report.epoch]))
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""

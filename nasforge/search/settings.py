@@ -29,7 +29,7 @@ from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Choices, Space
 from nasforge.storage.open import without_password
-from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.registry import check_strategy
 from nasforge.strategies.schedulers import FIDELITIES, OF_TUNE, SCHEDULERS, scheduler_of
 from nasforge.tasks import Task, forward, load_data, task_of
 from nasforge.train import checked_device
@@ -108,8 +108,9 @@ def plan_of(
         baselines = ", ".join(asked["seed_arch"])
         say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
         asked["seed_arch"] = []
+    check_strategy(asked["strategy"])
     schedulers = (*SCHEDULERS, *(f"tune:{name}" for name in OF_TUNE))
-    for name, table in (("strategy", STRATEGIES), ("scheduler", schedulers), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
+    for name, table in (("scheduler", schedulers), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
         if asked[name] not in table:
             raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
     if asked["fidelity"] != "epochs" and not scheduler_of(asked["scheduler"]).pauses:
