@@ -59,20 +59,9 @@ def search(
     """
     began = time.monotonic()
     quiet()
-    given = _known(options)
-    if space is None:
-        space = _default_for(data, given)
-    raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
-    of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
-    asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
-    options = {name: asked[name] for name in OPTIONS if asked.get(name) is not None}
-    dataset, source = data_given(data, options, raw)
-    name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
-    for plugin in LOADED.values():
-        say(str(plugin))
-    plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
-    folder = Path(run or f"runs/{name}")
+    plan, raw, given = planned(space, data, options, say)
+    folder = Path(run or f"runs/{plan.name}")
     start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()}, folder)
     workers = given.get("workers", RUNNING["workers"])
     say("\n  ".join(["this is what was read, and is going to be done:", *opening(plan, raw, plan.load())]))
@@ -90,6 +79,28 @@ def search(
     if page and "joined" not in summary:  # else this driver is not the owner of its study
         report(folder, plan.storage)
     return Run(folder, plan.storage, summary)
+
+
+def planned(
+    space: str | Path | Mapping[str, Any] | None, data: Any, options: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """Return the plan of a search from the arguments of `search`, the space as it is written, and the options by the names of a plan.
+
+    Raises:
+        UserError: the search cannot be carried out.
+    """
+    given = _known(options)
+    if space is None:
+        space = _default_for(data, given)
+    raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
+    of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
+    asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
+    dataset, source = data_given(data, {name: asked[name] for name in OPTIONS if asked.get(name) is not None}, raw)
+    name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
+    for plugin in LOADED.values():
+        say(str(plugin))
+    plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
+    return replace(plan, name=name), raw, given
 
 
 def _default_for(data: Any, given: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """A job as a `Trainable` of Ray Tune: one epoch a step, saved and taken up again where a scheduler pauses it.
 
-Jobs and decisions pass through a `Desk`, an actor beside the driver: what Tune keeps of a trial (its config, its results) stays small,
-and a network never depends on what a scheduler does to a config.
+In a search jobs and decisions pass through a `Desk`, an actor beside the driver: what Tune keeps of a trial (its config, its results) stays
+small, and a network never depends on what a scheduler does to a config.
 """
 
 from __future__ import annotations
@@ -66,16 +66,30 @@ class Desk:
         return self.ended.pop(trial, None)
 
 
-class Training(tune.Trainable):  # type: ignore[misc]
-    """One job. config: `trial`, its number in the study, for readers; and factors on words of the recipe (`FACTORS`)."""
+class Steps(tune.Trainable):  # type: ignore[misc]
+    """A job whose epochs are steps. config: factors on words of the recipe (`FACTORS`) besides what names the job.
 
-    def setup(  # type: ignore[override]
-        self, config: dict[str, Any], context: Context, data: Dataset, threads: int, desk: Any
-    ) -> None:
-        self.worker, self.data, self.desk = Events(context, threads, data), data, desk
+    Subclasses say where the job comes from (`_take`), what is decided after an epoch (`_decision`) and what is told of the end (`_end`).
+    """
+
+    def begin(self, context: Context, data: Dataset, threads: int) -> None:
+        """Prepare the evaluator of this process."""
+        self.worker, self.data = Events(context, threads, data), data
         self.scratch = Path(tempfile.mkdtemp(prefix="nasforge-tune-"))
         self.open = False  # whether the training waits for an answer
-        self.reset_config(config)
+        self.reset_config(self.config)
+
+    def _take(self) -> Job:
+        raise NotImplementedError
+
+    def _decision(self) -> Decision:
+        return Decision.CONTINUE
+
+    def _epoch(self, report: Report) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _end(self, event: Any) -> dict[str, Any]:
+        raise NotImplementedError
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Make ready for another trial, or for this one with other numbers: it goes on from its own checkpoint."""
@@ -93,14 +107,13 @@ class Training(tune.Trainable):  # type: ignore[misc]
         if isinstance(event, Report):
             self.epoch = event.epoch
             row = {**event.row, **{f"{name}_factor": factor for name, factor in self.factors.items()}}
-            return {"epoch": event.epoch, "report": Report(event.epoch, row)}
-        ray.get(self.desk.end.remote(self.trial_id, event))
-        return {"epoch": self.epoch, "done": True}
+            return {"epoch": event.epoch, **self._epoch(Report(event.epoch, row))}
+        return {"epoch": self.epoch, **self._end(event), "done": True}
 
     def _next(self) -> Any:
         if self.open:
-            return self.worker.resume(ray.get(self.desk.decision.remote(self.trial_id, self.epoch)))
-        self.job = self._mine(ray.get(self.desk.job.remote(self.trial_id)))
+            return self.worker.resume(self._decision())
+        self.job = self._mine(self._take())
         return self.worker.begin(self.job)
 
     def _mine(self, job: Job) -> Job:
@@ -142,6 +155,29 @@ class Training(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         self._leave()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class Training(Steps):
+    """A job that lies on the desk, by the id of Tune's trial. config: `trial`, its number in the study, for readers."""
+
+    def setup(  # type: ignore[override]
+        self, config: dict[str, Any], context: Context, data: Dataset, threads: int, desk: Any
+    ) -> None:
+        self.desk = desk
+        self.begin(context, data, threads)
+
+    def _take(self) -> Job:
+        return ray.get(self.desk.job.remote(self.trial_id))
+
+    def _decision(self) -> Decision:
+        return ray.get(self.desk.decision.remote(self.trial_id, self.epoch))
+
+    def _epoch(self, report: Report) -> dict[str, Any]:
+        return {"report": report}
+
+    def _end(self, event: Any) -> dict[str, Any]:
+        ray.get(self.desk.end.remote(self.trial_id, event))
+        return {}
 
 
 def told(result: Mapping[str, Any]) -> Report | None:

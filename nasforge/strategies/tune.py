@@ -57,7 +57,7 @@ def driven(name: str, problem: Problem) -> Propose:
             for number, (point, value) in enumerate(zip(points, values, strict=True)):
                 made.tell(searcher, str(number), point, value)
             found = searcher.suggest("next")
-        asked = flat.choices(_flattened(found)) if isinstance(found, Mapping) else {}
+        asked = flat.choices(flattened(found)) if isinstance(found, Mapping) else {}
         return problem.space.draw(replay(asked, random_chooser(rng)))[1]
 
     return propose
@@ -77,20 +77,20 @@ def _values(losses: Sequence[Losses | None]) -> list[float]:
     return [worst if one is None else one for one in found]
 
 
-def _flattened(found: Any) -> dict[str, Any]:
+def flattened(found: Any) -> dict[str, Any]:
     """The numbers by short names in what a searcher suggests: flat, or nested as `_tree` has it."""
     out: dict[str, Any] = {}
     if isinstance(found, Mapping):
         for name, value in found.items():
             if isinstance(value, Mapping) and "place" in value:
-                out |= {name: value["place"], **_flattened(value["inside"])}
+                out |= {name: value["place"], **flattened(value["inside"])}
             elif isinstance(value, Mapping | list | tuple):
-                out |= _flattened(value)
+                out |= flattened(value)
             else:
                 out[str(name)] = value
     elif isinstance(found, list | tuple):
         for one in found:
-            out |= _flattened(one)
+            out |= flattened(one)
     return out
 
 
@@ -195,7 +195,7 @@ def space_of_configspace(flat: FlatSpace) -> Any:
 
 def _told(searcher: Any, trial: str, point: dict[str, Any], value: float) -> None:
     """Let a searcher suggest the next of the points that it was given, and tell it its value."""
-    suggested = _flattened(searcher.suggest(trial))
+    suggested = flattened(searcher.suggest(trial))
     if suggested.keys() != point.keys() or any(int(suggested[name]) != int(place) for name, place in point.items()):
         raise RuntimeError(f"{type(searcher).__name__} suggests other points than those that it was given; has its version changed?")
     row = {VALUE: value, "training_iteration": 1, "hyperband_info": {"budget": 1}}
