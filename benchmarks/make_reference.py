@@ -19,10 +19,19 @@ from typing import Any
 from nasforge.api import parts
 from nasforge.blocks import BLOCKS
 from nasforge.blocks.core.shapes import Tokens
+from nasforge.data.readers import READERS
 from nasforge.errors import UserError
+from nasforge.evaluation import EVALUATORS
+from nasforge.latency.measure import PRECISIONS
+from nasforge.latency.runtimes import RUNTIMES
 from nasforge.networks.build import build
-from nasforge.objectives.metrics import METRICS
+from nasforge.objectives.metrics import ALIASES, METRICS
+from nasforge.runners import RUNNERS
+from nasforge.scaling import compound as scaling
+from nasforge.scaling.axes import AXES
 from nasforge.spaces.check import check_arch, spell
+from nasforge.strategies.registry import strategy_names
+from nasforge.strategies.schedulers import FIDELITIES, scheduler_names
 from nasforge.tasks import TASKS
 from nasforge.train import augment
 from nasforge.train.recipe import Recipe
@@ -33,6 +42,12 @@ EXAMPLES = {  # of words whose default shows nothing
     "augment": "{flip: 0.5, crop: 4}", "class_weights": "balanced", "head_weights": "{mask: 2}", "monitor": "loss", "channels_last": "true",
     "early_stopping": "5", "sam": "0.05", "soup": "0.2", "minutes": "10", "ema": "0.999", "freeze_stem": "0.5", "grad_clip": "1",
 }  # fmt: skip
+CHOICES = {  # option: the names that it takes
+    "strategy": strategy_names(), "scheduler": scheduler_names(), "evaluator": EVALUATORS, "fidelity": FIDELITIES, "runner": RUNNERS,
+    "runtime": RUNTIMES, "precision": PRECISIONS, "task": TASKS, "axis": AXES,
+    "fit": (*scaling.LIMITS, *scaling.ALIASES, *ALIASES, "latency_ms"),
+    "data": [reader.what for reader in READERS.values() if reader.what],
+}  # fmt: skip
 
 
 # ---------------------------------------------------------------- rows
@@ -42,7 +57,8 @@ def reference() -> dict[str, Any]:
     """What stands in reference.json."""
     blocks = {name: {**parts.described(BLOCKS[name]), "example": example_of(name)} for name in sorted(BLOCKS)}
     scored = {name: [task.name for task in TASKS.values() if any(m.name == name for m in task.metrics)] for name in METRICS}
-    return {"blocks": blocks, "words": words(), "scored_by": {name: tasks for name, tasks in scored.items() if tasks}}
+    scored = {name: tasks for name, tasks in scored.items() if tasks}
+    return {"blocks": blocks, "words": words(), "scored_by": scored, "choices": {name: list(names) for name, names in CHOICES.items()}}
 
 
 def example_of(name: str) -> dict[str, Any]:

@@ -14,10 +14,27 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 
-from nasforge.cli_help import Misused, Parser, complete, examples_of
+from nasforge.cli_help import Misused, Parser, complete, examples_of, importing_torch
 from nasforge.errors import Terminated, UserError, parts_of
 
 ARCH = "a documented network, a file, or RUN:NAME (a finalist) or RUN:NUMBER (a trial)"
+
+LISTS = ("blocks", "spaces", "recipes", "metrics", "runs", "show")  # what they name, they look up themselves
+FIRST = {  # what a command does once torch is imported
+    "search": "reads {space} and {data}, then says what it is going to do",
+    "train": "reads {data}, then trains {arch}",
+    "score": "reads {data}, then scores {arch}",
+    "report": "reads {run}",
+    "export": "writes {arch} for {to}, then runs it in a fresh process",
+    "predict": "reads {network}, then {files}",
+    "scale": "counts {arch}",
+    "latency": "measures {arch}, some seconds",
+    "calibrate": "measures {networks} networks of {space}, about a second each",
+    "locate": "looks for {arch} in {space}",
+    "replay": "decides {run} again",
+    "bench": "compares strategies on a table, some seconds a strategy",
+    "zoo": "reads {weights}",
+}
 
 INHERIT = ("copy", "grow", "shrink")
 
@@ -70,34 +87,39 @@ def _learned(command: argparse.ArgumentParser) -> None:
 def _search(commands: argparse._SubParsersAction) -> None:
     c = _command(commands, "search", "search a space for the best networks; a run that exists is resumed")
     c.add_argument("space", metavar="SPACE", nargs="?", help="a packaged space or a file (default: the packaged one for such data)")
-    _data(c)
+    _data(c, "digits, digit_scenes, diabetes, a folder, a file, or module:function (default: the space's own, else digits)")
     _learned(c)
     c.add_argument(
         "--strategy",
-        help="predictor (default), random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid; or a searcher of Ray Tune: "
-        "tune:hyperopt, bohb, ax, nevergrad, bayesopt, optuna, zoopt",
+        help="predictor, random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid; or a searcher of Ray Tune: "
+        "tune:hyperopt, bohb, ax, nevergrad, bayesopt, optuna, zoopt (default: the space's own, else predictor)",
     )
-    c.add_argument("--evaluator", default=None, help="train (default); proxy: zero-cost scores, finalists are trained; table: look up")
+    c.add_argument("--evaluator", default=None, help="train; proxy: zero-cost scores, finalists are trained; table: look up "
+                   "(default: the space's own, else train)")  # fmt: skip
     c.add_argument("--table", metavar="FILE", help="with --evaluator table: a tabular benchmark of SPACE, as of bench")
     c.add_argument("--select", metavar="COLUMN", help="with --evaluator table: the column that is val")
     c.add_argument("--report", metavar="COLUMN", help="with --evaluator table: the column that is test")
-    c.add_argument("--minutes", type=float, metavar="M", help="time for everything: search, final trainings, page (instead of --trials)")
+    c.add_argument("--minutes", type=float, metavar="M", help="time for everything: search, final trainings, page, instead of --trials "
+                   "(default: the space's own, else none)")  # fmt: skip
     c.add_argument("--until", action="append", metavar="LIMIT", help="ask no more once a trial reaches this, such as 'accuracy>=.98'")
-    c.add_argument("--trials", type=int, help="architectures to train (default: 40)")
+    c.add_argument("--trials", type=int, help="architectures to train (default: the space's own, else 40)")
     c.add_argument(
         "--objective",
-        help="accuracy, or several: accuracy,-params (a minus: the smaller the better), or a product: 'accuracy*(macs/1e6)^-0.07'",
+        help="accuracy, or several: accuracy,-params (a minus: the smaller the better), or a product: 'accuracy*(macs/1e6)^-0.07' "
+            "(default: the space's own, else the metric of the task and few parameters)",
     )
-    c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated")
-    c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first")
+    c.add_argument("--constraint", action="append", metavar="LIMIT", help="such as 'params<=20000'; may be repeated, goes before the "
+                   "space's own of that metric; none: without the space's own")  # fmt: skip
+    c.add_argument("--seed-arch", nargs="+", metavar="NAME", help=f"baselines: {ARCH}; those inside the space are evaluated first "
+                   "(default: the space's own, else none)")  # fmt: skip
     c.add_argument("--prior", nargs="+", metavar="RUN", help="earlier runs on the same space and data to learn from")
     c.add_argument(
         "--scheduler",
         "--pruner",
         dest="scheduler",
         metavar="NAME",
-        help="early stopping: asha (default), median, none; or pausing and promoting: halving, hyperband; with --runner tune also "
-        "tune:asha, hyperband, bohb, median, pbt",
+        help="early stopping: asha, median, none; or pausing and promoting: halving, hyperband; with --runner tune also tune:asha, "
+        "hyperband, bohb, median, pbt (default: the space's own, else asha)",
     )
     c.add_argument("--runtime", default=None, metavar="NAME", help="that runs networks when latency is measured: eager (default), compile, "
                    "onnxruntime, openvino")  # fmt: skip
@@ -110,14 +132,16 @@ def _search(commands: argparse._SubParsersAction) -> None:
     c.add_argument("--inherit", nargs="?", const="copy", default=False, choices=INHERIT,
                    help="begin each training with the weights of the nearest network trained: those that fit (copy), computing what it "
                         "does where that can be (grow), or those that fit, drawn towards initial ones (shrink)")  # fmt: skip
-    c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... (default: none)")
-    c.add_argument("--fidelity", help="what grows where trainings pause: epochs (default), data, resolution")
-    c.add_argument("--epochs", type=int, help="epochs of a trial (default: by the data)")
-    c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: by the data)")
-    c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: 4)")
-    c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: 3)")
+    c.add_argument("--scores", metavar="NAMES", help="zero-cost scores that the predictor reads too: synflow,jacob_cov,... "
+                   "(default: the space's own, else none)")  # fmt: skip
+    c.add_argument("--fidelity", help="what grows where trainings pause: epochs, data, resolution (default: the space's own, else epochs)")
+    c.add_argument("--epochs", type=int, help="epochs of a trial (default: the space's own, else by the data)")
+    c.add_argument("--final-epochs", type=int, help="epochs of a finalist (default: the space's own, else by the data)")
+    c.add_argument("--finalists", type=int, help="networks to retrain at the end (default: the space's own, else 4; with --minutes 2)")
+    c.add_argument("--final-seeds", type=int, help="trainings of each of them (default: the space's own, else 3; with --minutes 1)")
     c.add_argument(
-        "--control", action=argparse.BooleanOptionalAction, help="an equal-budget random search beside, to compare with (default: none)"
+        "--control", action=argparse.BooleanOptionalAction,
+        help="an equal-budget random search beside, to compare with (default: the space's own, else none)",
     )
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
@@ -338,6 +362,7 @@ def _load_plugins(args: argparse.Namespace) -> None:
     if args.plugin and not args.allow_code:
         raise UserError(f"--plugin {args.plugin[0]}: would run code of its own; if you trust it, add --allow-code")
     if args.plugin or entry_points(group="nasforge.plugins"):
+        _say_first(args)
         importlib.import_module("nasforge.plugins").load_plugins(*args.plugin)
 
 
@@ -393,10 +418,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _carried_out(args: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by torch when it is imported; workers set their own
-    if args.command == "search" and sys.stderr.isatty() and not (args.json or args.quiet):  # the import alone takes seconds
-        print(f"nasforge search: reads {args.space or 'the data'}", file=sys.stderr, flush=True)
     try:
         _load_plugins(args)
+        if args.command not in LISTS:
+            importlib.import_module("nasforge.commands.early").check(args)
+        _say_first(args)
         return importlib.import_module(f"nasforge.commands.{args.command}").run(args)
     except UserError as error:
         return _failed(args, str(error), 2)
@@ -407,6 +433,12 @@ def _carried_out(args: argparse.Namespace) -> int:
         return 1
     except OSError as error:
         return _failed(args, f"{error.strerror or error} ({error.filename or 'no file named'}); choose another folder", 1)
+
+
+def _say_first(args: argparse.Namespace) -> None:
+    """Say what a command that needs torch is about to do."""
+    if args.command in FIRST and (args.command != "zoo" or args.weights):
+        importing_torch(args, FIRST[args.command])
 
 
 def _failed(args: argparse.Namespace, message: str, status: int) -> int:

@@ -113,6 +113,19 @@ def examples_of(command: str) -> str:
     return f"{'example' if len(given) == 1 else 'examples'}:\n" + "\n".join(f"  {line}" for line in given) if given else ""
 
 
+def importing_torch(args: argparse.Namespace, then: str) -> None:
+    """Say on stderr what a command is about to do, where torch is still to be imported, which alone takes seconds.
+
+    then: what comes after, with the names of arguments in braces.
+    """
+    if "torch" in sys.modules or args.json or getattr(args, "quiet", False):
+        return
+    given = {name: " ".join(map(str, value)) if isinstance(value, list) else value for name, value in vars(args).items()}
+    given["data"] = given.get("data") or "the data"
+    given["space"] = given.get("space") or "the space"
+    print(f"nasforge {args.command}: {then.format_map(given)}; torch is imported first, a few seconds", file=sys.stderr, flush=True)
+
+
 # ---------------------------------------------------------------- completion, where argcomplete is installed
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 
 
 class UserError(ValueError):
@@ -21,6 +21,8 @@ class Terminated(KeyboardInterrupt):
 
 
 FEW = 16  # names that a message lists
+LIKELY = 0.6  # of letters in common, from which on a name may be meant
+STEP = 0.05  # by which a name that begins so is less near than one that is so
 
 
 def nearest(name: object, valid: Iterable[object], *listings: str) -> str:
@@ -29,14 +31,54 @@ def nearest(name: object, valid: Iterable[object], *listings: str) -> str:
     listings: the commands that list them all.
     """
     names = sorted({str(v) for v in valid})
-    close = get_close_matches(str(name), names, n=1 if len(names) <= FEW else 3, cutoff=0.6)
-    meant = f"did you mean {_or(close)}? " if close else ""
+    close, likely = alike_names(str(name), names, 1 if len(names) <= FEW else 3)
+    meant = f"did you mean {_or(close)}? " if likely else ""
     if len(names) <= FEW:
         return f"{meant}valid: {', '.join(names)}"
-    if not close and str(name):
-        meant = f"the nearest are {_or(get_close_matches(str(name), names, n=3, cutoff=0.0), 'and')}; "
+    if not likely and str(name):
+        meant = f"the nearest are {_or(close, 'and')}; "
     told = ", ".join(f"`{listing}`" for listing in listings)
     return f"{meant}{told} list{'s' if len(listings) == 1 else ''} all {len(names)}" if told else f"{meant}there are {len(names)}"
+
+
+def alike_names(name: str, names: Sequence[str], most: int) -> tuple[list[str], bool]:
+    """Return the names nearest to a mistyped one, at most so many, and whether they are likely meant.
+
+    Letter case, `-`, `_` and blanks do not count. A name is as near as the letters it has in common with the mistyped one in order, and
+    nearer where it begins with that, of four letters one wrong, left out, doubled or swapped; has it as one of its words; or is its
+    initials (`lr`). Of equally near ones the one of the most similar length comes first.
+    """
+    given, initials = _plain(name), "".join(word[:1] for word in re.split(r"[\s_-]+", name.lower()))
+
+    def near(valid: str) -> tuple[float, float, str]:
+        plain = _plain(valid)
+        whole = SequenceMatcher(None, given, plain).ratio()
+        begun = 1 - _edits_to_begin(given, plain) / max(1, len(given))  # share of the letters that need no change
+        other = [begun - STEP] if len(given) >= 3 and begun >= 0.75 else [0.0]
+        other += [1 - 2 * STEP] if given in valid.lower().split("_") or (initials == plain and len(plain) > 1) else []
+        return -max(whole, *other), -whole, valid
+
+    found = sorted(names, key=near)[:most]
+    likely = [one for one in found if -near(one)[0] >= LIKELY]
+    return likely or found, bool(likely)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name.lower())
+
+
+def _edits_to_begin(given: str, name: str) -> int:
+    """The fewest letters to insert, leave out, replace or swap with the next that make `given` a beginning of `name` (Damerau 1964)."""
+    before: list[int] = []
+    rows = list(range(len(name) + 1))
+    for i, letter in enumerate(given, 1):
+        now = [i]
+        for j, other in enumerate(name, 1):
+            now.append(min(rows[j] + 1, now[j - 1] + 1, rows[j - 1] + (letter != other)))
+            if i > 1 and j > 1 and letter == name[j - 2] and given[i - 2] == other:
+                now[j] = min(now[j], before[j - 2] + 1)
+        before, rows = rows, now
+    return min(rows)
 
 
 def _or(names: Sequence[str], word: str = "or") -> str:

@@ -18,6 +18,7 @@ it what was trained already. Tune's own folder holds pickles: never restore one 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +155,8 @@ class NasforgeSearch(Searcher):  # type: ignore[misc]
             return None if self.open else Searcher.FINISHED
         number, job = found
         self.open[trial_id] = _Open(number, job)
-        return {"trial": number, "key": key(job.arch), "choices": dict(job.choices), "recipe": dict(job.recipe), "run": str(self.folder)}
+        known = {"trial": number, "key": key(job.arch), "run": str(self.folder)}
+        return {**known, "choices": dict(job.choices), "recipe": dict(job.recipe)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         one = self.open.get(trial_id)
@@ -221,8 +223,8 @@ class Training(Steps):
     """A training of nasforge as the trainable of a Tuner: a row after each epoch, checkpoints, one actor for many trials.
 
     Give its arguments with `tune.with_parameters(Training, ...)`: the data travel once. A config is what `NasforgeSearch` suggests, or
-    values of `param_space(space)` or of the forms for HyperOpt and BOHB. A network that computes the same as one that was trained in the same `run`,
-    and one that breaks a limit, is answered without a training; the latter with `feasible` false and the worst score.
+    values of `param_space(space)` or of the forms for HyperOpt and BOHB. A network that computes the same as one that was trained in the
+    same `run`, and one that breaks a limit, is answered without a training; the latter with `feasible` false and the worst score.
 
     Args:
         data: a name, a folder, a file, or a data set.
@@ -236,6 +238,8 @@ class Training(Steps):
         self, config: dict[str, Any], data: Any = "digits", space: SpaceLike | None = None, constraint: str | Sequence[str] = (),
         recipe: Mapping[str, Any] | None = None, seed: int = 0, threads: int = 1, device: str = "cpu", run: str | Path | None = None,
     ) -> None:  # fmt: skip
+        if isinstance(data, str | Path) and (named := Path(os.environ.get("TUNE_ORIG_WORKING_DIR", ".")) / data).exists():
+            data = str(named)  # workers of Tune stand in the folders of their trials
         found: Dataset = data if hasattr(data, "batches") else load_data(data)
         self.space, self.words, self.seed = space, dict(recipe or {}), seed
         self.limits = [parse_limit(one) for one in ([constraint] if isinstance(constraint, str) else constraint)]

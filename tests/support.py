@@ -337,5 +337,5 @@ def changed(run: Run, **rows: dict[str, Any]) -> Run:
         for row in summary[group]:
             row.update(rows.get(row["name"], {}))
     for group in ("best", "control"):
-        summary[group].update(rows.get(summary[group]["name"], {}))
+        summary[group].update(rows.get(summary[group].get("name", ""), {}))
     return replace(run, summary=summary)

@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "nasforge"
 BELOW: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "terminal": set(),
     "spaces": {"files", "errors"},
     "objectives": {"errors"},
     "storage": {"files", "errors"},
@@ -39,14 +40,14 @@ BELOW: dict[str, set[str]] = {
         "plugins", "runners", "evaluation", "strategies", "latency", "train", "tasks", "networks", "blocks", "data", "objectives", "spaces",
         "storage", "files", "errors",
     },
-    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "files", "errors"},
+    "report": {"plugins", "search", "networks", "blocks", "objectives", "spaces", "storage", "files", "terminal", "errors"},
     "api": {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
         "blocks", "data", "objectives", "spaces", "files", "errors",
     },
     "commands": {
-        "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export", "networks",
-        "blocks", "data", "objectives", "spaces", "files", "errors",
+        "cli_help", "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export",
+        "networks", "blocks", "data", "objectives", "spaces", "files", "terminal", "errors",
     },
     "cli_help": {"api", "spaces", "zoo"},  # for completion alone
     "cli": {"cli_help", "errors"},  # and the command that is asked for, by its name
@@ -59,8 +60,8 @@ def modules() -> list[str]:
     return sorted(str(p.relative_to(PACKAGE).with_suffix("")) for p in PACKAGE.rglob("*.py"))
 
 
-FREE = ("errors", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/runs", "report/__init__", "report/listing",
-        "storage/lock", "api/named", "api/parts", "__init__")
+FREE = ("errors", "terminal", "spaces", "objectives", "cli", "cli_help", "commands/common", "commands/early", "commands/runs",
+        "report/__init__", "report/listing", "storage/lock", "api/named", "api/parts", "api/recipes", "__init__")
 TORCH_FREE = [m.removesuffix("/__init__") for m in modules() if m in FREE or m.split("/")[0] in FREE]
 
 

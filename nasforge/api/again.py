@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,11 +13,11 @@ from nasforge.api.train import Trained, told
 from nasforge.data import Dataset, Source
 from nasforge.data.preprocess import write_preprocess
 from nasforge.errors import UserError
-from nasforge.evaluation import prepared
 from nasforge.evaluation.base import Context, Job, Report
-from nasforge.evaluation.train import recipe_of
+from nasforge.evaluation.train import Train, recipe_of
 from nasforge.networks.cost import count
 from nasforge.objectives.metrics import metric
+from nasforge.report.training import Progress
 from nasforge.runners.local import usual_threads
 from nasforge.search.again import Trained as Trial
 from nasforge.search.context import usual_recipes
@@ -54,7 +53,7 @@ class TrainedAgain(Trained):
 
 
 def train_again(
-    trial: str, data: Any = None, *, allow_code: bool = False, out: str | Path | None = None, show: bool = True
+    trial: str, data: Any = None, *, allow_code: bool = False, out: str | Path | None = None, show: bool = True, verbose: bool = False
 ) -> TrainedAgain:
     """Train a trial as its search did: with its data, recipe, seed and threads, paused and stopped after the same epochs.
 
@@ -65,7 +64,8 @@ def train_again(
         data: where they were given to the search in Python, or lie elsewhere by now; default: those that the run names.
         allow_code: whether data that are a function may run.
         out: folder for weights and curve, `runs/again-RUN-NUMBER` by default.
-        show: whether to print a line an epoch to stderr.
+        show: whether to print how far the training is, and a line an epoch, to stderr.
+        verbose: also the recipe, and where there is no terminal a line every second.
 
     Raises:
         UserError: there is no such trial, it was not trained, or its data are others by now.
@@ -75,7 +75,9 @@ def train_again(
         raise UserError(f"{trial}: must be a trial of a search as RUN:NUMBER")
     run = Path(folder)
     manifest, found = read_manifest(run), Trial.of(run, int(number))
-    dataset = _data(run, manifest, found, data, allow_code)
+    progress = Progress(show, verbose)
+    with progress.during("reading the data"):
+        dataset = _data(run, manifest, found, data, allow_code)
     device = str(checked_device(found.plan.device))
     _set_threads(manifest)
     place = Path(out or f"runs/again-{run.resolve().name}-{number}")
@@ -85,19 +87,31 @@ def train_again(
     write({**found.arch, "recipe": recipe.to_dict()}, place / "arch.yaml")
     write_preprocess(dataset.spec.preprocess, place)
 
-    def say(report: Report) -> Any:
-        if show:
-            row = report.row
-            print(f"epoch {report.epoch}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}", file=sys.stderr, flush=True)
+    cost = count(found.arch)
+    progress.epochs, progress.minutes = recipe.epochs, recipe.minutes
+    progress.unit = "images" if dataset.spec.is_image else "samples"
+    if verbose:
+        progress.say(f"recipe: {json.dumps(recipe.to_dict())}")
+    progress.say(f"{trial} on {dataset.name}: {cost.params:,} parameters, {dataset.size('train'):,} {progress.unit} an epoch")
 
-    evaluator = prepared(Context("train", found.plan.data, device, dataset=dataset))
+    def say(report: Report) -> None:
+        losses = f"loss {report.row['loss']:.4f}  val loss {report.row['val_loss']:.4f}"
+        main = "" if task.main.name == "loss" else f"  {task.main.title} {report.row[task.main.name]:.4g}"
+        progress.say(f"epoch {report.epoch}/{recipe.epochs}  {losses}{main}")
+
+    progress.status("preparing the training")
+    evaluator = Train(progress.step)
+    evaluator.prepare(Context("train", found.plan.data, device, dataset=dataset))
     checkpoint = place / "checkpoint.pt"  # between the pauses of the trial
     checkpoint.unlink(missing_ok=True)
-    result = found.again(evaluator, dataset, say, weights=str(place / "model.safetensors"), checkpoint=str(checkpoint))
+    try:
+        result = found.again(evaluator, dataset, say, weights=str(place / "model.safetensors"), checkpoint=str(checkpoint))
+    finally:
+        progress.clear()
     checkpoint.unlink(missing_ok=True)
     if result.error:
         raise UserError(result.error)
-    cost, differences = count(found.arch), found.differences(result)
+    differences = found.differences(result)
     recorded = {name: found.record.metrics[name] for name in differences}
     trained = TrainedAgain(
         {**found.arch, "recipe": recipe.to_dict()}, trial, dataset.name, task.name, task.main.name, "as it is", cost.params, cost.macs,

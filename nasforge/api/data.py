@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.data import Dataset, Source
+from nasforge.data.dataset import may_be_laid_out_otherwise
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.train import reads
 from nasforge.tasks import data_of
@@ -31,13 +32,14 @@ def load_data(data: Any = "digits", **options: Any) -> Dataset:
 
 
 def data_given(
-    data: Any, options: Mapping[str, Any], network: Mapping[str, Any], others: Sequence[str] = ()
+    data: Any, options: Mapping[str, Any], network: Mapping[str, Any], others: Sequence[str] = (), loaded: Dataset | None = None
 ) -> tuple[Dataset | None, Source]:
     """Return data that are given as themselves (None: they are named), and their source.
 
     Args:
         options: how to read them, those of OPTIONS. others: what the caller may be given besides, for the message.
         network: an architecture or a space whose input settles the layout of images.
+        loaded: these data as `load_data` returned them with the same options.
 
     Raises:
         UserError: an option is unknown, or does not go with data that are given.
@@ -56,5 +58,7 @@ def data_given(
         if name in asked:
             raise UserError(f"{name}: is for images in files, got {asked[name]!r} with arrays; leave it out")
     source = Source.of({**options, "data": "arrays"}, reads(network))
+    if loaded is not None and not may_be_laid_out_otherwise(loaded.spec, source.reads):
+        return loaded, source
     found = data_of(data, task=source.task, target=source.target, limit=source.limit, reads=source.reads, memory_bytes=source.memory_bytes)
     return found, source

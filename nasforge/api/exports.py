@@ -39,7 +39,8 @@ class Tried(Exported):
 
     Attributes:
         metric: its name. samples: of val that it was tried on, 0 where none were at hand. val: what it reaches on them.
-        recorded: what the run has of these weights. trained: whether the weights were trained. notes: what is to be said.
+        recorded: what the run has of these weights. trained: whether the weights were trained. warning: what to do where they were not.
+        notes: what is to be said.
     """
 
     metric: str | None = None
@@ -47,6 +48,7 @@ class Tried(Exported):
     val: float | None = None
     recorded: float | None = None
     trained: bool = False
+    warning: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -103,9 +105,11 @@ def export(
     if about is None:
         notes.append(f"not known what lies between files and this network ({FILE}): it reads normalized numbers; --data refits it")
     stem = name or (title.rpartition(":")[2] if ":" in title else Path(title).stem)
+    stem = f"trial{stem}" if stem.isdigit() and name is None else stem  # a name that Python can import
     done = write_files(arch, state, to, Path(out), name=stem, preprocess=about, inside=preprocess == "inside", samples=samples)
     written = {key: getattr(done, key) for key in Exported.__dataclass_fields__}
-    tried = Tried(**written, notes=tuple(notes), recorded=recorded, trained=state is not None)
+    warning = None if state is not None else _warning(title, kept)
+    tried = Tried(**written, notes=tuple(notes), recorded=recorded, trained=state is not None, warning=warning)
     if dataset is None or done.outputs is None:
         if samples is not None and done.preprocess is not None:
             many = len(done.preprocess["inputs"])
@@ -121,6 +125,17 @@ def export(
         why = f"on all {whole:,}" if n < whole else "as the mean over several views of an image, in another precision or on another device"
         notes.append(f"the run has {recorded:.6g}, scored {why}; the file gives what its network gives")
     return replace(tried, metric=wanted, samples=n, val=val, notes=tuple(notes))
+
+
+def _warning(title: str, kept: Kept) -> str:
+    """What to do about weights that nobody has trained."""
+    said = f"the weights of {title} are fresh (drawn at random, not trained)"
+    number = title.rpartition(":")[2]
+    if not kept.where:
+        return f"{said}; give trained ones with --weights, or name a run"
+    if number.isdigit() and title != kept.where:
+        return f"{said}, as a search keeps those of its finalists alone; train it (nasforge train {title} --out DIR) and export DIR"
+    return f"{said}, as {kept.where} holds none; train it to the end, or give --weights"
 
 
 def kept_of(name: str) -> Kept:

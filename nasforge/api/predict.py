@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from nasforge.api.exports import data_of, kept_of
 from nasforge.api.named import arch_and_weights
-from nasforge.data.preprocess import FILE, checked
-from nasforge.data.reading import Broken
+from nasforge.data.preprocess import FILE, checked, read_preprocess
+from nasforge.data.reading import TABLES, Broken, files_of, is_float, rows_of
 from nasforge.errors import UserError
 from nasforge.export import FromRaw, for_network, named, names_of
 from nasforge.export.alone import ENDINGS, Exported, Predictor
@@ -48,6 +50,39 @@ def rows(network: Predictor, files: Sequence[str], top: int) -> Iterator[dict[st
         raise UserError(str(error)) from None
 
 
+def against_truth(found: Sequence[Mapping[str, Any]], about: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any] | None:
+    """Return how the rows of `predict` compare with the column of the target, which tables may have too and which is no input.
+
+    The column, the rows that have it, and of classes the share that is right, of values the mean absolute error; None where nothing is
+    to be compared: other files, no such column, or several targets.
+    """
+    described, targets = next(iter(about["inputs"].values())), list(about["targets"].values())
+    columns, kind = described.get("target_columns") or [], targets[0]["kind"]
+    if described["kind"] != "table" or len(columns) != 1 or len(targets) != 1 or kind not in ("label", "value"):
+        return None
+    truth: dict[str, str] = {}
+    for path in files_of(files, "table"):
+        try:
+            given = rows_of(path, described) if path.name.lower().endswith(TABLES) else ()
+            truth |= {f"{path}, {place}": row.get(columns[0], "") for place, row in given if isinstance(row, dict)}
+        except Broken:
+            continue
+    pairs = [(row, truth[row["file"]]) for row in found if "error" not in row and truth.get(row["file"])]
+    told: dict[str, Any] = {"column": columns[0], "rows": len(pairs)}
+    if kind == "label" and pairs:
+        return told | {"right": sum(_same(row["class"], word) for row, word in pairs) / len(pairs)}
+    pairs = [(row, word) for row, word in pairs if is_float(word)]
+    if not pairs:
+        return None
+    errors = [abs(next(iter(row["values"].values())) - float(word)) for row, word in pairs]
+    return told | {"rows": len(pairs), "mean_absolute_error": sum(errors) / len(errors)}
+
+
+def _same(name: str, word: str) -> bool:
+    """Whether a cell is the name of a class: the same text, or the same number."""
+    return name == word or (is_float(name) and is_float(word) and float(name) == float(word))
+
+
 def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
     """Return what predicts: an exported file, or a network of a run. Raise UserError where there is none, or its input is not known."""
     file = _exported(Path(name))
@@ -63,6 +98,7 @@ def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
             raise UserError(str(error)) from None
         except Exception as error:  # onnxruntime and torch raise of all kinds
             raise UserError(f"{file}: must be a network as nasforge exports it, got: {str(error).splitlines()[0]}") from None
+        _check_beside(file, found.about, file != Path(name))
         return found
     arch, weights = arch_and_weights(name)
     if weights is None:
@@ -75,19 +111,40 @@ def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
     if not about:
         raise UserError(f"{name}: {FILE} is missing, and it cannot be fitted again ({'; '.join(notes)})")
     model = build(arch)
-    model.load_state_dict({**model.state_dict(), **load_file(weights)})
-    return Trained(FromRaw(model, about := for_network(about, arch, model, True), names_of(about, model)).eval(), about)
+    try:
+        model.load_state_dict({**model.state_dict(), **load_file(weights)})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        said = str(error).splitlines()[-1].strip()
+        raise UserError(f"{weights}: must hold the weights of {name}, got: {said}; train it again, or name another network") from None
+    try:
+        about = for_network(about, arch, model, True)
+    except UserError as error:
+        if kept.about is None:
+            raise
+        said = str(error).removeprefix("preprocess: ").partition(";")[0]
+        path = Path(kept.where) / FILE
+        raise UserError(f"{path}: must describe this network: {said}; restore it, or delete it and give --data") from None
+    return Trained(name, FromRaw(model, about, names_of(about, model)).eval(), about)
 
 
 class Trained:
     """A network in this process as `alone.Exported` is one in a file."""
 
-    def __init__(self, model: FromRaw, about: dict[str, Any]) -> None:
-        self.model, self.about = model, about
+    def __init__(self, name: str, model: FromRaw, about: dict[str, Any]) -> None:
+        self.name, self.model, self.about = name, model, about
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]:
         with torch.no_grad():
             return {key: y.numpy() for key, y in named(self.model(torch.from_numpy(x))).items()}
+
+
+def _check_beside(file: Path, about: Mapping[str, Any], asked: bool) -> None:
+    """Raise UserError where the description in the folder that was named is damaged, or another than its network carries."""
+    beside = read_preprocess(file.parent) if asked else None
+    for word in ("inside", "inputs", "targets"):
+        if beside is not None and beside[word] != about[word]:
+            said = f"its {word} must be those that {file.name} carries, got {json.dumps(beside[word])[:120]}"
+            raise UserError(f"{file.parent / FILE}: {said}; export it again, or name {file}, which needs no other file")
 
 
 def _exported(path: Path) -> Path | None:

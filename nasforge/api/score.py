@@ -25,7 +25,8 @@ from nasforge.networks.cost import count
 from nasforge.report.training import Progress
 from nasforge.search.plan import read_manifest, source_from
 from nasforge.spaces.arch import Arch
-from nasforge.tasks import load_data, task_of
+from nasforge.tasks import Task, load_data, task_of
+from nasforge.tasks.base import forward
 from nasforge.train import checked_device, use_threads
 from nasforge.train import score as score_on
 from nasforge.zoo.branches import rivals, uncertain
@@ -121,6 +122,7 @@ def score(
     began, samples = time.perf_counter(), found.size(part)  # type: ignore[arg-type]
     if not samples:
         raise UserError(f"--part {part}: {dataset.name} has no sample in it; choose another part")
+    _check_outputs(name, model, found, part, task)
     views = str((arch.get("recipe") or {}).get("views", "one"))
     progress.unit = "images" if dataset.spec.is_image else "samples"
     before = torch.get_num_threads()
@@ -135,6 +137,17 @@ def score(
         name, dataset.name, task.name, task.main.name, part, samples, metrics, str(file), changed or "as it is", count(arch).params,
         mapped.remarks, time.perf_counter() - began,
     )  # fmt: skip
+
+
+def _check_outputs(name: str, model: nn.Module, data: Dataset, part: Any, task: Task) -> None:
+    """Raise UserError where a network cannot read the samples of some data, or answers what their targets do not ask."""
+    batch = next(iter(data.batches(part, 1)))
+    try:
+        with torch.no_grad():
+            task.check(forward(model.eval(), batch), batch)
+    except (UserError, RuntimeError, ValueError, IndexError) as error:  # torch raises of all kinds where shapes do not fit
+        said = str(error).splitlines()[0].removeprefix("model: ").partition(";")[0]
+        raise UserError(f"{name}: must fit the data {data.name}, got: {said}; give data as it was trained on") from None
 
 
 def _check_learned(name: str, learned: Mapping[str, Any], dataset: Dataset) -> None:

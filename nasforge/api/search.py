@@ -14,7 +14,7 @@ from typing import Any
 from nasforge.api.data import OPTIONS, data_given, load_data
 from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
-from nasforge.data import StoredDataset
+from nasforge.data import Dataset, StoredDataset
 from nasforge.errors import UserError, nearest
 from nasforge.evaluation.base import Context, Job
 from nasforge.evaluation.train import recipe_of
@@ -89,13 +89,15 @@ def planned(
     Raises:
         UserError: the search cannot be carried out.
     """
-    given = _known(options)
+    given, loaded = _known(options), None
     if space is None:
-        space = _default_for(data, given)
+        space, loaded = _default_for(data, given)
     raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
     of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
     asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
-    dataset, source = data_given(data, {name: asked[name] for name in OPTIONS if asked.get(name) is not None}, raw)
+    of_data = {name: asked[name] for name in OPTIONS if asked.get(name) is not None}
+    as_loaded = of_data == {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    dataset, source = data_given(data, of_data, raw, loaded=loaded if as_loaded else None)
     name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     for plugin in LOADED.values():
         say(str(plugin))
@@ -103,13 +105,13 @@ def planned(
     return replace(plan, name=name), raw, given
 
 
-def _default_for(data: Any, given: Mapping[str, Any]) -> str:
-    """The name of the space that is searched for data where none is named."""
+def _default_for(data: Any, given: Mapping[str, Any]) -> tuple[str, Dataset]:
+    """The name of the space that is searched for data where none is named, and the data."""
     if data is None:
         raise UserError("search: must have a space or data, got neither; for example nasforge search digits, or --data FOLDER")
     options = {name: given[name] for name in OPTIONS if given.get(name) is not None}
     found = data if hasattr(data, "batches") else load_data(data, **options)
-    return default_space(found.spec, found.name)
+    return default_space(found.spec, found.name), found
 
 
 def runner_of(plan: Plan, options: Mapping[str, Any], folder: Path | None = None) -> Callable[[], Runner]:

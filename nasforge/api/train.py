@@ -18,7 +18,7 @@ from nasforge.api.data import data_given
 from nasforge.api.named import Network, arch_of
 from nasforge.api.predict import predict
 from nasforge.data.preprocess import write_preprocess
-from nasforge.errors import UserError, nearest
+from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report
 from nasforge.evaluation.train import BEGUN, Train, for_data, recipe_of, with_its_own_side
 from nasforge.files import write_whole
@@ -27,7 +27,7 @@ from nasforge.networks.cost import count
 from nasforge.report.training import Progress
 from nasforge.search.plan import source_of
 from nasforge.spaces.arch import Arch
-from nasforge.spaces.files import check_there, parse, read, write
+from nasforge.spaces.files import write
 from nasforge.tasks import load_data, task_of
 from nasforge.train import Recipe, checked_device, use_threads
 from nasforge.zoo.state_files import read_state
@@ -229,34 +229,6 @@ def _begin_with(
         save_file(state, initial)
     else:
         initial.unlink(missing_ok=True)
-
-
-def recipe_named(name: str | None, arch: Network, words: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return values of a recipe: of a YAML file, of a documented network by its name, of `arch` by `published`; then words `lr=.1`.
-
-    Raises:
-        UserError: there is no such recipe, or a word is none.
-    """
-    out: dict[str, Any] = {}
-    if name is not None and Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).exists():
-            check_there(name)
-        out = dict(read(Path(name)))
-    elif name is not None:
-        of = str(arch) if name == "published" else name
-        found = zoo.recipe(of)
-        if found is None:
-            known = [network for networks in zoo.recipes().values() for network in networks]
-            near = "" if of in zoo.names() else f"{nearest(of, known, 'nasforge recipes')}; "
-            remedy = "name a documented network that has one, or a YAML file"
-            raise UserError(f"--recipe {name}: no published recipe is known of {of}; {near}{remedy}")
-        out = dict(found["recipe"])
-    for word in words or ():
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"--set {word}: must be WORD=VALUE, for example lr=.1")
-        out[key.strip()] = parse(value, f"--set {word}")
-    return out
 
 
 def told(trained: Trained) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     if args.block is not None:
         return show(parts.one_of("block", rows, args.block), args.json)
     if args.json:
-        print_json([{key: row[key] for key in ("name", "kind", "module", "about", "source")} for row in rows.values()])
+        print_json({"blocks": [{key: row[key] for key in ("name", "kind", "module", "about", "source")} for row in rows.values()]})
         return 0
     print(table(("block", "kind", "what it is"), [(row["name"], row["kind"], _origin(row)) for row in rows.values()]))
     print(f"\n{len(rows)} blocks; `nasforge blocks NAME` tells of one: its arguments, their defaults, an example")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nasforge.terminal import aligned, width_of_terminal
 
-def print_json(data: Any) -> None:
-    """One JSON object on stdout."""
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """One JSON object on stdout; never an array, to which nothing can be added."""
     json.dump(data, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows as aligned text; numbers to the right."""
+    """Rows as aligned text, no wider than the terminal; numbers to the right."""
     cells = [[str(c) for c in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     right = [all(_numeric(row[i]) for row in cells[1:]) and len(cells) > 1 for i in range(len(header))]
-    lines = ["  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip() for row in cells]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    return aligned(cells[0], cells[1:], right, rule=True, width=width_of_terminal())
 
 
 def plain(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,16 +19,17 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name)}
     done = export(args.arch, args.to, args.out, weights=args.weights, preprocess=args.preprocess, data=args.data, **options)
     values = _values(done.preprocess)
+    if done.warning is not None:
+        print(f"nasforge export: WARNING: {done.warning}", file=sys.stderr)
     if args.json:
         print_json({
             "path": str(done.path), "files": [str(f) for f in done.files], "largest_difference": done.largest_difference,
-            "rounding": done.rounding, "seconds": done.seconds, "trained": done.trained, "values": values,
+            "rounding": done.rounding, "seconds": done.seconds, "trained": done.trained, "warning": done.warning, "values": values,
             "preprocess": "none" if done.preprocess is None else "inside" if done.preprocess["inside"] else "outside",
             "metric": done.metric, "samples": done.samples, "val": done.val, "recorded": done.recorded, "notes": list(done.notes),
         })  # fmt: skip
         return 0
-    fresh = "" if done.trained else " (fresh weights: give --weights, or RUN:NAME)"
-    print(f"{', '.join(str(f) for f in done.files)}{fresh}")
+    print(", ".join(str(f) for f in done.files))
     print("\n".join(in_words(done)))
     if done.preprocess is not None:
         inside = done.preprocess["inside"]

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(f"{label}: {', '.join(value) if isinstance(value, list) else value}" for label, value in row.items() if value))
         return 0
     if args.json:
-        print_json(list(rows.values()))
+        print_json({"metrics": list(rows.values())})
         return 0
     shown = [(row["name"], row["title"], row["better"], row["unit"], row["when"], ", ".join(row["tasks"])) for row in rows.values()]
     print(table(("metric", "title", "better", "unit", "known", "tasks"), shown))

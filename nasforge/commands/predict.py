@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.api.data import OPTIONS
-from nasforge.api.predict import predictor, rows
+from nasforge.api.predict import against_truth, predictor, rows
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.export.alone import in_words
@@ -25,7 +25,11 @@ def run(args: argparse.Namespace) -> int:
     if args.csv:
         Path(args.csv).parent.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
-    for row in rows(predictor(args.network, options), args.files, args.top):
+    network = predictor(args.network, options)
+    trained = bool(network.about.get("trained", True))
+    if not trained:
+        print(f"nasforge predict: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
+    for row in rows(network, args.files, args.top):
         found.append(row)
         if "error" in row:
             print(f"nasforge predict: {row['file']}: {row['error']}", file=sys.stderr)
@@ -39,10 +43,14 @@ def run(args: argparse.Namespace) -> int:
             writer.writeheader()
             writer.writerows(table)
     wrong = sum("error" in row for row in found)
+    truth = against_truth(found, network.about, args.files)
     if args.json:
-        print_json({"network": args.network, "predictions": found, "errors": wrong})
+        print_json({"network": args.network, "trained": trained, "predictions": found, "errors": wrong, "truth": truth})
     elif args.csv:
         print(f"{len(found) - wrong} predictions in {args.csv}")
+    if truth and not args.json:
+        score = f"{truth['right']:.1%} right" if "right" in truth else f"mean absolute error {truth['mean_absolute_error']:.6g}"
+        print(f"the column {truth['column']} is the target, and no input: {score} on the {truth['rows']:,} rows that have it")
     return 1 if wrong or not found else 0
 
 

@@ -12,7 +12,7 @@ from nasforge.errors import UserError
 from nasforge.report import Run, collect, report, words
 from nasforge.report.compare import compare
 from nasforge.report.page import write_page
-from nasforge.report.several import differing, side_by_side, write_several
+from nasforge.report.several import beside, differing, ranked, side_by_side, unlike, write_several
 from nasforge.report.several import words as words_of_several
 from nasforge.report.trainings import Training, trainings, write_trainings
 from nasforge.report.trials import rows_of, trial_rows, write_csv
@@ -52,10 +52,13 @@ def _report_several(found: Sequence[Run], args: argparse.Namespace) -> int:
     if args.against and len(found) != 2:
         raise UserError(f"--against {args.against}: compares two spaces, got {len(found)} runs; name one RUN with it")
     spaces = compare(*found) if args.against else _spaces(found)
-    path = write_several(found, None if args.out is None else Path(args.out), spaces)
+    path = beside(found[0]) if args.out is None else Path(args.out)
+    found = ranked(found)
+    write_several(found, path, spaces)
     if args.json:
         print_json({
-            "report": str(path), "runs": side_by_side(found), "differ": differing(found), **({"against": spaces} if spaces else {}),
+            "report": str(path), "runs": side_by_side(found), "differ": differing(found), "careful": unlike(found),
+            **({"against": spaces} if spaces else {}),
         })  # fmt: skip
     else:
         print(f"{words_of_several(found, spaces)}\n\nreport: {path}")

@@ -9,18 +9,15 @@ from nasforge.api.named import arch_named
 from nasforge.api.networks import limits_of, meters_of, scale
 from nasforge.commands.common import print_json, table
 from nasforge.commands.scale_grid import for_images, rows_of, searched
-from nasforge.errors import UserError
 from nasforge.networks.cost import count
 from nasforge.scaling import Coefficients, cost_of
 from nasforge.spaces.files import dump, write
 
 UNEVEN = 1.5  # ratio of the costs of candidates above which their comparison is not fair
-BUDGETS = ("macs", "params", "peak_bytes", "latency_ms")
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
-    _check(args)
     arch = arch_named(args.arch)
     given = {"depth": args.alpha, "width": args.beta, "resolution": args.gamma}
     bases = Coefficients(**{name: value for name, value in given.items() if value is not None})
@@ -59,15 +56,6 @@ def run(args: argparse.Namespace) -> int:
             f"alpha {bases.depth:g}, beta {bases.width:g}, gamma {bases.resolution:g}: give them as --alpha --beta --gamma with any --phi"
         )
     return 0
-
-
-def _check(args: argparse.Namespace) -> None:
-    if (args.phi is None) == (args.fit is None) and not (args.grid and args.fit is None):
-        raise UserError("scale: give either --phi P or --fit METRIC=NUMBER (or --grid, alone or with one of them)")
-    if args.grid and args.axis:
-        raise UserError("scale: --grid searches all three axes at once; leave --axis out")
-    if args.budget and args.budget not in BUDGETS:
-        raise UserError(f"--budget: must be one of {', '.join(BUDGETS)}, got {args.budget!r}")
 
 
 def grid_table(points: list[Any]) -> str:

@@ -7,6 +7,7 @@ import argparse
 from nasforge import zoo
 from nasforge.api import parts
 from nasforge.api.named import arch_named, is_space
+from nasforge.cli_help import importing_torch
 from nasforge.commands import blocks
 from nasforge.errors import UserError, nearest
 from nasforge.spaces.files import space_names
@@ -15,6 +16,7 @@ from nasforge.spaces.files import space_names
 def run(args: argparse.Namespace) -> int:
     """Carry out the command."""
     if is_space(args.what):
+        importing_torch(args, "draws networks of {what}")
         from nasforge.commands.show_space import show_space
 
         return show_space(args)
@@ -27,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         names = {*zoo.names(), *space_names(), *known}
         listings = nearest(args.what, names, "nasforge zoo", "nasforge spaces", "nasforge blocks")
         raise UserError(f"{args.what}: no network, space or block has that name; {listings}") from error
+    importing_torch(args, "counts {what}")
     from nasforge.commands.show_arch import show_arch
 
     return show_arch(args.what, arch, args)

@@ -26,7 +26,7 @@ def _show_layers(name: str, arch: Arch, json: bool) -> int:
     if json:
         layers = [{k: "all" if v == math.inf else v for k, v in asdict(row).items() if k != "args"} for row in rows]
         costs = {name: getattr(cost, name) for name in ("params", "macs", "weight_bytes", "peak_bytes", "activation_bytes")}
-        about = {label: arch[label] for label in ("padding", "source", "note", "published") if label in arch}
+        about: dict[str, Any] = {label: arch[label] for label in ("padding", "source", "note", "published") if label in arch}
         print_json({"arch": name, "key": key(arch), "layers": layers, **costs, **about, "training": recipe(name)})
         return 0
     header = ("layer", "type", "in", "out", "kernel", "stride", "params", "MACs", "in bytes", "param bytes", "out bytes", "field")

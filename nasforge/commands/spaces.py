@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
         return _one(parts.space_row(args.space, whole=True), args.json)
     rows = parts.spaces()
     if args.json:
-        print_json(list(rows.values()))
+        print_json({"spaces": list(rows.values())})
         return 0
     print(table(("space", "input", "choices", "what it is"), [(name, _input(row["input"]), size(row), row["about"])
                                                               for name, row in rows.items()]))  # fmt: skip

@@ -6,7 +6,8 @@ import argparse
 
 from nasforge.api.again import train_again
 from nasforge.api.data import OPTIONS
-from nasforge.api.train import recipe_named, told, train
+from nasforge.api.recipes import recipe_named
+from nasforge.api.train import told, train
 from nasforge.commands.common import print_json
 from nasforge.errors import UserError
 from nasforge.objectives.metrics import metric
@@ -33,11 +34,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _again(args: argparse.Namespace) -> int:
     """Train a trial as its search did: 0 also where it comes out otherwise, which is said."""
-    of_search = ("verbose", "minutes", "epochs", "recipe", "set", "seed", "resize", "weights", *OPTIONS)
+    of_search = ("minutes", "epochs", "recipe", "set", "seed", "resize", "weights", *OPTIONS)
     for option in of_search:
         if option != "allow_code" and getattr(args, option):
             raise UserError(f"--{option.replace('_', '-')}: is taken from the search with --as-trial; leave it out")
-    found = train_again(args.arch, args.data, allow_code=args.allow_code, out=args.out, show=not (args.json or args.quiet))
+    show = not (args.json or args.quiet)
+    found = train_again(args.arch, args.data, allow_code=args.allow_code, out=args.out, show=show, verbose=args.verbose)
     if args.json:
         print_json({**told(found), "same": found.same})
     else:

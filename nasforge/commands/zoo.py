@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     rows = zoo.listed(args.pattern)
     if args.json:
-        print_json(rows)
+        print_json({"networks": rows})
         return 0
     built = [row for row in rows if row["status"] != "missing"]
     lacking = [row for row in rows if row["status"] == "missing"]

@@ -146,6 +146,15 @@ class DataSpec:
         return len(self.inputs) == 1 and isinstance(self.input, list) and len(self.input) == 3
 
 
+def may_be_laid_out_otherwise(spec: DataSpec, reads: tuple[int, ...] | None) -> bool:
+    """Return whether arrays of images that were laid out without a network could be otherwise for one that reads [channels, height, width].
+
+    They could where its number of channels is that of another axis than the one that was taken for them.
+    """
+    images = [shape for shape in spec.inputs.values() if isinstance(shape, list) and len(shape) == 3]
+    return reads is not None and any(reads[0] in (height, width) for _, height, width in images)
+
+
 class Dataset(Protocol):
     """Samples in three parts: weights are fitted on `train`, choices are made on `val`, `test` is read once at the end.
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from nasforge.data.arrays import Arrays, Raw
+from nasforge.data.dataset import KINDS as TARGET_KINDS
 from nasforge.data.dataset import DataSpec
 from nasforge.errors import UserError
 from nasforge.files import parsed_file, write_whole
@@ -104,19 +105,66 @@ def read_preprocess(folder: Path) -> dict[str, Any] | None:
 
 def checked(about: Any) -> dict[str, Any]:
     """Return a description. Raise ValueError, KeyError, TypeError or AttributeError for what is none."""
+    if not isinstance(about, dict):
+        raise ValueError(f"a {type(about).__name__} instead of an object")
+    if missing := [word for word in ("format", "inside", "inputs", "targets") if word not in about]:
+        raise ValueError(f"an object without {', '.join(missing)}")
     if about["format"] != FORMAT or not isinstance(about["inside"], bool):
         raise ValueError(f"format {about['format']!r}, of another version than this one, which knows {FORMAT}")
-    for one in about["inputs"].values():
-        numbers = [float(v) for word in ("mean", "std") for v in one[word]]
-        if len(one["mean"]) != len(one["std"]) or not np.isfinite([*numbers, float(one["scale"])]).all() or 0.0 in one["std"]:
-            raise ValueError("mean and std must be finite numbers for each channel, std none of them 0")
-        if not all(isinstance(n, int) and n > 0 for n in one["shape"]) or one["dtype"] not in ("uint8", "float32", "float64", "int64"):
-            raise ValueError(f"shape {one['shape']} or dtype {one['dtype']} of an input")
-        if one["kind"] == "table" and not all(isinstance(column["name"], str) for column in one["columns"]):
-            raise ValueError("columns must have names")
-        if lacks := NEEDED.get(one["kind"], set()) - set(one):
-            raise ValueError(f"an input of kind {one['kind']} must have {', '.join(sorted(lacks))}")
-    for target in about["targets"].values():
-        if not isinstance(target["kind"], str) or not isinstance(target["size"], int) or len(target["names"]) not in (0, target["size"]):
-            raise ValueError(f"a target of kind {target['kind']!r} must have as many names as outputs")
-    return dict(about)
+    for word in ("inputs", "targets"):
+        if not isinstance(about[word], dict) or not about[word]:
+            raise ValueError(f"{word} {about[word]!r}, where there must be one or more by name")
+    for name, one in about["inputs"].items():
+        if lacks := ({"kind", "shape", "dtype", "scale", "mean", "std"} | NEEDED.get(one["kind"], set())) - set(one):
+            raise ValueError(f"the input {name} of kind {one['kind']} without {', '.join(sorted(lacks))}")
+        if wrong := _wrong_input(one):
+            raise ValueError(f"the input {name} with {wrong}")
+    for name, target in about["targets"].items():
+        if wrong := _wrong_target(target):
+            raise ValueError(f"the target {name} with {wrong}")
+    return about
+
+
+def _wrong_input(one: Mapping[str, Any]) -> str:
+    """What of an input says nothing, or something else than the rest; nothing where all is well."""
+    shape, mean, std = one["shape"], one["mean"], one["std"]
+    whole = one["dtype"] == "int64"
+    if one["kind"] not in (*KINDS.values(), *NEEDED, "tokens"):
+        return f"kind {one['kind']!r}"
+    if not shape or not all(type(n) is int and n > 0 for n in shape) or one["dtype"] not in ("uint8", "float32", "float64", "int64"):
+        return f"shape {shape} and dtype {one['dtype']!r}"
+    if (one["kind"] == "image" and len(shape) != 3) or whole != (one["kind"] in ("tokens", "characters")):
+        return f"kind {one['kind']}, shape {shape} and dtype {one['dtype']}, which do not go together"
+    if not all(isinstance(n, int | float) and math.isfinite(n) for n in (*mean, *std, one["scale"])) or 0 in std:
+        return "mean, std or scale that are no finite numbers, or a std of 0"
+    many = 0 if whole else shape[0] if len(shape) == 3 else shape[-1]
+    if not len(mean) == len(std) == many:
+        return f"{len(mean)} means and {len(std)} deviations, where the shape {shape} needs {many}"
+    if one["kind"] == "table" and sum(_width(column) for column in one["columns"]) != shape[-1]:
+        return f"columns of {sum(_width(column) for column in one['columns'])} numbers, where the shape is {shape}"
+    if one["kind"] == "image" and not (one["file_scale"] is None or isinstance(one["file_scale"], int | float)):
+        return f"file_scale {one['file_scale']!r}"
+    if one["kind"] == "characters" and not all(isinstance(letter, str) for letter in one["characters"]):
+        return "characters that are no text"
+    if whole and not isinstance(one.get("vocabulary"), int):
+        return f"vocabulary {one.get('vocabulary')!r}"
+    return ""
+
+
+def _width(column: Mapping[str, Any]) -> int:
+    """How many numbers a column of a table becomes."""
+    if not isinstance(column["name"], str) or not all(isinstance(name, str) for name in column.get("names", [])):
+        raise ValueError(f"columns must have names, got {column}")
+    return len(column["names"]) if "names" in column else 1
+
+
+def _wrong_target(target: Mapping[str, Any]) -> str:
+    kind, size, names = target["kind"], target["size"], target["names"]
+    if kind not in TARGET_KINDS or type(size) is not int or size < 1:
+        return f"kind {kind!r} and size {size!r}"
+    if len(names) not in (0, size) or not all(isinstance(name, str) for name in names):
+        return f"{len(names)} names, where its size is {size}, or names that are no text"
+    numbers, lengths = [*target["mean"], *target["std"]], {2 * size} | ({0} if kind != "value" else set())
+    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers) or len(numbers) not in lengths:
+        return f"{len(target['mean'])} means and {len(target['std'])} deviations, where its kind is {kind} and its size {size}"
+    return ""

@@ -88,9 +88,9 @@ def export(
 ) -> Exported:  # fmt: skip
     """Write the files of a network into the folder `out`, or as `out` where that ends in .py, .onnx or .pt2 as the kind does.
 
-    Without `state` its weights are drawn from torch's generator. With a description of its preprocessing the files carry this, and
-    preprocess.json, labels.json and predict.py, which reads files for it where these can hold a sample, stand beside them; `inside` lets
-    the network read raw numbers and normalize them itself.
+    Without `state` its weights are drawn from torch's generator, which the files say. With a description of its preprocessing the files
+    carry this, and preprocess.json, labels.json and predict.py, which reads files for it where these can hold a sample, stand beside them;
+    `inside` lets the network read raw numbers and normalize them itself.
 
     Files appear only once they were run on two batches in a fresh Python without nasforge and agreed with the network, up to a tolerance
     or, where rounding in float32 moves the network itself by more, up to a few times that. With `samples` they were also run by predict.py
@@ -107,7 +107,7 @@ def export(
         raise UserError(f"name: must be a plain file name without an ending, got {name!r}")
     started, out = perf_counter(), Path(out)
     network = _network(arch, state)
-    about = None if preprocess is None else for_network(preprocess, arch, network, inside)
+    about = None if preprocess is None else {**for_network(preprocess, arch, network, inside), "trained": state is not None}
     reads_raw = about is not None and inside
     exported = FromRaw(network, about, names_of(about, network)).eval() if about is not None and inside else network
     exporter, outputs = EXPORTERS[to], None
@@ -115,7 +115,7 @@ def export(
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as place:
-            written = _written(exporter, to, arch, exported, Path(place), name, about)
+            written = _written(exporter, to, arch, exported, Path(place), name, about, state is not None)
             if about is not None:
                 written += write_preprocess(about, Path(place))
             if about is not None and readable(about):
@@ -199,11 +199,12 @@ def _network(arch: Arch, state: dict[str, Tensor] | None) -> Network:
 
 
 def _written(
-    exporter: Exporter, to: str, arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None
-) -> list[Path]:
+    exporter: Exporter, to: str, arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None,
+    trained: bool,
+) -> list[Path]:  # fmt: skip
     """Return the files of one exporter. Raise ExportRefused with what torch says of a network that it cannot export."""
     try:
-        return exporter.write(arch, network, folder, name, *([] if about is None else [about]))
+        return exporter.write(arch, network, folder, name, about, trained)
     except (UserError, OSError):
         raise
     except Exception as error:  # torch's exporters raise of all kinds

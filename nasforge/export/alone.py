@@ -26,8 +26,9 @@ ENDINGS = (".onnx", ".pt2", ".py")
 
 
 class Predictor(Protocol):
-    """What gives outputs for inputs: a description and a call."""
+    """What gives outputs for inputs: its name, a description and a call."""
 
+    name: str
     about: dict[str, Any]
 
     def __call__(self, x: np.ndarray) -> dict[str, np.ndarray]: ...
@@ -37,11 +38,17 @@ class Exported:
     """A network in a file, with the description that it carries."""
 
     def __init__(self, path: Path) -> None:
+        self.name = str(path)
         text: str | None
+        if not path.is_file():
+            got = "a folder" if path.is_dir() else "no file"
+            raise Broken(f"{path}: must be an exported network, got {got}; name a {' '.join(ENDINGS)}")
         if path.suffix == ".onnx":
             import onnxruntime
 
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            settings = onnxruntime.SessionOptions()
+            settings.log_severity_level = 4  # what goes wrong is raised
+            session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
             names, reads = [one.name for one in session.get_outputs()], session.get_inputs()[0].name
             text = session.get_modelmeta().custom_metadata_map.get("preprocess")
             self.run: Any = lambda x: dict(zip(names, session.run(names, {reads: x}), strict=True))
@@ -53,6 +60,8 @@ class Exported:
             text, self.run = extra["preprocess.json"], self.by_torch
         else:
             found = runpy.run_path(str(path))
+            if "load" not in found:
+                raise Broken(f"{path}: must be a network as it was exported, got a file without load(); name another one")
             self.model, self.run = found["load"](), self.by_torch
             text = json.dumps(found["PREPROCESS"]) if "PREPROCESS" in found else None
         if not text:
@@ -92,7 +101,13 @@ def outputs(network: Predictor, files: Sequence[Path]) -> Iterator[tuple[str, di
 
 def _run(network: Predictor, waiting: Sequence[tuple[str, np.ndarray | Broken]]) -> Iterator[tuple[str, dict[str, np.ndarray] | Broken]]:
     good = [x for _, x in waiting if isinstance(x, np.ndarray)]
-    found = network(np.stack(good)) if good else {}
+    try:
+        found = network(np.stack(good)) if good else {}
+    except Exception as error:  # onnxruntime and torch raise of all kinds
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise Broken(f"{network.name}: must read what its description of preprocessing says, got: {said}; export it again") from error
+    if found:
+        _check(network, found)
     place = 0
     for name, x in waiting:
         if isinstance(x, Broken):
@@ -100,6 +115,18 @@ def _run(network: Predictor, waiting: Sequence[tuple[str, np.ndarray | Broken]])
         else:
             yield name, {head: y[place] for head, y in found.items()}
             place += 1
+
+
+def _check(network: Predictor, found: dict[str, np.ndarray]) -> None:
+    """Raise Broken where outputs are others than the description has targets."""
+    targets = network.about["targets"]
+    for name, target in targets.items():
+        y = next(iter(found.values())) if len(targets) == 1 else found.get(name)
+        axis, axes = (1, 4) if target["kind"] == "mask" else (-1, 3 if target["kind"] == "steps" else 2)
+        if y is None or y.ndim != axes or y.shape[axis] != target["size"] or len(target["names"]) not in (0, target["size"]):
+            got = ", ".join(f"{head} {one.shape[1:]}" for head, one in found.items())
+            said = f"{target['size']} outputs of kind {target['kind']} and {len(target['names'])} names for {name}"
+            raise Broken(f"{network.name}: its description of preprocessing has {said}, the network gives {got}; export it again")
 
 
 def predict(network: Predictor, files: Sequence[str], top: int = 5) -> Iterator[dict[str, Any]]:
@@ -125,7 +152,7 @@ def in_words(row: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Return 0, or 1 where a file could not be read."""
+    """Return 0, or 1 where the network or a file could not be read."""
     parser = argparse.ArgumentParser(description="Predict from files with an exported network.")
     parser.add_argument("files", nargs="+", metavar="FILES")
     parser.add_argument("--network", help="NAME.onnx, NAME.py or NAME.pt2 (default: the one beside this file)")
@@ -135,9 +162,14 @@ def main() -> int:
     beside = [p for p in sorted(Path(__file__).parent.iterdir()) if p.suffix in ENDINGS and p.name != Path(__file__).name]
     if not args.network and len(beside) != 1:
         parser.error(f"--network: must name one of {', '.join(p.name for p in beside) or 'the exported files'}")
+    if args.top < 1:
+        parser.error(f"--top: must be at least 1, got {args.top}")
     status = 0
     try:
-        for row in predict(Exported(Path(args.network or beside[0])), args.files, args.top):
+        network = Exported(Path(args.network or beside[0]))
+        if not network.about.get("trained", True):
+            print(f"{parser.prog}: WARNING: the weights of {network.name} are fresh, not trained", file=sys.stderr)
+        for row in predict(network, args.files, args.top):
             if "error" in row:
                 status = 1
                 print(f"{row['file']}: {row['error']}", file=sys.stderr)
@@ -145,8 +177,17 @@ def main() -> int:
                 print(in_words(row))
             if args.json:
                 print(json.dumps(row, ensure_ascii=False))
-    except Broken as error:
-        parser.error(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:  # onnxruntime and torch raise of all kinds
+        path, said = args.network or beside[0], (str(error) or type(error).__name__).splitlines()[0]
+        if isinstance(error, ImportError) and error.name:
+            said = f"{path}: needs {error.name}, which is not installed"
+        elif not isinstance(error, Broken):
+            said = f"{path}: must be a network as it was exported, got: {said}; export it again"
+        print(f"{parser.prog}: {said}", file=sys.stderr)
+        return 1
     return status
 
 

@@ -60,7 +60,8 @@ class ExportRefused(UserError):
 class Exporter:
     """One kind of export.
 
-    write: (arch, network, folder, name[, description]) -> files, the main one first; the network may read raw numbers.
+    write: (arch, network, folder, name, description or None, whether its weights are trained) -> files, the main one first; the network
+        may read raw numbers.
     program: Python text that runs the file called `file` on inputs.pt or inputs.npz and leaves outputs.pt or outputs.npz.
     needs: the distributions whose packages, with those they require, the program may import.
     tolerance: the largest difference allowed, relative to the largest output.

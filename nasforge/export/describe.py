@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from nasforge.errors import UserError
+from nasforge.networks.build import steps
 from nasforge.networks.network import Network
 from nasforge.spaces.arch import Arch
+
+FRESH = "fresh: drawn at random, not trained"  # what an export says of weights that were not given
 
 
 def for_network(about: Mapping[str, Any], arch: Arch, network: Network, inside: bool) -> dict[str, Any]:
@@ -36,6 +39,13 @@ def for_network(about: Mapping[str, Any], arch: Arch, network: Network, inside: 
         else:
             have = one["shape"]
             raise UserError(f"preprocess: samples of the data are {have}, the network reads {shape}; give the data it was trained on")
+    ends = {step.where.removeprefix("heads."): step for step in steps(arch) if not step.where.startswith("aux.")}
+    last = next(reversed(ends))
+    for name, target in about["targets"].items():
+        shape = list(ends[name if heads else last].probe.shapes[-1])
+        if not shape or shape[0 if target["kind"] == "mask" else -1] != target["size"]:
+            had = f"the target {name} of kind {target['kind']} has {target['size']} outputs"
+            raise UserError(f"preprocess: {had}, those of the network are {shape}; give the data it was trained on")
     return {**about, "inside": inside, "inputs": inputs}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nasforge.data.preprocess import labels_of
-from nasforge.export.describe import in_words, out_words
+from nasforge.export.describe import FRESH, in_words, out_words
 from nasforge.export.raw import FromRaw
 from nasforge.export.to_torch import batches, program, quiet
 from nasforge.networks.network import Network
@@ -34,7 +34,9 @@ numpy.savez("outputs.npz", **outputs)
 """
 
 
-def write_onnx(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+def write_onnx(
+    arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None, trained: bool = True
+) -> list[Path]:
     """Write the ONNX file into `folder`, with its weights in a file beside it where they do not fit into one (2 GB).
 
     `about` is the description that it carries among its properties, the names of the classes with it.
@@ -55,6 +57,8 @@ def write_onnx(arch: Arch, network: Network | FromRaw, folder: Path, name: str, 
         assert onnx is not None
         if about is not None:
             onnx.model.metadata_props.update(properties(about))
+        if not trained:
+            onnx.model.metadata_props["weights"] = FRESH
         onnx.save(path)
     return [path, *folder.glob(f"{name}.onnx.*")]
 

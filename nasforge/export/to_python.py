@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nasforge.blocks.core.padding import cleared, each_step, with_lengths
 from nasforge.blocks.core.shapes import Shape, Tokens, is_uneven
-from nasforge.export.describe import in_words
+from nasforge.export.describe import FRESH, in_words
 from nasforge.export.lift import lift
 from nasforge.export.raw import FromRaw, resampling
 from nasforge.export.spell import Spelled, literal, spell, value_of, within, write
@@ -90,7 +90,9 @@ with torch.no_grad():
 """
 
 
-def write_python(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+def write_python(
+    arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None, trained: bool = True
+) -> list[Path]:
     """Write the Python file and the weights file into `folder`. Raise UserError for a block that cannot be spelled.
 
     about: the description of preprocessing that it carries; of a network that reads raw numbers its `load()` does so too.
@@ -104,7 +106,7 @@ def write_python(arch: Arch, network: Network | FromRaw, folder: Path, name: str
     code, data = folder / f"{name}.py", folder / f"{name}.safetensors"
     also: set[tuple[str, str | None, str]] = {("typing", "Any", "Any")} if about is not None else set()
     also |= {("collections.abc", "Mapping", "Mapping")} if raw is not None else set()
-    header, source = _header(arch, network, name, lines, params, raw), _source(arch, network, lines, also)
+    header, source = _header(arch, network, name, lines, params, trained, raw), _source(arch, network, lines, also)
     text = [header, source, _described(about, raw), _loader(arch, name, weights, bool(network.heads), raw)]
     code.write_text("\n".join(text), encoding="utf-8")
     data.write_bytes(save({k: v.clone(memory_format=torch.contiguous_format) for k, v in weights.items()}))
@@ -117,10 +119,12 @@ def _module_name(name: str) -> str:
     return f"{word}_" if keyword.iskeyword(word) or word == "torch" or word in sys.stdlib_module_names else word
 
 
-def _header(arch: Arch, network: Network, name: str, lines: Straight, params: int, raw: FromRaw | None = None) -> str:
+def _header(arch: Arch, network: Network, name: str, lines: Straight, params: int, trained: bool, raw: FromRaw | None) -> str:
     shapes = input_shapes(arch)
     reads = "; ".join(f"{lines.inputs[k]} {_describe(shapes[k])}" for k in network.inputs)
     facts = [f"Input: {reads}. Output: {_returns(arch)}.", f"{params:,} parameters."]
+    if not trained:
+        facts.append(f"The weights are {FRESH}.")
     if raw is not None:
         reads = "; ".join(in_words(raw.inputs[key], True) for key in raw.names)
         facts.append(_plain(f"load() gives a network that normalizes by itself. Its input: {reads}."))

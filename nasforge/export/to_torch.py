@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from nasforge.blocks.core.shapes import example
 from nasforge.data.preprocess import FILE
+from nasforge.export.describe import FRESH
 from nasforge.export.raw import FromRaw
 from nasforge.networks.build import input_shapes
 from nasforge.networks.network import Network
@@ -33,10 +34,13 @@ with torch.no_grad():
 """
 
 
-def write_torch(arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None) -> list[Path]:
+def write_torch(
+    arch: Arch, network: Network | FromRaw, folder: Path, name: str, about: Mapping[str, Any] | None = None, trained: bool = True
+) -> list[Path]:
     """Write the program file into `folder`; `about` is the description that it carries as an extra file."""
     path = folder / f"{name}.pt2"
     extra = {} if about is None else {FILE: json.dumps(about)}
+    extra |= {} if trained else {"weights.txt": FRESH}
     with quiet():
         torch.export.save(program(arch, network), path, extra_files=extra)
     return [path]

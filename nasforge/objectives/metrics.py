@@ -52,6 +52,9 @@ def _metrics(known: Known, *rows: tuple[str, str, bool, Literal["share", "count"
     return [Metric(*row, known) for row in rows]
 
 
+COUNTED = ("accuracy", "top5")  # shares of the samples that are answered rightly: their error by chance is binomial
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (

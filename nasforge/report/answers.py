@@ -28,6 +28,7 @@ class Answers:
         confused: (class, answer, how many), the most frequent first.
         recall: the share of each class that was recognized, None where it has no sample.
         largest, largest_share: the class with the most samples, and its share of all.
+        samples: how many there are where one has several labels, None where each has one class.
     """
 
     target: str
@@ -40,6 +41,19 @@ class Answers:
     confused: list[list[int]]
     largest: int
     largest_share: float
+    samples: int | None = None
+
+    @property
+    def noun(self) -> str:
+        """What its classes are called."""
+        return "classes" if self.samples is None else "labels"
+
+    def quality(self, i: int) -> tuple[float | None, float | None, float | None]:
+        """Return precision, recall and F1 of a class; None where nothing tells it."""
+        total, right, answered = self.total[i], self.right[i], self.answered[i]
+        parts = ((right, answered), (right, total), (2 * right, total + answered))
+        precision, recall, f1 = (a / b if b else None for a, b in parts)
+        return precision, recall, f1
 
     @property
     def never(self) -> list[str]:
@@ -62,7 +76,10 @@ def answers_of(run: Run) -> list[Answers]:
     targets = told.get(part)
     if not isinstance(targets, dict):
         return []
-    return [Answers(str(key), part, **{name: one[name] for name in KINDS}) for key, one in targets.items() if _whole(one)]
+    return [
+        Answers(str(key), part, **{name: one[name] for name in KINDS}, samples=one.get("samples"))
+        for key, one in targets.items() if _whole(one)
+    ]  # fmt: skip
 
 
 def _whole(one: Any) -> bool:
@@ -71,6 +88,7 @@ def _whole(one: Any) -> bool:
         return False
     k = len(one["classes"])
     same = all(len(one[name]) == k for name in ("total", "right", "answered", "recall")) and 0 <= one["largest"] < k
+    same = same and fits(one.get("samples"), int | None)
     return same and all(fits(row, list[int]) and len(row) == 3 and 0 <= row[0] < k and 0 <= row[1] < k for row in one["confused"])
 
 
@@ -81,9 +99,13 @@ def never_answered(run: Run) -> list[str]:
         if one.never and best is not None:
             left = len(one.never) - MOST_NAMED
             names = ", ".join(one.never[:MOST_NAMED]) + (f" and {left} more" if left > 0 else "")
-            said = f"{best['name']} never answers {len(one.never)} of the {len(one.classes)} classes on {WORDS[one.part]}: {names}."
+            said = f"{best['name']} never answers {len(one.never)} of the {len(one.classes)} {one.noun} on {WORDS[one.part]}: {names}."
             unequal = one.largest_share * len(one.classes) > UNEQUAL
-            out.append(said + " The classes are of unequal size; class_weights or sampling, in the recipe, weigh them alike." * unequal)
+            if one.samples is not None:
+                weigh, unequal = " class_weights: balanced, in the recipe, weighs rare ones more.", True
+            else:
+                weigh = " The classes are of unequal size; class_weights or sampling, in the recipe, weigh them alike."
+            out.append(said + weigh * unequal)
     return out
 
 
@@ -92,6 +114,9 @@ def told(run: Run) -> list[str]:
     lines, found = [], answers_of(run)
     for one in found:
         of = f" ({one.target})" if len(found) > 1 else ""
+        if one.samples is not None:
+            lines.append(_by_label(one, of))
+            continue
         shown = one.worst if len(one.classes) <= MATRIX else one.worst[:MOST_NAMED]
         recalls = ", ".join(f"{one.classes[i]} {percent(one.recall[i] or 0.0)}" for i in shown)
         words = "recall by class" if len(shown) == len(one.worst) else f"recall of the worst of {len(one.classes)} classes"
@@ -101,3 +126,11 @@ def told(run: Run) -> list[str]:
             lines.append(f"confused most{of}: {pairs}")
         lines.append(f"largest class{of}: {one.classes[one.largest]}, {percent(one.largest_share)} of {WORDS[one.part]}")
     return lines
+
+
+def _by_label(one: Answers, of: str) -> str:
+    """F1 of each label in words, the worst first."""
+    known = sorted((f1, i) for i in range(len(one.classes)) if (f1 := one.quality(i)[2]) is not None)
+    shown = known if len(known) <= MATRIX else known[:MOST_NAMED]
+    words = "F1 by label" if len(shown) == len(known) else f"F1 of the worst of {len(one.classes)} labels"
+    return f"{words} on {WORDS[one.part]}{of}: " + ", ".join(f"{one.classes[i]} {percent(f1)}" for f1, i in shown)

@@ -8,6 +8,7 @@ from nasforge.report.format import clock, percent
 from nasforge.report.run import Run
 from nasforge.search.records import alike
 
+LEAST_S = 0.1  # of seconds that are worth a line
 Group = tuple[str, list[str]]  # a message, and whose it is
 
 # ---------------------------------------------------------------- what went wrong
@@ -49,7 +50,8 @@ def _grouped(said: Iterable[tuple[str, str]]) -> list[Group]:
 
 
 def savings(run: Run) -> list[tuple[str, int, float]]:
-    """Return (what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included."""
+    """Return (what, how many, estimated seconds not spent) of duplicates, infeasible and pruned trials, control included; those that saved
+    nothing are left out."""
     records = [r for ledger in run.ledgers.values() for r in ledger.records.values()]
     full = [r for r in records if r.kind == "finished" and r.seconds.get("training")]
     mean = sum(r.seconds["training"] for r in full) / len(full) if full else 0.0
@@ -57,15 +59,12 @@ def savings(run: Run) -> list[tuple[str, int, float]]:
     cut = [r for r in records if r.kind == "pruned" and r.curve]
     rest = sum(r.seconds.get("training", 0.0) / len(r.curve) * max(0, epochs - len(r.curve)) for r in cut)
     counts = {kind: sum(r.kind == kind for r in records) for kind in ("duplicate", "infeasible")}
-    return [
-        ("duplicates of a network already seen, not trained again", counts["duplicate"], counts["duplicate"] * mean),
-        (
-            "networks that break a limit or cannot be built, not trained",
-            counts["infeasible"],
-            counts["infeasible"] * mean,
-        ),
-        ("trainings stopped early", len(cut), rest),
+    found = [
+        ("duplicate{s} of a network already seen, not trained again", counts["duplicate"], counts["duplicate"] * mean),
+        ("network{s} over a limit or impossible to build, not trained", counts["infeasible"], counts["infeasible"] * mean),
+        ("training{s} stopped early", len(cut), rest),
     ]
+    return [(what.format(s="" if n == 1 else "s"), n, seconds) for what, n, seconds in found if n and seconds >= LEAST_S]
 
 
 def spent(run: Run) -> list[tuple[str, str]]:

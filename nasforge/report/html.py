@@ -71,15 +71,22 @@ class Cell:
         return cls(escape(words).replace(".", ".<wbr>"), html=True)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Cell | str]], winner: int | None = None, cls: str = "") -> str:
+def table(head: Sequence[Cell | str], rows: Sequence[Sequence[Cell | str]], winner: int | None = None, cls: str = "") -> str:
     """Return a table; a heading is to the right where the cell below it is. `winner` is the row that stands out."""
     first = rows[0] if rows else [""] * len(head)
     right = [isinstance(cell, Cell) and cell.cls.startswith("num") for cell in first]
-    names = [tag("th", plain(h), cls="num" if r else None, scope="col") for h, r in zip(head, right, strict=True)]
+    names = [_head(h, r) for h, r in zip(head, right, strict=True)]
     body = [tag("tr", *map(_cell, row), cls="winner" if i == winner else None) for i, row in enumerate(rows)]
     drawn = tag("table", tag("thead", tag("tr", *names)), tag("tbody", *body), cls=cls or None)
-    label = f"table: {', '.join(h for h in head if h)}"
+    words = [h if isinstance(h, str) else h.text for h in head]
+    label = f"table: {', '.join(word for word in words if word)}"
     return tag("div", drawn, cls="scroll", tabindex="0", role="region", aria_label=label)
+
+
+def _head(head: Cell | str, right: bool) -> str:
+    """A heading; one of a class, such as an upright one, keeps its words in a span of that class."""
+    words = plain(head) if isinstance(head, str) else tag("span", plain(head.text), cls=head.cls or None)
+    return tag("th", words, cls="num" if right else None, scope="col")
 
 
 def _cell(cell: Cell | str) -> str:

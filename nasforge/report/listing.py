@@ -1,4 +1,4 @@
-"""The runs in a folder, one row each, from `manifest.json` and `summary.json` alone; whatever is broken is a row too."""
+"""The runs in a folder, one row each, from `manifest.json`, `summary.json` and the look of the journal; whatever is broken is a row too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.errors import UserError
-from nasforge.files import parsed_file
+from nasforge.files import content, parsed_file
 from nasforge.report.format import clock, score, short
 from nasforge.storage.lock import is_driven
 
 MANIFEST, SUMMARY, RESULT, JOURNAL = "manifest.json", "summary.json", "result.json", "study.journal"
+SUMMARIZED = b'"user_attr":{"summary":'  # in the line of a journal with which a search ends
 ENDED = ("finished", "pruned", "failed")  # trials that count against the asked number
 Entry = dict[str, Any]
 HEAD = ("run", "state", "data", "space", "strategy", "trials", "best", "params", "time", "age", "")
@@ -88,9 +89,26 @@ def _search(path: Path, entry: Entry) -> Entry:
         entry["state"] = "unfinished"
     if is_driven(path):
         return {"state": "running"}
-    if not (path / JOURNAL).exists() and told.get("storage", "journal") == "journal":
-        raise ValueError(f"{JOURNAL} is missing")
+    if told.get("storage", "journal") == "journal":
+        _check_journal(path / JOURNAL, entry["state"] == "finished")
     return {}
+
+
+def _check_journal(path: Path, ended: bool) -> None:
+    """Raise ValueError where a journal is damaged, or is cut off before the summary of a search that has ended.
+
+    Lines are looked at from outside alone, which takes a second for a gigabyte; `nasforge report` reads what they say.
+    """
+    try:
+        *lines, rest = content(path).split(b"\n")
+    except FileNotFoundError:
+        raise ValueError(f"{JOURNAL} is missing") from None
+    for number, line in enumerate(lines, 1):
+        if not (line.startswith(b'{"op_code":') and line.endswith(b"}")):
+            raise ValueError(f"{JOURNAL}: line {number} is no entry of a journal; restore it from a copy")
+    if ended and not any(SUMMARIZED in line for line in reversed(lines)):
+        cut = f"ends after {len(lines):,} lines" + (" and a part of one" if rest else "")
+        raise ValueError(f"{JOURNAL} {cut}, before the summary of the search; restore it from a copy, or run the search once more")
 
 
 def _training(path: Path) -> Entry:

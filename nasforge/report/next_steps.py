@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nasforge.plugins import copies
+from nasforge.report.format import times
+from nasforge.report.noise import as_good
 from nasforge.report.run import Run
 from nasforge.search.plan import BASELINES, PLUGINS
 from nasforge.search.settings import defaults
@@ -23,6 +25,10 @@ def go_on(run: Run) -> list[tuple[str, str]]:
     if best is not None:
         take = ["export", folder, "--to", "python", "--out", "exported", *_plugins(run)]
         out.append(("Take the winner away as one readable Python file (or onnx, torch)", _line(take)))
+        if small := as_good(run):
+            name, ratio = small.row["name"], times(small.ratio)
+            take = ["export", f"{folder}:{name}", "--to", "python", "--out", f"exported-{name}", *_plugins(run)]
+            out.append((f"Take {name} away instead, as good within the noise and {ratio} times smaller", _line(take)))
         out.append((f"Train {best['name']} once more, with another seed", _train(run, str(best["name"]))))
     if leader is not None:
         show = ["show", f"{folder}:{leader.number}", *_plugins(run)]

@@ -85,7 +85,7 @@ def _notebook() -> Show:
 
 def line(status: Status) -> str:
     """Return one line of text."""
-    parts = [f"{status.phase} {status.done}/{status.total}"]
+    parts = [f"{status.phase} {_done(status)}"]
     if status.best:
         parts.append(f"best {_best(status)}, front {status.front}")
     if status.phase != "finals":
@@ -96,6 +96,14 @@ def line(status: Status) -> str:
     if status.seconds_left is not None and not status.last:
         parts.append(f"about {_clock(status.seconds_left)} left")
     return "; ".join(part for part in parts if part)
+
+
+def _done(status: Status) -> str:
+    """How far a phase is: trainings of all, or the time that is gone of what the search may take."""
+    if status.time is None:
+        return f"{status.done}/{status.total}"
+    done = f"{status.done}/{status.total}" if status.phase == "finals" else many(status.done, "trial")
+    return f"{done}, {_clock(status.time[0])} of {_clock(status.time[1])}"
 
 
 def running_words(one: Running) -> str:
@@ -165,8 +173,8 @@ class _Panel:
             table.add_row("workers start", gone)
             return table
         step = f"step {status.steps.index(status.phase) + 1} of {len(status.steps)}" if status.phase in status.steps else ""
-        bar = ProgressBar(total=max(1.0, float(status.total)), completed=status.done + sum(r.share for r in status.running), width=30)
-        table.add_row(f"[bold]{status.phase}[/]", bar, f"{status.done}/{status.total}  {step}")
+        bar = ProgressBar(total=1.0, completed=status.share, width=30)
+        table.add_row(f"[bold]{status.phase}[/]", bar, f"{_done(status)}  {step}")
         table.add_row("time", f"{gone}{self._left(status)}", "")
         if status.best:
             table.add_row("best", _best(status), f"front {status.front}")

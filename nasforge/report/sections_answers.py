@@ -11,12 +11,14 @@ from typing import Any
 
 from nasforge.files import parsed_file
 from nasforge.report.answers import MATRIX, WORDS, Answers, answers_of
-from nasforge.report.format import many, percent, whole
+from nasforge.report.format import many, percent, tied, whole
 from nasforge.report.html import Cell, paragraph, section, table
 from nasforge.report.run import Run
 from nasforge.report.svg import tag
 
 MOST_ROWS = 12  # of a table, where the classes are too many for a matrix
+MOST_LABELS = 60
+LONG_NAME = 5  # letters of a class, from which on the heads of a matrix stand upright
 MOST_PICTURES = 8  # of each kind
 MOST_LETTERS = 40_000  # of one picture
 FAINT, STEEP = 12.0, 3.0  # a mistake is shaded by 12 % and three times its share of the class, so that rare ones are seen
@@ -35,9 +37,34 @@ def answers(run: Run) -> str:
 def _target(one: Answers, trainings: str, several: bool) -> str:
     """Recall and confusions of one target."""
     heading = tag("h3", escape(one.target)) if several else ""
+    if one.samples is not None:
+        return heading + _labels(one, trainings)
     largest = f"The largest class, {one.classes[one.largest]}, is {percent(one.largest_share)} of it."
     shown = _matrix(one) if len(one.classes) <= MATRIX else _tables(one)
     return heading + paragraph(f"On {WORDS[one.part]}{trainings}. {largest}", "note") + shown
+
+
+def _labels(one: Answers, trainings: str) -> str:
+    """Precision, recall, F1 and support of each label, the worst F1 first."""
+
+    def cell(share: float | None) -> Cell:
+        return Cell.number("–" if share is None else percent(share))
+
+    found = [(*one.quality(i), i) for i in range(len(one.classes))]
+    found.sort(key=lambda row: (row[2] is None, row[2] or 0.0))
+    body: list[list[Cell | str]] = [
+        [one.classes[i], Cell.bars(f1 or 0.0), *map(cell, (precision, recall, f1)), Cell.number(whole(one.total[i]))]
+        for precision, recall, f1, i in found
+    ]
+    note = (
+        "Precision: of the samples to which the label was given, the share that has it. Recall: of those that have it, the share to which "
+        "it was given. F1: their harmonic mean, drawn as a bar. Support: samples that have it"
+    )
+    note += ", counted once for each training." if trainings else "."
+    drawn = table(["label", "", "precision", "recall", "F1", "support"], body[:MOST_LABELS], cls="bars")
+    over = f"On {WORDS[one.part]}{trainings}: {whole(one.samples or 0)} samples" if not trainings else f"On {WORDS[one.part]}{trainings}"
+    left = f"; the {MOST_LABELS} worst of {len(body)} labels" if len(body) > MOST_LABELS else ""
+    return paragraph(f"{over}{left}. A label is given where its logit is above 0.", "note") + drawn + paragraph(note, "note")
 
 
 def _matrix(one: Answers) -> str:
@@ -48,7 +75,9 @@ def _matrix(one: Answers) -> str:
         cells = [_shaded(counts.get((i, j), 0), one.total[i], i == j) for j in range(len(one.classes))]
         body.append([name, *cells, Cell.number(whole(one.total[i])), _recall(one, i)])
     note = "A row is a class, a column what was answered. Blue is right, orange is mistaken."
-    return table(["class", *one.classes, "all", "recall"], body, cls="matrix") + paragraph(note, "note")
+    upright = max(map(len, one.classes)) > LONG_NAME
+    heads = [Cell(name, "upright") if upright else name for name in one.classes]
+    return table(["class", *heads, "all", "recall"], body, cls="matrix") + paragraph(note, "note")
 
 
 def _shaded(count: int, total: int, right: bool) -> Cell:
@@ -101,7 +130,7 @@ def _pictures(rows: Sequence[Mapping[str, Any]], one: Answers) -> list[str]:
         if _is_png(png):
             words = true if true == answer else f"{true}, taken for {answer}"
             image = f'<img src="data:image/png;base64,{png}" alt="{escape(words)}">'
-            out.append(tag("figure", image, tag("figcaption", tag("b", escape(words)), f" {percent(float(row['confidence']), 0)}")))
+            out.append(tag("figure", image, tag("figcaption", tag("b", escape(words)), tied(f" {percent(float(row['confidence']), 0)}"))))
     return out
 
 

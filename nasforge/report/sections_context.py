@@ -80,7 +80,7 @@ def account(run: Run) -> str:
     rows: list[list[Cell | str]] = [[KINDS[k], *(Cell.number(count[k]) for _, count in numbers)] for k in kinds]
     trials = table(["trials", *(name for name, _ in numbers)], rows)
     times = table(["spent", ""], [[what, Cell.number(long)] for what, long in spent(run)])
-    rows = [[what, Cell.number(n), Cell.number(clock(seconds))] for what, n, seconds in savings(run) if n]
+    rows = [[what, Cell.number(n), Cell.number(clock(seconds))] for what, n, seconds in savings(run)]
     note = (
         "Estimated: the mean time of a whole training of this run for a network that was not trained, the missing "
         "epochs for one that was stopped."

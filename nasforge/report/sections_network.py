@@ -29,7 +29,8 @@ def network(run: Run) -> str:
     weights = f"{short(4 * params)}B as 32-bit floats"
     totals = paragraph(f"{whole(params)} parameters ({weights}), {whole(macs)} multiply-adds for one sample.")
     label = f"picture of {name}"
-    picture = tag("figure", tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label))
+    scroll = tag("figcaption", "The whole network; scroll in the frame where it is larger.")
+    picture = tag("figure", scroll, tag("div", arch_picture(arch, name), cls="tall", tabindex="0", role="region", aria_label=label))
     layers = _layers(rows)
     if len(rows) > LONG:
         layers = tag("details", tag("summary", f"All {len(rows)} layers"), layers)
@@ -53,7 +54,11 @@ def _layers(rows: Sequence[Row]) -> str:
         ]
         for r in rows
     ]
-    note = "sees: receptive field in input positions. Blue: share of all parameters, grey: of all multiply-adds."
+    note = (
+        "layer: its place in the architecture. output: channels × height × width, or as the data are. kernel: its sides, /2 a stride of 2. "
+        "sees: receptive field in input positions. params: parameters. MACs: multiply-adds for one sample. Blue: share of all parameters, "
+        "grey: of all multiply-adds."
+    )
     return table(head, body) + paragraph(note, "note")
 
 

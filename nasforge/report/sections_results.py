@@ -6,14 +6,17 @@ from functools import partial
 from html import escape
 
 from nasforge.objectives.metrics import metric_or_value
+from nasforge.report.columns import amount, shown
 from nasforge.report.format import lower, on_test, value, word
 from nasforge.report.history import volume_so_far
 from nasforge.report.html import Cell, Legend, figure, paragraph, section, table
+from nasforge.report.noise import as_good, final_recipe
 from nasforge.report.plot_curves import best_plot, curve_plot, seed_strip, volume_plot
 from nasforge.report.plot_scatter import costs_shown, final_plot, search_plot
 from nasforge.report.run import Row, Run
 from nasforge.report.svg import tag
 
+ROLES = {"finalist": "finalists", "control": "control", "baseline": "baselines"}
 FINAL_LEGEND: Legend = (
     ("dot", "finalist", "finalist of the search"),
     ("diamond", "control", "best of the control (random search)"),
@@ -36,7 +39,7 @@ def fronts(run: Run) -> str:
         low = "" if run.first.maximize else ", lower is better"
         said = f"every trial by its {word(run.first.metric)} on validation after its short training{low}"
         figures.append(figure("During the search", said, partial(search_plot, run, cost), legend))
-        said = f"{word(run.score)} of finalists, control and baselines on test, all trained in the same way{lower(run.score)}"
+        said = f"{word(run.score)} on test, all networks trained in the same way{lower(run.score)}"
         figures.append(figure("After the final trainings", said, partial(final_plot, run, cost), FINAL_LEGEND))
     if not any(figures):
         return ""
@@ -50,18 +53,26 @@ def finals(run: Run) -> str:
         return ""
     tests = [v for r in rows for v in r["test_seeds"]]
     low, high = (min(tests), max(tests)) if tests else (0.0, 1.0)
-    latency = any(r["latency_ms"] is not None for r in rows)
-    notes = ["; ".join([*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"])]) for r in rows]
-    metric = run.score
+    notes, small, metric = [], as_good(run), run.score
+    for r in rows:
+        good = small is not None and r["name"] == small.row["name"]
+        said = [*(f"breaks {x}" for x in r["refused"]), *["failed, see below"] * bool(r["errors"]), *["as good within the noise"] * good]
+        notes.append("; ".join(said))
+    costs = shown(run, metric)
     head = ["network", f"test {word(metric)}", f"seeds, {value(metric, low)} to {value(metric, high)}", "val", "val in search"]
-    head += [*map(word, ("params", "macs", *["latency_ms"] * latency)), *["note"] * any(notes)]
+    head += [*map(word, costs), *["note"] * any(notes)]
     body = [
-        [*_row(row, low, high), *[_number(row, "latency_ms")] * latency, *[note] * any(notes)]
+        [*_row(row, low, high), *(Cell.number(value(c, amount(run, row, c))) for c in costs), *[note] * any(notes)]
         for row, note in zip(rows, notes, strict=True)
     ]
     winner = next((i for i, r in enumerate(rows) if best is not None and r["name"] == best["name"]), None)
     chosen = f"The winner is {_chosen(run)}; the results on test have no part in it."
-    return section("Finalists, control and baselines", table(head, body, winner), paragraph(chosen, "note"), _also(run, winner))
+    recipe = final_recipe(run)
+    differs = paragraph(f"Final trainings differ from those of the search: {recipe}.", "note") if recipe else ""
+    below = paragraph(chosen, "note") + differs + _also(run, winner)
+    roles = [words for role, words in ROLES.items() if run.rows(role)]
+    named = f"{', '.join(roles[:-1])} and {roles[-1]}" if len(roles) > 1 else roles[0]
+    return section(named[0].upper() + named[1:], table(head, body, winner), below)
 
 
 def _chosen(run: Run) -> str:
@@ -99,13 +110,7 @@ def _row(row: Row, low: float, high: float) -> list[Cell | str]:
         Cell(seed_strip(row, low, high), html=True),
         Cell.number(value(row["metric"], row["val"])),
         Cell.number(value(row["metric"], row["search_val"])),
-        _number(row, "params"),
-        _number(row, "macs"),
     ]
-
-
-def _number(row: Row, metric: str) -> Cell:
-    return Cell.number(value(metric, row[metric]))
 
 
 def progress(run: Run) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from nasforge.files import write_whole
 from nasforge.objectives.metrics import metric_or_value
 from nasforge.objectives.objective import Objective
+from nasforge.report.columns import amount, asked_for
 from nasforge.report.compare import told as told_spaces
 from nasforge.report.format import brief, cap, clock, lower, many, on_test, spread, tick, value, word
 from nasforge.report.history import best_so_far
@@ -25,6 +26,7 @@ from nasforge.report.style import STYLE
 from nasforge.report.svg import labels, line, mark, picture, plot_axes, plot_height, tag
 from nasforge.report.trials import names_of
 from nasforge.report.verdict import compare
+from nasforge.terminal import aligned, folded, width_of_terminal
 
 COLORS = 6  # of runs; of more, colors come again
 SHAPES = ("dot", "square", "diamond", "hollow", "down", "cross")
@@ -36,16 +38,64 @@ SETTINGS = {  # of a manifest, and what they are called
     "control": "control", "baselines": "baselines", "profiles": "profiles", "device": "device", "plugins": "plugins",
     "versions": "versions", "machine": "machine", "commit": "commit",
 }  # fmt: skip
+NUMBER = re.compile(r"[-–]|not yet|[\d.,]+(e[-+]?\d+)?( ± [\d.,]+)?( (%|[kMG]?B|ms|s))?")  # a cell of figures
+SPLIT = ("limit", "seed", "image_size", "target")  # what else decides of what data a run is
 Row = dict[str, Any]
+
+
+def ranked(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs sorted by the first objective of the first one: finished ones by their results, then others by what is best so far,
+    and runs that do not know it at the end; of equal ones in the order given."""
+    first = runs[0].first
+    sign = -1 if first.maximize else 1
+
+    def place(run: Run) -> tuple[int, float]:
+        best, leader = run.best(), run.leader()
+        found = None
+        if best is not None:
+            tested = best["test_mean"] if first.metric == best["metric"] else None
+            found = amount(run, best, first.metric) if tested is None else tested
+            found = best["val"] if found is None and first.metric == best["metric"] else found
+        elif leader is not None:
+            found = leader.metrics.get(first.metric)
+        return (2, 0.0) if found is None else (int(best is None), sign * found)
+
+    return sorted(runs, key=place)
+
+
+def unlike(runs: Sequence[Run]) -> list[str]:
+    """Return, in sentences, why the scores of runs say little beside each other: other data, another split, objectives, limits."""
+    names, out = names_of(runs), []
+
+    def named(values: Sequence[Any]) -> str:
+        return "; ".join(f"{name}: {_short(one) if one else 'none'}" for name, one in zip(names, values, strict=True))
+
+    specs = [run.manifest["data"]["spec"] for run in runs]
+    keys = [run.manifest.get("data_key") for run in runs]
+    if len({Path(str(spec)).name for spec in specs}) > 1:
+        out.append(f"They are of different data, so their scores cannot be compared ({named(specs)}).")
+    elif len(set(keys)) > 1:
+        split = [{k: v for k, v in run.manifest["data"].items() if k in SPLIT and v is not None} for run in runs]
+        told = named(split) if any(one != split[0] for one in split) else named(keys)
+        out.append(f"Their data have one name but other contents or another split, so their scores cannot be compared ({told}).")
+    if len({run.score for run in runs}) > 1:
+        out.append(f"They are judged by different metrics ({named([word(run.score) for run in runs])}).")
+    for what, values in (("wish for different things", [[str(o) for o in run.objectives] for run in runs]),
+                         ("keep different limits", [sorted(map(str, run.search.limits)) for run in runs])):  # fmt: skip
+        if any(value != values[0] for value in values):
+            out.append(f"They {what}, so one may be ahead by what another was not asked for ({named(values)}).")
+    return out
 
 
 def side_by_side(runs: Sequence[Run]) -> list[Row]:
     """Return one row a run: its name, folder, state, data, objectives, limits, strategy, trials, the best network with its metric and
-    scores (before the end the trial that is best so far, by its val), its size, and the seconds that the run took."""
-    return [_row(name, run) for name, run in zip(names_of(runs), runs, strict=True)]
+    scores (before the end the trial that is best so far, by its val), its size, whatever a run limits or wishes for, and the seconds
+    that the run took."""
+    asked = list(dict.fromkeys(name for run in runs for name in asked_for(run)))
+    return [_row(name, run, asked) for name, run in zip(names_of(runs), runs, strict=True)]
 
 
-def _row(name: str, run: Run) -> Row:
+def _row(name: str, run: Run, asked: Sequence[str]) -> Row:
     told, best, leader = run.manifest, run.best(), run.leader()
     row: Row = {
         "run": name, "folder": str(run.folder), "state": "unfinished" if run.summary is None else "finished", "data": told["data"]["spec"],
@@ -53,12 +103,15 @@ def _row(name: str, run: Run) -> Row:
         "strategy": told["strategy"], "trials": run.trained(run.search), "asked": run.asked, "metric": run.score,
     }  # fmt: skip
     row |= dict.fromkeys(("best", "test_mean", "test_std", "val", "params", "macs", "latency_ms"))
-    row["test_seeds"] = []
+    row["test_seeds"], row["quantities"] = [], {}
+    names = [name for name in asked if name not in (*row, run.score)]
     if best is not None:
-        row |= {"best": best["name"], **{k: best[k] for k in row if k in best and k != "best"}}
+        row |= {"best": best["name"], **{k: best[k] for k in row if k in best and k not in ("best", "quantities")}}
+        row["quantities"] = {name: amount(run, best, name) for name in names}
     elif leader is not None:
         row |= {"best": f"trial {leader.number}", "val": leader.metrics.get(run.score)}
         row |= {k: leader.metrics.get(k) for k in ("params", "macs", "latency_ms")}
+        row["quantities"] = {name: leader.metrics.get(name) for name in names}
     return row | {"seconds": run.seconds.get("total"), "training_seconds": run.seconds.get("training")}
 
 
@@ -75,15 +128,33 @@ def _setting(run: Run, name: str) -> Any:
 
 # ---------------------------------------------------------------- in words
 
-HEAD_CELLS = ("run", "best", "test", "val", "parameters", "multiply-adds", "trials", "time", "limits")
+HEAD_CELLS = ("run", "best", "test", "val", "parameters", "multiply-adds")  # then what any run limits or wishes for, and LAST_CELLS
+LAST_CELLS = ("trials", "time", "limits")
 
 
-def _cells(row: Row) -> list[str]:
+def _also(rows: Sequence[Row]) -> list[str]:
+    """The other quantities that some run limits or wishes for, where they are known of some."""
+    latency = ["latency_ms"] * any(row["latency_ms"] is not None for row in rows)
+    found = dict.fromkeys([*latency, *(name for row in rows for name in row["quantities"])])
+    return [name for name in found if any(_amount(row, name) is not None for row in rows)]
+
+
+def _amount(row: Row, name: str) -> float | None:
+    known = row["quantities"].get(name, row.get(name))
+    return known if isinstance(known, int | float) else None
+
+
+def _head(rows: Sequence[Row]) -> list[str]:
+    return [*HEAD_CELLS, *map(word, _also(rows)), *LAST_CELLS]
+
+
+def _cells(row: Row, also: Sequence[str]) -> list[str]:
     scored = on_test({**row, "val": row["val"]}) if row["best"] else "-"
     trials = f"{row['trials']}" + ("" if row["state"] == "finished" else f"/{row['asked']}")
     return [
         row["run"], row["best"] or "-", scored if row["state"] == "finished" else "not yet",
-        "-" if row["val"] is None else spread(row["metric"], row["val"], None), *(value(m, row[m]) for m in ("params", "macs")), trials,
+        "-" if row["val"] is None else spread(row["metric"], row["val"], None), *(value(m, row[m]) for m in ("params", "macs")),
+        *(value(name, _amount(row, name)) for name in also), trials,
         "-" if row["seconds"] is None else clock(row["seconds"]), ", ".join(row["limits"]) or "none",
     ]  # fmt: skip
 
@@ -92,8 +163,9 @@ def words(runs: Sequence[Run], spaces: Mapping[str, Any] | None = None) -> str:
     """Return the table of the runs, what differs between them, and the comparison of their spaces, as text."""
     rows = side_by_side(runs)
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    head = list(HEAD_CELLS)
-    parts = [f"by {' and '.join(map(word, metrics))}{lower(metrics[0])}", _aligned(head, [_cells(row) for row in rows])]
+    said = f"by {' and '.join(map(word, metrics))}{lower(metrics[0])}; sorted by {word(runs[0].first.metric)}"
+    parts = [*(folded(f"careful: {text}") for text in unlike(runs)), said]
+    parts.append(_aligned(_head(rows), [_cells(row, _also(rows)) for row in rows]))
     if differ := differing(runs):
         cells = [[name, *map(_short, values)] for name, values in differ.items()]
         parts.append("what differs:\n" + _aligned(["", *(row["run"] for row in rows)], cells))
@@ -118,19 +190,25 @@ def _short(setting: Any) -> str:
 
 
 def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (head, *rows))
+    right = [bool(rows) and all(NUMBER.fullmatch(row[i]) for row in rows) for i in range(len(head))]
+    return aligned(head, rows, right, width=width_of_terminal())
 
 
 # ---------------------------------------------------------------- the page
 
 
+def beside(run: Run) -> Path:
+    """Return where the page lies that nobody named: in the folder that holds a run."""
+    return Path(os.path.relpath(run.folder.resolve().parent)) / "comparison.html"
+
+
 def write_several(runs: Sequence[Run], path: Path | None = None, spaces: Mapping[str, Any] | None = None) -> Path:
     """Write the page, into the folder that holds the first run where no file is named, and return its path."""
-    path = path or Path(os.path.relpath(runs[0].folder.resolve().parent)) / "comparison.html"
+    path = path or beside(runs[0])
     rows, names = side_by_side(runs), names_of(runs)
     over = paragraph(f"{many(len(runs), 'run')}: {', '.join(names)}", "over")
-    parts = [over + tag("h1", escape(_title(rows))), _summary(rows), _plots(runs, names), _differences(runs, names)]
+    careful = [paragraph(f"Careful: {text}") for text in unlike(runs)]
+    parts = [over + tag("h1", escape(_title(rows))), *careful, _summary(rows), _plots(runs, names), _differences(runs, names)]
     if spaces:
         parts.append(section("Their spaces", *(paragraph(text) for text in told_spaces(dict(spaces)).splitlines())))
     page = HEAD.format(name=escape(", ".join(names)), style=STYLE) + "\n".join(part for part in parts if part) + "\n</main></body></html>\n"
@@ -157,10 +235,10 @@ def _title(rows: Sequence[Row]) -> str:
 def _summary(rows: Sequence[Row]) -> str:
     body: list[list[Cell | str]] = [
         [Cell(tag("span", escape(name), cls=f"run{i % COLORS}-name"), html=True), *map(Cell.number, cells), limits]
-        for i, (name, *cells, limits) in enumerate(map(_cells, rows))
+        for i, (name, *cells, limits) in enumerate(_cells(row, _also(rows)) for row in rows)
     ]
     note = "Test and val are of the best network of each run; ± is the standard deviation over the seeds of its final trainings."
-    return section("Results", table(HEAD_CELLS, body), paragraph(note, "note"))
+    return section("Results", table(_head(rows), body), paragraph(note, "note"))
 
 
 def _plots(runs: Sequence[Run], names: Sequence[str]) -> str:

@@ -55,7 +55,14 @@ svg { overflow: visible; } .plot svg { display: block; max-width: 100%; height: 
 .scroll { overflow-x: auto; max-width: 100%; } th:last-child, td:last-child { padding-right: 0; }
 .scroll:focus-visible { outline: 2px solid var(--search); outline-offset: 3px; }
 .tall { overflow: auto; max-height: min(80vh, 900px); border: 1px solid var(--rule); border-radius: 10px;
-  padding: 14px; } .tall svg { display: block; margin: 0 auto; }
+  padding: 14px; background: linear-gradient(to right, var(--paper) 40%, transparent) 0 0 / 48px 100% no-repeat local,
+  linear-gradient(to left, var(--paper) 40%, transparent) 100% 0 / 48px 100% no-repeat local,
+  linear-gradient(to bottom, var(--paper) 40%, transparent) 0 0 / 100% 48px no-repeat local,
+  linear-gradient(to top, var(--paper) 40%, transparent) 0 100% / 100% 48px no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) 0 0 / 16px 100% no-repeat scroll,
+  linear-gradient(to left, var(--shade), transparent) 100% 0 / 16px 100% no-repeat scroll,
+  linear-gradient(to bottom, var(--shade), transparent) 0 0 / 100% 16px no-repeat scroll,
+  linear-gradient(to top, var(--shade), transparent) 0 100% / 100% 16px no-repeat scroll; } .tall svg { display: block; margin: 0 auto; }
 table { border-collapse: collapse; font-size: .95rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 th, td { padding: .34rem .8rem .34rem 0; text-align: left; border-bottom: 1px solid var(--grid);
   vertical-align: middle; white-space: nowrap; }
@@ -74,6 +81,8 @@ tbody th { color: var(--ink); font-size: inherit; border-bottom-color: var(--gri
 .matrix th.num { padding-bottom: .34rem; } .matrix th:nth-last-child(-n+2), .matrix td:nth-last-child(-n+2) { padding-left: 1.1em; }
 .matrix td:first-child { padding-right: .8em; } .shade span { display: block; padding: .3rem .4rem; } .none { color: var(--rule); }
 .matrix td.none { padding-right: .4rem; }
+.matrix thead th { vertical-align: bottom; } .upright { writing-mode: vertical-rl; transform: rotate(180deg); max-height: 13em;
+  white-space: normal; overflow-wrap: anywhere; line-height: 1.15; text-align: left; display: inline-block; }
 .pictures { display: flex; flex-wrap: wrap; gap: .8rem 1.1rem; } .pictures figure { margin: 0; width: 104px; }
 .pictures img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; background: var(--raised);
   border-radius: 6px; display: block; margin-bottom: .25rem; } .pictures b { font-size: .92rem; overflow-wrap: anywhere; }

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from nasforge.report.answers import told
 from nasforge.report.budget import counts, failures, savings, spent
+from nasforge.report.columns import amount, asked_for, shown
 from nasforge.report.format import clock, on_test, percent, score, tied, value, word
 from nasforge.report.insights import good, importances, operator_shares
 from nasforge.report.next_steps import go_on
+from nasforge.report.noise import as_good, final_recipe
 from nasforge.report.run import Run, collect
 from nasforge.report.verdict import title, verdict
-
-WIDTH = 110
+from nasforge.terminal import aligned, folded, width_of_terminal
 
 
 def words(run: Run | Path, storage: str | None = None) -> str:
     """Return the whole report in some 30 lines of text."""
     found = run if isinstance(run, Run) else collect(run, storage)
     said = "\n".join([_wrap(title(found)), *(_wrap(f"- {s}", "  ") for s in verdict(found))])
-    further = "\n".join(f"{what}:\n  {command}" for what, command in go_on(found)[:4])
+    further = "\n".join(f"{what}:\n  {command}" for what, command in _commands(found))
     parts = [said, _networks(found), _learnt(found), _account(found), _failed(found), further]
     return "\n\n".join(part for part in parts if part)
+
+
+def _commands(run: Run) -> list[tuple[str, str]]:
+    """The commands of a run but for the one that does it all again."""
+    return go_on(run)[:-1]
 
 
 def _networks(run: Run) -> str:
     rows, best = run.rows(), run.best()
     if not rows:
         front = sorted(run.search.front(), key=lambda r: r.metrics[run.first.metric], reverse=run.first.maximize)[:6]
-        cells = [[f"trial {r.number}", *(value(o.metric, r.metrics[o.metric]) for o in run.objectives)] for r in front]
-        return _table(["front so far", *(word(o.metric) for o in run.objectives)], cells) if cells else ""
-    latency = ["latency_ms"] * any(r["latency_ms"] is not None for r in rows)
-    costs = ["params", "macs", *latency]
+        names = asked_for(run)
+        cells = [[f"trial {r.number}", *(value(n, r.metrics.get(n)) for n in names)] for r in front]
+        return _table(["front so far", *map(word, names)], cells) if cells else ""
+    costs, small = shown(run, run.score), as_good(run)
     cells = []
     for r in rows:
         mark = "winner" if best is not None and r["name"] == best["name"] else "; ".join(f"breaks {x}" for x in r["refused"])
-        scores = [value(r["metric"], r["val"]), on_test(r)]
-        cells.append([r["name"], *(value(c, r[c]) for c in costs), *scores, mark])
-    parts = [_table(["network", *map(word, costs), "val", "test", ""], cells)]
+        if small is not None and r["name"] == small.row["name"]:
+            mark = "as good within the noise"
+        scores = [value(r["metric"], r["search_val"]), value(r["metric"], r["val"]), on_test(r)]
+        cells.append([r["name"], *(value(c, amount(run, r, c)) for c in costs), *scores, mark])
+    parts = [_table(["network", *map(word, costs), "val in search", "val", "test", ""], cells)]
+    if recipe := final_recipe(run):
+        parts.append(_wrap(f"final trainings differ from those of the search: {recipe}", "  "))
     tests = (best or {}).get("tests") or {}
     others = ", ".join(score(name, tests[name]) for name in run.also_on_test() if name in tests)
     if best and others:
@@ -63,7 +72,7 @@ def _account(run: Run) -> str:
     for name, numbers in counts(run):
         lines.append(f"{name}: " + ", ".join(f"{n} {kind}" for kind, n in numbers.items() if n or kind in ("finished", "duplicate")))
     lines.append(_wrap("spent: " + ", ".join(f"{long} {what}" for what, long in spent(run)), "  "))
-    lines += [f"saved about {clock(seconds)}: {n} {what}" for what, n, seconds in savings(run) if n]
+    lines += [f"saved about {clock(seconds)}: {n} {what}" for what, n, seconds in savings(run)]
     return "\n".join(lines)
 
 
@@ -76,14 +85,10 @@ def _failed(run: Run) -> str:
 
 
 def _wrap(text: str, indent: str = "") -> str:
-    return textwrap.fill(tied(text), WIDTH, subsequent_indent=indent, break_on_hyphens=False).replace("\u00a0", " ")
+    return folded(tied(text), indent).replace("\u00a0", " ")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Aligned columns, all but the first and last to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     last = len(head) - 1 if head[-1] == "" else len(head)
-    return "\n".join(
-        "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in (head, *rows)
-    )
+    return aligned(head, rows, [i not in (0, last) for i in range(len(head))], width=width_of_terminal())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
-from nasforge.objectives.metrics import metric_or_value
-from nasforge.report.answers import never_answered
+from nasforge.objectives.metrics import COUNTED, metric_or_value
+from nasforge.report.answers import answers_of, never_answered
 from nasforge.report.format import difference, lower, many, on_test, percent, score, times, value, word
+from nasforge.report.noise import smaller_ones, worse_than_in_search
 from nasforge.report.run import Row, Run
+
+SURE = 3  # standard errors, beyond which a difference is one of the networks
 
 
 def title(run: Run) -> str:
@@ -45,17 +48,39 @@ def _title_so_far(run: Run) -> str:
 # ---------------------------------------------------------------- how sure that is
 
 
-def compare(a: Row, b: Row) -> str:
-    """Return 'better', 'worse', 'alike' or 'unknown': a against b on test.
+def compare(a: Row, b: Row, samples: int = 0) -> str:
+    """Return 'better', 'worse', 'alike' or 'unknown': a against b on test, which has so many samples, 0 where that is not known.
 
-    They are alike where they are no further apart than their spread over seeds, which one seed does not show.
+    They are alike where they are no further apart than their spread over seeds. One seed does not show that; then a difference is known
+    where it is larger than the choice of so many test samples explains.
     """
-    if min(len(a["test_seeds"]), len(b["test_seeds"])) < 2:
-        return "unknown"
     ahead = a["test_mean"] - b["test_mean"]
-    if abs(ahead) <= _spread(a, b):
+    if _single(a, b) and abs(ahead) <= by_chance(a, b, samples):
+        return "unknown"
+    if not _single(a, b) and abs(ahead) <= _spread(a, b):
         return "alike"
     return "better" if (ahead > 0) == metric_or_value(a["metric"]).maximize else "worse"
+
+
+def _single(a: Row, b: Row) -> bool:
+    """Whether one of them was trained with one seed only."""
+    return min(len(a["test_seeds"]), len(b["test_seeds"])) < 2
+
+
+def by_chance(a: Row, b: Row, samples: int) -> float:
+    """Return how far two shares of right answers are apart by the choice of test samples: 3 binomial standard errors.
+
+    Infinity for other metrics, and where the number of samples is not known.
+    """
+    if not samples or a["metric"] not in COUNTED:
+        return math.inf
+    variances = [row["test_mean"] * (1 - row["test_mean"]) / samples for row in (a, b)]
+    return SURE * math.sqrt(max(0.0, sum(variances)))
+
+
+def _samples(run: Run) -> int:
+    """Samples of test, 0 where that is not known."""
+    return next((sum(one.total) for one in answers_of(run) if one.part == "test"), 0)
 
 
 def _spread(a: Row, b: Row) -> float:
@@ -70,8 +95,8 @@ def verdict(run: Run) -> list[str]:
         return _open_ends(run)
     if best["test_mean"] is None:
         said = "There are no test data: networks were chosen by these scores, so expect a little less of new data."
-        return [said, *never_answered(run), *_refused(run)]
-    return [*_against_control(run, best), *_against_baselines(run, best), *_warnings(run, best)]
+        return [said, *smaller_ones(run), *worse_than_in_search(run), *never_answered(run), *_refused(run)]
+    return [*_against_control(run, best), *smaller_ones(run), *_against_baselines(run, best), *_warnings(run, best)]
 
 
 def _against_control(run: Run, best: Row) -> list[str]:
@@ -88,8 +113,10 @@ def _against_control(run: Run, best: Row) -> list[str]:
     if run.first.described.is_cost:
         return [_cheaper(run, best, control), *_fronts(run)]
     metric = best["metric"]
-    gap, limit = difference(metric, best["test_mean"], control["test_mean"]), difference(metric, _spread(best, control))
-    limit = f"the spread over seeds ({limit})"
+    gap, samples = difference(metric, best["test_mean"], control["test_mean"]), _samples(run)
+    limit = f"the spread over seeds ({difference(metric, _spread(best, control))})"
+    if _single(best, control):
+        limit = f"{SURE} standard errors of the {samples:,} test samples"
     sizes, random = _sizes(best, control), "random search with the same budget"
     not_shown = f"That {strategy} finds better networks than random search is not shown by this run."
     verdicts = {
@@ -100,7 +127,7 @@ def _against_control(run: Run, best: Row) -> list[str]:
         "unknown": f"On test, the search and {random} are {gap} apart in {word(metric)}; with one training of each network nobody knows "
         f"whether that is more than chance{sizes}. {not_shown}",
     }
-    return [verdicts[compare(best, control)], *_fronts(run)]
+    return [verdicts[compare(best, control, samples)], *_fronts(run)]
 
 
 def _cheaper(run: Run, best: Row, control: Row) -> str:
@@ -139,14 +166,14 @@ def _against_baselines(run: Run, best: Row) -> list[str]:
         "better": "is better than",
         "alike": "is, within the spread, as good as",
         "worse": "does not reach",
-        "unknown": "may or may not be better than",
+        "unknown": "is not shown to be better or worse than",
     }
-    out = []
+    out, samples = [], _samples(run)
     for row in run.rows("baseline"):
         if row["test_mean"] is None:
             out.append(f"The baseline {row['name']} could not be trained.")
         else:
-            against = f"{hows[compare(best, row)]} {row['name']} ({on_test(best)} against {on_test(row)})"
+            against = f"{hows[compare(best, row, samples)]} {row['name']} ({on_test(best)} against {on_test(row)})"
             out.append(f"{best['name']} {against}{_sizes(best, row)}.")
     return out
 
@@ -155,6 +182,7 @@ def _warnings(run: Run, best: Row) -> list[str]:
     out = []
     if len(best["test_seeds"]) < 2:
         out.append("Each network was trained with one seed only: without a spread, small differences mean nothing.")
+    out += worse_than_in_search(run)
     out += _no_better_than_constant(run)
     out += never_answered(run)
     out += _refused(run)

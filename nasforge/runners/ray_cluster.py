@@ -16,11 +16,6 @@ SWITCHES = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to Ray's makers
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its notes on dead workers would go to stdout; they come as errors of jobs
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as later versions do; without it, a warning
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths of a run stay as they are
-    "RAY_AIR_NEW_OUTPUT": "0",  # its tables beside ours
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the search has its own answer, which writes down what was interrupted
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # rows go into the study
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver judges them
 }
 OBJECT_STORE_BYTES = 256 * 2**20  # of a cluster started here: only jobs, rows and weights pass through it
 

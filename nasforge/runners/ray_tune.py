@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +37,13 @@ from ray import tune  # noqa: E402  after its switches are set
 from ray.tune import schedulers  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
+SWITCHES = {  # of Tune, while it works for a search
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths of a run stay as they are
+    "RAY_AIR_NEW_OUTPUT": "0",  # its tables beside ours
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the search has its own answer, which writes down what was interrupted
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # rows go into the study
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver judges them
+}
 LOSS = "loss_to_compare"  # of an epoch, for schedulers: smaller is better
 MOST_FACTOR = 4.0  # by which population-based training may begin to change a word of a recipe
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of a GPU, for networks that need no more of its memory
@@ -118,7 +126,7 @@ class TuneRunner:
         )  # fmt: skip
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _switched():
                 warnings.simplefilter("ignore")
                 tuner.fit()
         finally:
@@ -140,6 +148,20 @@ class TuneRunner:
         """End the cluster, if it was started here, and what runs on it."""
         if self._owner:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _switched() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in SWITCHES}
+    os.environ.update(SWITCHES)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _Unkept:

@@ -17,6 +17,7 @@ def answers_of(results: Iterable[Mapping[str, Any]], targets: Mapping[str, Targe
 
     Each has `classes` (names, or numbers as words), `total`, `right`, `answered` and `confused` as `Task.answers` has them; `recall` of
     each class, None where it has no sample; `largest`, the class with the most samples, and `largest_share`.
+    Where a sample has several labels, `samples` says how many there were.
     """
     out: dict[str, Any] = {}
     told = [result.get("answers") or {} for result in results]
@@ -35,11 +36,13 @@ def _added(found: Sequence[Mapping[str, Any]], target: Target) -> dict[str, Any]
     for one in found:
         for true, answer, count in one["confused"]:
             pairs[true, answer] += count
+    samples = sum(one["samples"] for one in found) if all("samples" in one for one in found) else None
     largest = max(range(len(total)), key=lambda i: total[i])
     return {
         "classes": list(target.names) or [str(i) for i in range(len(total))],
         "total": total, "right": right, "answered": answered,
         "recall": [r / t if t else None for r, t in zip(right, total, strict=True)],
-        "largest": largest, "largest_share": total[largest] / max(1, sum(total)),
+        "largest": largest, "largest_share": total[largest] / max(1, sum(total) if samples is None else samples),
         "confused": [[*pair, count] for pair, count in pairs.most_common(MOST_CONFUSED)],
+        **({} if samples is None else {"samples": samples}),
     }  # fmt: skip

@@ -18,19 +18,30 @@ BETWEEN_S = 1.0  # between two trainings of a worker: building, loading, weights
 
 @dataclass
 class Clock:
-    """The time of a run, over interruptions; without `minutes` nothing ever ends by it."""
+    """The time of a run, over interruptions; without `minutes` nothing ever ends by it.
+
+    since: seconds that a search had taken which came to its end before, with fewer minutes; the rest is divided.
+    """
 
     minutes: float | None
     timing: Timing
     control: bool = False
+    since: float = 0.0
+
+    def until_s(self, phase: str) -> float:
+        """Return the second of the run at which a phase must end."""
+        if self.minutes is None:
+            return math.inf
+        share, end = (UNTIL_WITH_CONTROL if self.control else UNTIL)[phase], 60 * self.minutes
+        return self.since + share * (end - min(WRITING_S, 0.1 * end) - self.since)
 
     def left_s(self, phase: str) -> float:
         """Return the seconds until a phase must end."""
-        if self.minutes is None:
-            return math.inf
-        until = (UNTIL_WITH_CONTROL if self.control else UNTIL)[phase]
-        end = 60 * self.minutes
-        return until * (end - min(WRITING_S, 0.1 * end)) - self.timing.totals()["total"]
+        return self.until_s(phase) - (0.0 if self.minutes is None else self.timing.totals()["total"])
+
+    def told(self) -> tuple[float, float] | None:
+        """Return the seconds that have gone by and those in all; None without a limit."""
+        return None if self.minutes is None else (self.timing.totals()["total"], 60 * self.minutes)
 
     def over(self, phase: str) -> bool:
         """Return whether the time of a phase has run out."""
@@ -58,10 +69,11 @@ def _trial_s(minutes: float, control: bool, workers: int) -> float:
 def divided(minutes: float, control: bool, workers: int = 1) -> str:
     """Return in words how the time is divided."""
     shares = UNTIL_WITH_CONTROL if control else UNTIL
-    phases = ", ".join(f"{phase} until {_clock(60 * minutes * end)}" for phase, end in shares.items())
-    return f"{minutes:g} minutes: {phases}; trainings of the search are cut at {_clock(_trial_s(minutes, control, workers))}"
+    phases = ", ".join(f"{phase} until {in_minutes(60 * minutes * end)}" for phase, end in shares.items())
+    return f"{minutes:g} minutes: {phases}; trainings of the search are cut at {in_minutes(_trial_s(minutes, control, workers))}"
 
 
-def _clock(seconds: float) -> str:
+def in_minutes(seconds: float) -> str:
+    """Return `2:05` for 125 seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"

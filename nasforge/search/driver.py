@@ -351,7 +351,8 @@ class TrialDriver:
         left = self.pace.left_s(self.shown, done, self.plan.trials - self.had)
         if self.plan.minutes is not None:
             left = max(0.0, self.run.clock.left_s(self.phase))
-        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, last, running=running, ended=ended))
+        more = {"running": running, "ended": ended, "time": self.run.clock.told()}
+        self.run.show(Status.from_ledger(self.phase, self.ledger, self.plan, left, last, **more))
 
     def _score(self, work: Work) -> dict[str, float]:
         """The metric by which a training is judged after its last epoch."""

@@ -224,9 +224,14 @@ class Finals:
             "tests": {name: statistics.fmean(r["test"][name] for r in results) for name in names} if results else {},
             "latency_ms": statistics.median(latency) if latency else None,
             "objectives": {o.metric: o.value(found) for o in self.plan.objectives if results and o.reads <= found.keys()},
+            "quantities": {name: found[name] for name in self._asked_for() if results and name in found},
             "refused": self._broken(found, max(latency, default=None)) if results else [],
             "errors": errors,
         }
+
+    def _asked_for(self) -> list[str]:
+        """The metrics that are wished for or limited."""
+        return sorted({name for o in self.plan.objectives for name in o.reads} | {limit.metric for limit in self.plan.limits})
 
     def _broken(self, found: Mapping[str, float], slowest_ms: float | None) -> list[str]:
         """The limits that a network breaks in the finals, in words: latency in each of its trainings, trained metrics on average."""

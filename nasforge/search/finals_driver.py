@@ -91,7 +91,7 @@ class FinalsDriver(Generic[E]):
             left = max(0.0, self.run.clock.left_s("finals"))
         self.run.show(Status(
             "finals", self.done, len(self.wanted), seconds_left=left, last=self.done == len(self.wanted), steps=steps_of(self.run.plan),
-            running=running, ended=ended,
+            running=running, ended=ended, time=self.run.clock.told(),
         ))  # fmt: skip
 
     def on_end(self, number: int, result: Result) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nasforge.data import Dataset, Target
+from nasforge.objectives.objective import Objective, limits_of, parse_objectives
 from nasforge.search.plan import Plan
-from nasforge.search.within import origin
+from nasforge.search.within import OF_SPACE, origin
 from nasforge.spaces.space import Space
 from nasforge.tasks import Task, task_of
 from nasforge.train import default_recipe
@@ -23,10 +24,11 @@ def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> list[str]:
         ("data", f"{data.name}: {_sizes(data)}"),
         *(("targets" if len(data.spec.targets) > 1 else "target", _target(name, one)) for name, one in data.spec.targets.items()),
         ("input", _input(data)),
+        ("empty cells", "; ".join(note for note in data.spec.notes if "empty cells" in note)),
         ("task", f"{task.name}, judged by {task.main.name} on val; test is read once, at the end"),
-        ("space", f"{raw.get('name') or 'given'}: {_many(Space(plan.space).size())} networks{_made_for(raw, data)}"),
+        ("space", f"{raw.get('name') or plan.name or 'given'}: {_many(Space(plan.space).size())} networks{_made_for(raw, data)}"),
         ("limits", _limits(plan, raw, data)),
-        ("objective", ", ".join(f"{'high' if o.maximize else 'low'} {o.metric}" for o in plan.objectives)),
+        ("objective", _objectives(plan, raw)),
     ]
     timed = plan.minutes is not None
     if plan.evaluator == "train":
@@ -67,9 +69,24 @@ def _limits(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> str:
     out = []
     for limit in plan.limits:
         whose = origin(limit, plan.space)
-        meant = _made_for(raw, data) if whose == "of the space" and limit.metric == "macs" else ""
-        out.append(f"{limit.metric}{'<' if limit.upper else '>'}{'' if limit.strict else '='}{limit.bound:,.15g} ({whose}{meant})")
-    return ", ".join(out) or "none"
+        meant = _made_for(raw, data) if whose == OF_SPACE and limit.metric == "macs" else ""
+        lift = "; --constraint none lifts it" if whose == OF_SPACE else ""
+        out.append(f"{limit.metric}{'<' if limit.upper else '>'}{'' if limit.strict else '='}{limit.bound:,.15g} ({whose}{meant}{lift})")
+    left = [str(limit) for limit in limits_of(raw.get("constraints")) if limit not in plan.limits]
+    note = f"; not the space's own {' and '.join(left)}" if left else ""
+    return (", ".join(out) or "none") + note
+
+
+def _objectives(plan: Plan, raw: Mapping[str, Any]) -> str:
+    """What is wanted, the main one first, and who says so."""
+    said, own = plan.command.get("objective"), (raw.get("search") or {}).get("objective")
+    of_space = own is not None and list(plan.objectives) == parse_objectives(own)
+    whose = "--objective" if said else f"{OF_SPACE}; --objective gives another" if of_space else "the default; --objective gives another"
+    return f"{', '.join(f'{_wish(o)} {o.metric}' for o in plan.objectives)} ({whose})"
+
+
+def _wish(objective: Objective) -> str:
+    return "high" if objective.maximize else "low"
 
 
 def _recipe(task: Task, data: Dataset, given: Mapping[str, Any], timed: bool, full: bool = False) -> str:

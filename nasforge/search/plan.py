@@ -24,7 +24,7 @@ from nasforge.objectives.objective import Limit, Objective, parse_limit, parse_o
 from nasforge.plugins import Plugin, check_loaded
 from nasforge.spaces.arch import Arch, digest
 from nasforge.spaces.check import fits, spell
-from nasforge.spaces.files import read, write
+from nasforge.spaces.files import check_folder, read, write
 from nasforge.storage.open import without_password
 from nasforge.tasks import load_data
 
@@ -299,8 +299,7 @@ def other_versions(manifest: Mapping[str, Any]) -> str:
 
 def read_manifest(run: Path) -> dict[str, Any]:
     """Return the manifest of a run. Raises UserError where there is none, or where plugins of the run are not loaded."""
-    if not run.is_dir():
-        raise UserError(f"{run}: there is no such folder; give that of a search, such as runs/digits")
+    check_folder(run)
     try:
         manifest = parsed_file(run / MANIFEST)
     except (OSError, ValueError) as error:

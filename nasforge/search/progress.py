@@ -44,6 +44,7 @@ class Status:
         steps: the phases of the whole search, in order.
         running: what is being trained. ended: what ended with this moment, None where nothing did.
         last: whether the phase is over.
+        time: seconds that a search with a time limit has taken, and may take.
     """
 
     phase: str
@@ -61,6 +62,14 @@ class Status:
     steps: Sequence[str] = ()
     running: Sequence[Running] = ()
     ended: Ended | None = None
+    time: tuple[float, float] | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of the phase is done, or of the time."""
+        if self.time is not None and self.phase != "finals":
+            return min(1.0, self.time[0] / self.time[1])
+        return (self.done + sum(one.share for one in self.running)) / max(1, self.total)
 
     @classmethod
     def from_ledger(cls, phase: str, ledger: Any, plan: Any, seconds_left: float | None, last: bool = False, **more: Any) -> Status:

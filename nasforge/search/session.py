@@ -19,7 +19,7 @@ from nasforge.evaluation.zero_cost import zero_cost
 from nasforge.files import write_whole
 from nasforge.networks.build import key
 from nasforge.runners.base import Driver, Runner
-from nasforge.search.clock import Clock
+from nasforge.search.clock import Clock, in_minutes
 from nasforge.search.context import DataWatch, RunContext, Show, usual_recipes
 from nasforge.search.driver import TrialDriver, ask_again, epochs_of, predictors
 from nasforge.search.finals import Finals
@@ -35,6 +35,7 @@ from nasforge.search.plan import (
     write_manifest,
 )
 from nasforge.search.prior import seen_before
+from nasforge.search.progress import steps_of
 from nasforge.search.records import COUNTED, Ledger
 from nasforge.search.study import Study, directions, load, name_objectives, owner_of, prefix_of
 from nasforge.search.timing import Timing
@@ -100,7 +101,10 @@ def search(
             return done
         timing = Timing(began)
         timing.carry(study.user_attrs.get("seconds", {}))
-        clock = Clock(plan.minutes, timing, plan.controlled)
+        clock = Clock(plan.minutes, timing, plan.controlled, timing.before["total"] if done else 0.0)
+        if done and plan.minutes is not None:
+            until = ", ".join(f"{phase} until {in_minutes(clock.until_s(phase))}" for phase in steps_of(plan))
+            say(f"{folder}: goes on after {in_minutes(clock.since)} of an ended search: {until} of {plan.minutes:g} minutes in all")
         runner = start_runner()
         try:
             run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch, usual)

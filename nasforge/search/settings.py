@@ -30,7 +30,7 @@ from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Choices, Space
 from nasforge.storage.open import without_password
 from nasforge.strategies.registry import check_strategy
-from nasforge.strategies.schedulers import FIDELITIES, OF_TUNE, SCHEDULERS, scheduler_of
+from nasforge.strategies.schedulers import FIDELITIES, scheduler_names, scheduler_of
 from nasforge.tasks import Task, forward, load_data, task_of
 from nasforge.train import checked_device
 
@@ -50,6 +50,7 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
 }  # fmt: skip
+LIFTED = "none"  # as a limit: without those of the space
 INHERIT = ("copy", "grow", "shrink")
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
@@ -85,7 +86,8 @@ def plan_of(
     asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name
-    for option, words in (("--constraint", asked["constraint"]), ("--until", asked["until"])):  # before data are read, which takes longer
+    own_limits, limits_asked = lifted(raw.get("constraints"), asked["constraint"])
+    for option, words in (("--constraint", limits_asked), ("--until", asked["until"])):  # before data are read, which takes longer
         for word in words:
             parse_limit(word, option)
     checked_device(asked["device"], here=asked.get("ray") in (None, "local"))  # a cluster has its own
@@ -109,8 +111,7 @@ def plan_of(
         say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
         asked["seed_arch"] = []
     check_strategy(asked["strategy"])
-    schedulers = (*SCHEDULERS, *(f"tune:{name}" for name in OF_TUNE))
-    for name, table in (("scheduler", schedulers), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
+    for name, table in (("scheduler", scheduler_names()), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
         if asked[name] not in table:
             raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
     if asked["fidelity"] != "epochs" and not scheduler_of(asked["scheduler"]).pauses:
@@ -118,7 +119,7 @@ def plan_of(
     for name in ("trials", "finalists", "final_seeds"):
         if not isinstance(asked[name], int) or asked[name] < 1:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
-    limits = {(x.metric, x.upper): x for x in (*limits_of(raw.get("constraints")), *map(parse_limit, asked["constraint"]))}
+    limits = {(x.metric, x.upper): x for x in (*own_limits, *map(parse_limit, limits_asked))}
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
     told = {m.name for m in EVALUATORS[asked["evaluator"]]().metrics(task)}
@@ -173,6 +174,11 @@ def plan_of(
     )
     _check_recipes(plan, data, task)
     return plan
+
+
+def lifted(own: Mapping[str, Any] | None, words: Sequence[str]) -> tuple[list[Limit], list[str]]:
+    """Return the limits of a space that hold, and the words of limits that were asked for: beside the word `none` the space has none."""
+    return [] if LIFTED in words else limits_of(own), [word for word in words if word != LIFTED]
 
 
 def _check_recipes(plan: Plan, data: Dataset, task: Task) -> None:

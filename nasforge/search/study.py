@@ -10,7 +10,6 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -164,6 +163,8 @@ def importances(study: Study, trials: Collection[FrozenTrial], loss: Callable[[F
         trials: those that count, of the complete ones of the study.
         quantile: the share of them that is best.
     """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # with scikit-learn and SciPy: seconds
+
     counted = {trial.number for trial in trials}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the sign of the target, which is right here, and domains drawn in one trial only

@@ -239,6 +239,12 @@ def check_there(name: str) -> None:
     raise UserError(f"{name}: no such {what}" + (f"; did you mean {str(path.with_name(near[0]))!r}?" if near else ""))
 
 
+def check_folder(run: Path) -> None:
+    """Raise UserError where the folder of a run is none."""
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such folder; give that of a search, such as runs/digits")
+
+
 def find_space(name: str) -> Path:
     """Return the file that `name` means: a path, or the name of a packaged space."""
     if Path(name).is_file():

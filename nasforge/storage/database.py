@@ -28,8 +28,9 @@ from optuna.study._frozen import FrozenStudy
 from optuna.study._study_direction import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nasforge.storage.drivers import DRIVER, ENOUGH
 from nasforge.storage.retry import patiently
-from nasforge.storage.rows import DRIVER, ENOUGH, KEY, Open, claim_key, end_trial, flush, insert_trial, read_trials, unclaim
+from nasforge.storage.rows import KEY, Open, claim_key, end_trial, flush, insert_trial, read_trials, unclaim
 
 __all__ = ["DRIVER", "ENOUGH", "Database"]
 

@@ -10,17 +10,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from nasforge.errors import UserError
-from nasforge.storage.database import DRIVER, ENOUGH, Database
 
-__all__ = ["ENOUGH", "Drivers"]
+if TYPE_CHECKING:
+    from nasforge.storage.database import Database
 
+DRIVER = "driver"  # user attribute of a trial: who works on it
+ENOUGH = -1  # instead of a number: as many trials as were asked are claimed
 BEAT_S = 10.0  # between two heartbeats
 SILENT_S = 35.0  # without one, a driver is taken for dead
 MOST_DEATHS = 3  # drivers that may die over one trial
@@ -35,7 +37,7 @@ class Drivers:
 
     def __init__(self, storage: Any, me: str) -> None:
         self.me = self.owner = me
-        self.storage = storage if isinstance(storage, Database) else None
+        self.storage: Database | None = storage if hasattr(storage, "claim") else None  # a `Database`; its import takes half a second
         self._checked: dict[int, float] = {}
         self._beating_since = time.monotonic()
         self._stop = threading.Event()

@@ -20,8 +20,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
-ENOUGH = -1  # instead of a number: as many trials as were asked are claimed
-DRIVER, KEY = "driver", "key"  # user attributes of a trial: who works on it; what function it is, once it is trained
+from nasforge.storage.drivers import DRIVER, ENOUGH
+
+KEY = "key"  # user attribute of a trial: what function it is, once it is trained
 MOST_IN_ONE = 500  # ids in one query: databases bound the number of variables
 _TRIALS, _STUDIES = models.TrialModel.__table__, models.StudyModel.__table__
 _PARAMS, _VALUES = models.TrialParamModel.__table__, models.TrialValueModel.__table__

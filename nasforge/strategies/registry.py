@@ -46,9 +46,14 @@ STRATEGIES: dict[str, Callable[[Problem], Any]] = {
 OF_TUNE = ("hyperopt", "bohb", "ax", "nevergrad", "bayesopt", "optuna", "zoopt")  # searchers of Ray Tune, as `tune:NAME`
 
 
+def strategy_names() -> tuple[str, ...]:
+    """Return what `--strategy` takes."""
+    return (*STRATEGIES, *(f"tune:{one}" for one in OF_TUNE))
+
+
 def check_strategy(name: str, option: str = "--strategy") -> None:
     """Raise UserError where no strategy is called so."""
-    names = (*STRATEGIES, *(f"tune:{one}" for one in OF_TUNE))
+    names = strategy_names()
     if name not in names:
         raise UserError(f"{option} {name}: no such strategy; {nearest(name, names)}")
 

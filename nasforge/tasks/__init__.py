@@ -9,7 +9,7 @@ from typing import Any
 
 from nasforge.data import Dataset, DataSpec, Source, load, prepared
 from nasforge.data.arrays import Raw
-from nasforge.data.dataset import MEMORY_BYTES
+from nasforge.data.dataset import MEMORY_BYTES, may_be_laid_out_otherwise
 from nasforge.data.readers import are_encoded, read
 from nasforge.data.readers.given import read_given
 from nasforge.errors import UserError, nearest
@@ -40,9 +40,17 @@ def load_data(source: Source) -> Dataset:
         UserError: there is no such task, the data cannot be read, or they have no target for it.
     """
     _check_limit(source.limit)
-    if source.reads is not None and are_encoded(source.spec):  # else a search that looks for a space would read them twice
-        source = replace(source, reads=None)
-    return _loaded(source, stamp_of(source.spec))
+    stamp = stamp_of(source.spec)
+    if source.reads is None:
+        return _loaded(source, stamp)
+    plain = replace(source, reads=None)
+    if are_encoded(source.spec):
+        return _loaded(plain, stamp)
+    try:
+        data = _loaded(plain, stamp)  # a search that looked for a space has loaded them so
+    except UserError:
+        return _loaded(source, stamp)
+    return _loaded(source, stamp) if may_be_laid_out_otherwise(data.spec, source.reads) else data
 
 
 @lru_cache(maxsize=2)

@@ -47,6 +47,9 @@ class Multilabel(Task):
     def scorer(self) -> LabelScorer:
         return LabelScorer(self)
 
+    def answers(self, scorer: Any) -> dict[str, Any]:
+        return {self.key: scorer.answers()} if isinstance(scorer, LabelScorer) and scorer.logits else {}
+
     def recipe(self, data: Dataset, full: bool) -> dict[str, Any]:
         return Classification(self.key, self.target).recipe(data, full)
 
@@ -62,6 +65,13 @@ class LabelScorer:
     def update(self, output: Any, batch: Batch) -> None:
         self.logits.append(self.task.logits(output).float())
         self.labels.append(batch.targets[self.task.key])
+
+    def answers(self) -> dict[str, Any]:
+        """Return what is known of each label, in whole numbers: `total`, `right`, `answered` are the samples that have it, of them those to
+        which it was given, and all to which it was given; `samples` are all there were. No label is taken for another."""
+        given, have = torch.cat(self.logits) > 0, torch.cat(self.labels) > 0
+        counts = {"total": have, "right": given & have, "answered": given}
+        return {**{name: which.sum(0).tolist() for name, which in counts.items()}, "confused": [], "samples": len(have)}
 
     def result(self) -> dict[str, float]:
         logits, y = torch.cat(self.logits), torch.cat(self.labels)

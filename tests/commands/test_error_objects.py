@@ -37,7 +37,7 @@ MISTAKEN = [  # words, exit status, where, part of the error, part of the remedy
     ("train lenet5 --set lrr=1", 2, "recipe.lrr", "no such value", "did you mean 'lr'"),
     ("score resnet20", 2, "resnet20", "has no weights", "--weights FILE"),
     ("scale resnet20", 2, "scale", "give either --phi P or --fit", None),
-    ("latency resnet20 --runtime nosuch", 2, "runtime", "there is no runtime", "valid: compile, eager"),
+    ("latency resnet20 --runtime nosuch", 2, "--runtime nosuch", "no such runtime", "valid: compile, eager"),
     ("calibrate nosuch", 2, "nosuch", "no packaged space", "`nasforge spaces` lists all"),
     ("locate lenet5 nosuch", 2, "nosuch", "no packaged space", "`nasforge spaces` lists all"),
     ("export nosuch --to onnx", 2, "nosuch", "no documented network", "`nasforge zoo` lists all"),

@@ -13,6 +13,7 @@ import pytest
 
 from nasforge.cli import parser
 from nasforge.cli_help import COMPLETED, EXAMPLES, GROUP_OF, STRATEGIES
+from nasforge.search.settings import DEFAULTS
 from nasforge.strategies.registry import STRATEGIES as TABLE
 
 COMMANDS: dict[str, argparse.ArgumentParser] = next(
@@ -24,6 +25,16 @@ OPTIONS = [(name, action) for name, command in COMMANDS.items() for action in co
 @pytest.mark.parametrize(("name", "action"), OPTIONS, ids=[f"{name} {action.dest}" for name, action in OPTIONS])
 def test_every_option_says_what_it_does(name: str, action: argparse.Action) -> None:
     assert action.help and len(action.help) > 4
+
+
+def test_a_default_that_a_space_may_change_is_told_so() -> None:
+    helps = {action.dest: str(action.help) for name, action in OPTIONS if name == "search"}
+    for name, value in DEFAULTS.items():
+        if name in ("task", "target", "data_limit"):  # which say nothing of a default that is a value
+            continue
+        assert "default: the space's own" in helps[name], name
+        if isinstance(value, int | str) and not isinstance(value, bool) and value:
+            assert f"the space's own, else {value}" in helps[name], name
 
 
 def test_groups_name_options_that_there_are() -> None:

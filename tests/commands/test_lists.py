@@ -17,7 +17,7 @@ from support import ROOT, ranks_example
 
 from nasforge import zoo
 from nasforge.api import parts
-from nasforge.api.train import recipe_named
+from nasforge.api.recipes import recipe_named
 from nasforge.blocks import BLOCKS
 from nasforge.cli import main, parser
 from nasforge.networks.build import build
@@ -122,6 +122,14 @@ def test_metrics_name_the_tasks_that_score_them() -> None:
     assert "classification" in rows["accuracy"]["tasks"] and rows["r2"]["tasks"] == ["regression"] and rows["params"]["tasks"] == []
 
 
+@pytest.mark.parametrize("kind", ["blocks", "spaces", "metrics", "zoo"])
+def test_a_list_is_an_object_of_its_rows(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = zoo.names() + [row["name"] for row in zoo.missing()] if kind == "zoo" else list(getattr(parts, kind)())
+    found = listed(capsys, kind)
+    (rows,) = found.values()
+    assert list(found) == ["networks" if kind == "zoo" else kind] and [row["name"] for row in rows] == names
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_list_has_one_line_a_name(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([kind]) == 0
@@ -148,7 +156,7 @@ def test_show_tells_of_a_block_as_blocks_does(capsys: pytest.CaptureFixture[str]
 def test_lists_name_the_parts_of_plugins(tmp_path: Path, capsys: pytest.CaptureFixture[str], unplug: Any) -> None:
     file = ranks_example(tmp_path)
     own = ("--plugin", str(file), "--allow-code")
-    rows = {row["name"]: row for row in listed(capsys, "blocks", *own)}
+    rows = {row["name"]: row for row in listed(capsys, "blocks", *own)["blocks"]}
     assert rows["wave"]["kind"] == "layer" and set(BLOCKS) == set(rows)
     one = listed(capsys, "blocks", "wave", *own)
     assert one["plugin"] == file.name and [arg["name"] for arg in one["args"]] == ["pace"] and one["args"][0]["default"] == 1.0

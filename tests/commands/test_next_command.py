@@ -133,3 +133,16 @@ def test_a_search_of_data_given_in_python_goes_on_from_python(here: Path) -> Non
 ])  # fmt: skip
 def test_no_password_is_kept(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+@pytest.mark.slow
+def test_a_timed_search_that_ended_goes_on_with_more_trials(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", "d.csv", "--minutes", "0.2", "--runner", "inline", "--data-limit", "60", "--constraint", "params<=400", "--json"]
+    assert main(["search", "mlp.yaml", "--run", "r", *words]) == 0
+    first = json.loads(capsys.readouterr().out)
+    onward, _ = searches(Path("r"))
+    assert "--minutes 0.4" in onward and "--data-limit 60" in onward and "'params<=400'" in onward
+    assert given(onward) == 0
+    out = capsys.readouterr()
+    second = json.loads(out.out)
+    assert second["finished"] + second["pruned"] > first["finished"] + first["pruned"] and second["minutes"] == 0.4

@@ -81,6 +81,52 @@ def test_what_is_no_network_or_no_file_is_said(
     assert message in capsys.readouterr().err
 
 
+def test_fresh_weights_are_said_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "net.yaml").write_text(json.dumps({**NET, "input": [1, 8, 8], "classes": 10}))
+    assert main(["export", str(tmp_path / "net.yaml"), "--to", "onnx", "--data", "digits", "--out", str(tmp_path / "out"), "--json"]) == 0
+    shown = capsys.readouterr()
+    told = json.loads(shown.out)
+    warning = f"the weights of {tmp_path}/net.yaml are fresh (drawn at random, not trained); "
+    warning += "give trained ones with --weights, or name a run"
+    assert told["trained"] is False and told["warning"] == warning
+    assert f"nasforge export: WARNING: {warning}\n" in shown.err
+    import onnx
+
+    properties = {one.key: one.value for one in onnx.load(told["path"]).metadata_props}
+    assert properties["weights"] == "fresh: drawn at random, not trained"
+    assert json.loads(properties["preprocess"])["trained"] is False
+    assert json.loads((tmp_path / "out" / "preprocess.json").read_text())["trained"] is False
+    np.save(tmp_path / "one.npy", np.zeros((1, 8, 8), np.float32))
+    assert main(["predict", str(tmp_path / "out"), str(tmp_path / "one.npy"), "--json"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["trained"] is False and "WARNING: the weights" in shown.err
+
+
+def test_the_column_of_the_target_is_no_input_and_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("kinds", "few"):
+        lines = [f"{a:.3f},{b:.3f},{'' if i % 9 == 0 else 'red' if i % 2 else 'blue'},{'yes' if a + b > 0 else 'no'}"
+                 for i, (a, b) in enumerate(rng.normal(size=(120 if name == "kinds" else 20, 2)))]  # fmt: skip
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,color,kind", *lines]))
+    net = {"input": [4], "classes": 2, "body": [{"linear": {"out": 8, "act": "relu"}}], "head": ["linear"]}
+    nf.train(net, str(tmp_path / "kinds.csv"), target="kind", epochs=8, out=tmp_path / "net", show=False)
+    few = str(tmp_path / "few.csv")
+    assert main(["predict", str(tmp_path / "net"), few, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    truth = [line.rpartition(",")[2] for line in Path(few).read_text().splitlines()[1:]]
+    right = np.mean([row["class"] == word for row, word in zip(told["predictions"], truth, strict=True)])
+    assert told["truth"] == {"column": "kind", "rows": 20, "right": right}
+    assert main(["predict", str(tmp_path / "net"), few]) == 0
+    said = f"the column kind is the target, and no input: {right:.1%} right on the 20 rows that have it\n"
+    assert capsys.readouterr().out.endswith(said)
+    (tmp_path / "without.csv").write_text("color,b,a\nred,1,2\n")
+    assert main(["predict", str(tmp_path / "net"), str(tmp_path / "without.csv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["truth"] is None
+    assert "color: 2 names, one column each; 14 empty cells, counted as none of them" in nf.load_data(
+        str(tmp_path / "kinds.csv"), target="kind"
+    ).spec.notes  # fmt: skip
+
+
 def test_a_row_as_cells() -> None:
     row = {"file": "a", "mask": {"class": "x", "top": [{"class": "x", "pixels": 0.5}]}, "much": {"values": {"price": 3.0}}}
     assert flat(row) == {"file": "a", "mask.class": "x", "mask.pixels": 0.5, "much.price": 3.0}

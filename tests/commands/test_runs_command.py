@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_each_run_has_its_state(runs: Path, capsys: pytest.CaptureFixture[str]) 
     reasons = {name: one["reason"] for name, one in found.items() if one["reason"]}
     assert reasons["no-json"].startswith("manifest.json holds no JSON") and reasons["no-manifest"] == "manifest.json is missing"
     assert reasons["no-journal"] == "study.journal is missing" and "lacks what every run has" in reasons["odd"] and len(reasons) == 4
+
+
+def test_a_journal_that_is_damaged_or_cut_off_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (runs / "whole" / "study.journal").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    journals = {
+        "middle": whole[: len(whole) // 2], "lines": b"".join(lines[:60]), "empty": b"", "zeros": b"".join(lines[:60]) + b"\0" * 99 + b"\n",
+        "line": b"".join([*lines[:40], b'{"op\n', *lines[41:]]), "part": whole + b'{"op_code":',
+    }  # fmt: skip
+    for name, journal in journals.items():
+        shutil.copytree(runs / "whole", tmp_path / name)
+        (tmp_path / name / "study.journal").write_bytes(journal)
+    found = listed(capsys, tmp_path)
+    assert {name for name, one in found.items() if one["state"] == "damaged"} == set(journals) - {"part"}
+    assert found["part"]["state"] == "finished" and found["part"]["reason"] is None  # a line that is being written harms nothing
+    advice = "restore it from a copy"
+    assert found["line"]["reason"] == f"study.journal: line 41 is no entry of a journal; {advice}"
+    assert found["zeros"]["reason"] == f"study.journal: line 61 is no entry of a journal; {advice}"
+    later = f"before the summary of the search; {advice}, or run the search once more"
+    assert found["lines"]["reason"] == f"study.journal ends after 60 lines, {later}"
+    assert found["middle"]["reason"].endswith(f" lines and a part of one, {later}")
+    assert found["lines"]["score"] == found["part"]["score"]  # what the summary has is still told
 
 
 def test_a_run_is_told_as_its_summary_has_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

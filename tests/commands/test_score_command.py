@@ -113,3 +113,16 @@ def test_a_run_is_scored_on_its_own_data(tmp_path: Path, monkeypatch: pytest.Mon
     assert scored(capsys, f"r:{best['name']}")["metrics"] == found["metrics"]
     capsys.readouterr()
     assert main(["score", "r:0"]) == 2 and "r:0: has no weights of its own" in capsys.readouterr().err
+
+
+def test_data_that_ask_for_something_else_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network that names one class an image, and label maps of as many classes."""
+    rng = np.random.default_rng(0)
+    net = {"input": [1, 8, 8], "classes": 2, "body": [{"conv": {"out": 4}}], "head": ["gap_head"]}
+    (tmp_path / "net.yaml").write_text(json.dumps(net))
+    save_file({key: value.clone() for key, value in build(net).state_dict().items()}, tmp_path / "net.safetensors")
+    np.savez(tmp_path / "maps.npz", x=rng.normal(size=(40, 1, 8, 8)).astype(np.float32), y=rng.integers(0, 2, (40, 8, 8)))
+    files = [str(tmp_path / name) for name in ("net.yaml", "net.safetensors", "maps.npz")]
+    assert main(["score", files[0], "--weights", files[1], "--data", files[2]]) == 2
+    said = "must fit the data maps, got: output of the task segmentation must be (1, 2, 8, 8) for targets (1, 8, 8), got (1, 2)"
+    assert f"net.yaml: {said}; give data as it was trained on" in capsys.readouterr().err

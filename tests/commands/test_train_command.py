@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from nasforge import zoo
-from nasforge.api.train import difference, recipe_named
+from nasforge.api.recipes import recipe_named
+from nasforge.api.train import difference
 from nasforge.cli import main
 from nasforge.data import Source
 from nasforge.errors import UserError

@@ -205,7 +205,8 @@ def test_labels_in_a_file(tmp_path: Path) -> None:
 def test_a_part_beside_classes_is_no_class(name: str, tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos", broken=False)
     (folder / name).mkdir()
-    with pytest.raises(UserError, match=f"{name}/ stands beside class folders such as bright/"):
+    said = f"{name}/ stands beside class folders such as bright/, .*if it is a class, put all classes into .*train/bright/, train/{name}/"
+    with pytest.raises(UserError, match=said):
         load(str(folder))
     (folder / name).rename(folder / f"{name}_images")
     assert f"class {name}_images has no image: left out" in load(str(folder)).spec.notes

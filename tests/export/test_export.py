@@ -122,8 +122,8 @@ def corrupted(kind: str, change: Callable[[Path], None]) -> Exporter:
 
     honest = EXPORTERS[kind]
 
-    def write(arch: Any, network: Any, folder: Path, name: str) -> list[Path]:
-        files = honest.write(arch, network, folder, name)
+    def write(arch: Any, network: Any, folder: Path, name: str, *rest: Any) -> list[Path]:
+        files = honest.write(arch, network, folder, name, *rest)
         change(folder)
         return files
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support import DATA, SMALL_SPACE, Balanced, made_up_run
 
 from nasforge.api.search import search
@@ -120,6 +121,40 @@ def test_pictures_that_are_none_are_left_out(trained: Run, tmp_path: Path) -> No
         assert "<img" not in page(run) and "<script" not in page(run)
     file.write_text(json.dumps({"wrong": good, "right": []}))
     assert page(run).count("<img") == len(good)
+
+
+def test_long_names_of_classes_stand_upright(made_up: Run) -> None:
+    assert page(with_answers(made_up, 4)).count('<span class="upright">kind-') == 4
+    assert 'class="upright"' not in page(with_answers(made_up, 4, classes=["a", "b", "c", "d"]))
+
+
+def test_labels_have_precision_recall_f1_and_support(made_up: Run) -> None:
+    three = {"classes": ["sea", "dunes", "rare"], "total": [40, 10, 2], "right": [30, 9, 0], "answered": [50, 9, 0], "confused": []}
+    run = with_answers(made_up, 3, **three, recall=[0.75, 0.9, 0.0], samples=60, largest=0, largest_share=40 / 60)
+    said = text_on(run)
+    table = "label precision recall F1 support rare – 0.0 % 0.0 % 2 sea 60.0 % 75.0 % 66.7 % 40 dunes 100.0 % 90.0 % 94.7 % 10"
+    assert table.replace(" ", "") in said.replace(" ", "")
+    assert "A row is a class" not in said and "The largest class" not in said.partition("answers On")[2]
+    assert "F1 by label on test: rare 0.0 %, sea 66.7 %, dunes 94.7 %" in words(run)
+    (never,) = never_answered(run)
+    assert "never answers 1 of the 3 labels on test: rare. class_weights: balanced" in never
+    assert answers_of(with_answers(made_up, 3, samples="many")) == []
+
+
+def test_labels_are_counted_one_by_one() -> None:
+    from nasforge.data import Batch
+    from nasforge.tasks.multilabel import Multilabel
+
+    task = Multilabel("tags", Target("labels", 3, ("a", "b", "c")))
+    y = torch.tensor([[1, 0, 1], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.float)
+    logits = torch.tensor([[2.0, -1, -1], [1, -3, -2], [3, 4, -1], [-1, -1, -1]])
+    scorer = task.scorer()
+    for rows in (slice(0, 2), slice(2, 4)):
+        scorer.update(logits[rows], Batch({"input": y[rows]}, {"tags": y[rows]}))
+    told = task.answers(scorer)["tags"]
+    assert told == {"total": [2, 2, 1], "right": [2, 1, 0], "answered": [3, 1, 0], "confused": [], "samples": 4}
+    found = added([{"answers": {"test": {"tags": told}}}] * 2, {"tags": task.target})["test"]["tags"]
+    assert found["samples"] == 8 and found["largest_share"] == 0.5 and found["total"] == [4, 4, 2]
 
 
 def test_names_of_classes_are_text(made_up: Run) -> None:

@@ -37,6 +37,19 @@ def test_a_line_tells_what_runs_and_how_long_it_takes() -> None:
     assert line(replace(STATUS, last=True)) == "search 3/9; best accuracy 91.2 %, parameters 1,200, front 2; 1 stopped early"
 
 
+def test_a_search_for_some_minutes_tells_their_share() -> None:
+    timed = replace(STATUS, total=3, time=(75.0, 300.0))
+    assert line(timed).startswith("search 3 trials, 1:15 of 5:00; best accuracy") and timed.share == 0.25
+    assert line(replace(timed, done=0, total=0, running=(), best={}, pruned=0)) == "search 0 trials, 1:15 of 5:00; about 1:35 left"
+    final = replace(timed, phase="finals", done=1, total=4, running=(Running("finalist1, seed 1", 4, 8),))
+    assert line(final).startswith("finals 1/4, 1:15 of 5:00; ") and final.share == 1.5 / 4
+    panel = shown_by._Panel()
+    panel.status = timed
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(panel.drawn())
+    assert "3 trials, 1:15 of 5:00  step 1 of 3" in console.export_text()
+
+
 def test_a_training_that_ended_is_a_line() -> None:
     ended = Ended("trial 7", "finished", {"accuracy": 0.931, "params": 4120.0}, 3, 2.14)
     assert ended_line(ended) == "trial 7 finished: accuracy 93.1 %, parameters 4,120, 3 epochs, 2.1 s"
@@ -119,8 +132,8 @@ def test_options_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_terminal_shows_something_before_torch_is_imported() -> None:
     ours, theirs = pty.openpty()
-    code = "import sys; from nasforge import cli; cli._load_plugins = lambda args: sys.exit('torch' in sys.modules); "
-    code += "cli.main(['search', 'digits'])"
+    code = "import sys, types; from nasforge import cli; search = sys.modules['nasforge.commands.search'] = types.ModuleType('search'); "
+    code += "search.run = lambda args: int('torch' in sys.modules); sys.exit(cli.main(['search', 'digits']))"
     done = subprocess.run([sys.executable, "-c", code], stderr=theirs, check=False, timeout=60)
     os.close(theirs)
     assert done.returncode == 0 and b"nasforge search: reads digits" in os.read(ours, 4096)

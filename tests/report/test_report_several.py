@@ -11,9 +11,10 @@ from support import Balanced, Killed, MadeUpRunner, made_up_run
 
 import nasforge as nf
 from nasforge.cli import main
+from nasforge.data import Source
 from nasforge.objectives.objective import parse_limit, parse_objectives
 from nasforge.report import collect
-from nasforge.report.several import differing, side_by_side, words, write_several
+from nasforge.report.several import differing, ranked, side_by_side, unlike, words, write_several
 from nasforge.report.trials import names_of, rows_of, trial_rows, write_csv
 
 pytestmark = pytest.mark.slow
@@ -60,6 +61,43 @@ def test_the_page_holds_every_run_and_stands_alone(runs: dict[str, Path], tmp_pa
         assert html.count(f">{name}<") >= 2, "in the table of results and over a column of what differs"
     assert html.count('class="front run') >= 4  # three runs by one metric, for wide and narrow pages
     assert "not yet" in parsed.words and "without runs that are judged by something else than accuracy" in html.replace("\u00a0", " ")
+
+
+def test_runs_are_sorted_by_the_first_objective(runs: dict[str, Path], tmp_path: Path) -> None:
+    best = made_up_run(tmp_path / "best", trials=30, seed=3)
+    found = [collect(folder) for folder in (runs["killed"], runs["two"], runs["one"], best)]
+    rows = side_by_side(ranked(found))
+    scores = [row["test_mean"] for row in rows[:3]]
+    assert scores == sorted(scores, reverse=True) and len(set(scores)) == 3 and rows[3]["run"] == "killed"
+    low = [collect(runs["sums"]), collect(made_up_run(tmp_path / "low", MadeUpRunner(finds=["loss"]), seed=8,
+                                                     objectives=tuple(parse_objectives("-loss"))))]  # fmt: skip
+    errors = [row["test_mean"] for row in side_by_side(ranked(low))]
+    assert errors == sorted(errors) and "sorted by loss" in words(ranked(low))
+
+
+def test_what_makes_runs_unlike_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
+    one, two, sums = (collect(runs[name]) for name in ("one", "two", "sums"))
+    assert unlike([one, one]) == []
+    (limits,) = unlike([one, two])
+    assert limits.endswith("was not asked for (one: params<=20000; two: params<=9000).")
+    told = unlike([one, sums])
+    assert told[0] == "They are judged by different metrics (one: accuracy; sums: loss)."
+    assert told[1].startswith("They wish for different things") and "(one: accuracy, -params; sums: -loss, -params)" in told[1]
+    part = collect(made_up_run(tmp_path / "part", data=Source("digits", limit=300)))
+    assert unlike([one, part]) == [
+        "Their data have one name but other contents or another split, so their scores cannot be compared (one: seed 0; part: limit 300, "
+        "seed 0)."
+    ]
+    said, page = words([one, part]), write_several([one, part], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert said.startswith("careful: Their data have one name") and "Careful: Their data have one name" in page
+
+
+def test_what_some_run_limits_is_a_column_of_all(runs: dict[str, Path], tmp_path: Path) -> None:
+    sized = collect(made_up_run(tmp_path / "sized", limits=(parse_limit("size<=60kB"),)))
+    rows = side_by_side([collect(runs["one"]), sized])
+    for row in rows:
+        assert list(row["quantities"]) == ["weight_bytes"] and 4 * row["params"] <= row["quantities"]["weight_bytes"] < 4.5 * row["params"]
+    assert "bytes of weights" in words([collect(runs["one"]), sized])
 
 
 def test_one_page_lies_beside_the_first_run(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from support import changed, made_up_run, text_of
 
 from nasforge.report import Run, collect, words
 from nasforge.report.format import score
-from nasforge.report.verdict import compare, verdict
+from nasforge.report.verdict import by_chance, compare, verdict
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_run_without_test_data_says_so_and_is_judged_on_validation(ended: Run)
     best = ended.best()
     assert best is not None
     none = {"test_mean": None, "test_std": None, "test_seeds": [], "tests": {}}
-    run = changed(ended, **{row["name"]: none for row in ended.rows()})
+    run = changed(ended, **{row["name"]: {**none, "search_val": None} for row in ended.rows()})
     assert verdict(run)[0].startswith("There are no test data") and len(verdict(run)) == 1
     assert f"reaches {score(best['metric'], best['val'])} on validation; there are no test data" in words(run).replace("\n", " ")
     assert "test data were read once" not in text_of(run) and "no result" not in text_of(run)
@@ -107,6 +107,12 @@ def test_compare_is_by_the_spread_of_the_difference() -> None:
     assert compare(row(0.951, 0.03), row(0.90, 0.04)) == "better"
     assert compare(row(0.90, 0.04), row(0.951, 0.03)) == "worse"
     assert compare(row(0.9, 0.0, 1), row(0.8, 0.1)) == "unknown"
+    # 13 % against 77 % of 60 samples: sqrt(.13 * .87 / 60 + .77 * .23 / 60) = .0696, three of which are .209
+    assert by_chance(row(0.13, 0.0, 1), row(0.77, 0.0, 1), 60) == pytest.approx(0.2087, abs=1e-4)
+    assert compare(row(0.13, 0.0, 1), row(0.77, 0.0, 1), 60) == "worse" and compare(row(0.77, 0.0, 1), row(0.13, 0.0, 1), 60) == "better"
+    assert compare(row(0.57, 0.0, 1), row(0.77, 0.0, 1), 60) == "unknown"  # .235 by chance
+    assert compare(row(0.77, 0.0, 1), row(0.13, 0.0, 1)) == "unknown"
+    assert compare(row(0.77, 0.0, 1, "miou"), row(0.13, 0.0, 1, "miou"), 60) == "unknown"  # is no share of samples
     assert compare(row(310, 3, metric="mse"), row(290, 4, metric="mse")) == "worse"
     assert compare(row(290, 3, metric="mse"), row(310, 4, metric="mse")) == "better"
     assert compare(row(290, 3, metric="mse"), row(295, 4, metric="mse")) == "alike"

@@ -10,10 +10,11 @@ import pytest
 
 import nasforge as nf
 from nasforge.api.named import space_named
-from nasforge.data.dataset import DataSpec, Target
+from nasforge.data.dataset import DataSpec, Source, Target
 from nasforge.errors import UserError
 from nasforge.search.default_space import default_space
 from nasforge.spaces.files import space_names
+from nasforge.tasks import load_data
 
 RNG = np.random.default_rng(0)
 
@@ -67,3 +68,12 @@ def test_series_alone_are_searched(tmp_path: Path) -> None:
     assert run.summary["best"]["metric"] == "accuracy"
     with pytest.raises(UserError, match="must have a space or data, got neither"):
         nf.search(run=tmp_path / "other", **BRIEF)
+
+
+def test_arrays_without_a_named_space_are_read_once(tmp_path: Path) -> None:
+    rng, file = np.random.default_rng(0), str(tmp_path / "x.npz")
+    np.savez(file, x=rng.random((60, 3, 16, 16), np.float32), y=np.arange(60) % 2)
+    assert load_data(Source(file)) is load_data(Source(file, reads=(3, 32, 32)))
+    np.savez(file, x=rng.random((60, 16, 8, 3), np.float32), y=np.arange(60) % 2)
+    assert load_data(Source(file)).spec.input == [3, 16, 8]
+    assert load_data(Source(file, reads=(16, 8, 3))).spec.input == [16, 8, 3], "the network settles the layout"

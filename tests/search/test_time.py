@@ -83,6 +83,16 @@ def test_the_time_of_a_search_is_divided() -> None:
     assert Clock(2, timing).trial_minutes(1) == pytest.approx(8 / 60)  # else of eight seconds
 
 
+def test_a_search_that_ended_goes_on_with_the_rest_of_its_time() -> None:
+    timing = Timing()
+    timing.carry({"total": 36.0})  # a search of .6 minutes that came to its end, and has 1.2 now
+    rest = 72 - 4 - 36
+    clock = Clock(1.2, timing, since=36.0)
+    assert clock.left_s("search") == pytest.approx(0.45 * rest, abs=0.5) and clock.left_s("finals") == pytest.approx(rest, abs=0.5)
+    assert Clock(1.2, timing).left_s("search") < 0 and Clock(None, timing, since=36.0).until_s("search") == float("inf")
+    assert clock.told() == (pytest.approx(36, abs=0.5), 72) and Clock(None, timing).told() is None
+
+
 @pytest.mark.slow
 def test_a_search_keeps_to_its_minutes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["--run", str(tmp_path / "run")]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ def read_digits(source: Source, kind: str | None) -> Raw:
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    return (bunch.images / bunch.images.max()).astype(np.float32)[:, None], bunch.target
+    """What `sklearn.datasets.load_digits` gives, from its file: to import scikit-learn takes longer than all else that a search reads."""
+    found = find_spec("sklearn")
+    assert found is not None and found.origin is not None
+    rows = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")  # (N, 65): pixels, class
+    return (rows[:, :-1] / rows[:, :-1].max()).astype(np.float32).reshape(-1, 1, 8, 8), rows[:, -1].astype(np.int64)
 
 
 def read_digit_scenes(source: Source, kind: str | None) -> Raw:
@@ -78,8 +80,8 @@ def read_folder(source: Source, kind: str | None) -> Raw:
     if parts and len(parts) != len(folders):
         inside, beside = next(iter(parts.values())).name, next(d.name for d in folders if d.name.lower() not in PART_FOLDERS)
         raise UserError(
-            f"{root}: {inside}/ stands beside class folders such as {beside}/; give train/ and {inside}/ with the same class folders, "
-            f"or rename or move {inside}/ if it is a class or something else"
+            f"{root}: {inside}/ stands beside class folders such as {beside}/, and its name is that of a part; if it is a class, "
+            f"put all classes into a folder train/ (train/{beside}/, train/{inside}/), else give each part the same class folders"
         )
     if parts and "train" not in parts:
         raise UserError(f"{root}: must hold train/ beside {', '.join(f'{d.name}/' for d in parts.values())}")

@@ -84,13 +84,15 @@ def raw_of_columns(
             raise UserError(f"{name}: {place(row)}: {key} must hold numbers, or at most {MOST_NAMES} names, got {got}; fill or drop it")
         x += [np.array([float(c == one) for c in column]) for one in kinds]
         described += [{"name": key, "names": kinds}] if kinds else []
-        notes.append(f"{key}: {len(kinds)} names, one column each")
+        empty = sum(not c for c in column)
+        missing_too = f"; {empty} empty cells, counted as none of them" if empty else ""
+        notes.append(f"{key}: {len(kinds)} names, one column each{missing_too}")
     if not x:
         raise UserError(f"{name}: a table must have a column beside its target, got none")
     y, labels = target_of({key: columns[key] for key in wanted}, name, kind, place)
     raw = raw_of({"x": np.stack(x, 1), "y": y}, name, kind, labels)
     header = list(columns) != [str(i + 1) for i in range(len(columns))]
-    about = {"kind": "table", "header": header, "columns": described}
+    about = {"kind": "table", "header": header, "columns": described, "target_columns": list(wanted)}
     used = {one["name"]: columns[one["name"]] for one in described}
     return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes), about={"input": about},
                origins={"train": partial(_cells_of, used)})  # fmt: skip
