@@ -290,8 +290,8 @@ class Training(Steps):
         out = {"epoch": len(answer["rows"]), "row": row, **metrics, "known": True, "done": True}
         return out if answer["stopped"] else {**out, "metrics": metrics}
 
-    def _take(self) -> Job:
-        return self.drawn
+    def _take(self) -> tuple[Job, int]:
+        return self.drawn, 0
 
     def _epoch(self, report: Report) -> dict[str, Any]:
         last = recipe_of(self.drawn, self.data, self.task).epochs

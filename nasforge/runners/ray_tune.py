@@ -72,6 +72,7 @@ class _Open:
     silent: bool = False
     last: Report | None = None
     trial: Any = None  # of Tune
+    factors: dict[int, dict[str, float]] = field(default_factory=dict)  # on words of its recipe, by epoch
     heard: float = field(default_factory=time.monotonic)
 
 
@@ -218,6 +219,8 @@ class Asks(_Unkept, Searcher):  # type: ignore[misc]
             return
         event = ray.get(self.desk.take.remote(trial_id))
         if event is not None:
+            for row in event[0].curve:
+                row |= one.factors.get(int(row.get("epoch", 0)), {})
             self.guarded(lambda: self.driver.on_end(one.number, taken(one.number, one.job, event)), None)
         elif error:
             why = one.trial.error_file and _last_line(Path(one.trial.error_file))
@@ -264,12 +267,14 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
         if report is None:
             return self.CONTINUE
         one.last = report
+        one.factors[report.epoch] = {name: value for name, value in report.row.items() if name.endswith("_factor")}
         decision = self.asks.guarded(lambda: self.asks.driver.on_report(one.number, report), Decision.STOP)
         if decision is Decision.CONTINUE and self.compares and report.epoch < self.asks.driver.last_epoch(one.number):  # type: ignore[attr-defined]
             loss = self.asks.guarded(lambda: self.asks.driver.loss(one.number, report), 0.0)  # type: ignore[attr-defined]
             said: str = self.inner.on_trial_result(tune_controller, trial, {**result, LOSS: loss})
             if said in (self.PAUSE, self.NOOP):  # for now: it goes on when `choose_trial_to_run` says so
                 one.paused = True
+                self.asks.desk.decide.remote(trial.trial_id, report.epoch, None)
                 return said
             decision = Decision.STOP if said == self.STOP else Decision.CONTINUE
         self.asks.desk.decide.remote(trial.trial_id, report.epoch, decision)

@@ -7,6 +7,7 @@ small, and a network never depends on what a scheduler does to a config.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from nasforge.data import Dataset
 from nasforge.evaluation.base import Context, Decision, Job, Report
 from nasforge.evaluation.train import Train, recipe_of
+from nasforge.networks.build import key
 from nasforge.runners.ray_cluster import import_ray
 from nasforge.runners.ray_worker import Events
 from nasforge.train.checkpoint import set_recipe
@@ -25,7 +27,7 @@ ray = import_ray("tune")
 from ray import tune  # noqa: E402  after its switches are set
 
 FACTORS = ("lr", "weight_decay")  # words of a recipe that a scheduler of Tune may change, by a factor
-SAVED = "checkpoint.pt"
+SAVED, ABOUT = "checkpoint.pt", "about.json"
 
 
 class Desk:
@@ -35,17 +37,22 @@ class Desk:
         self.jobs: dict[str, Job] = {}
         self.decisions: dict[tuple[str, int], asyncio.Future[Decision]] = {}
         self.ended: dict[str, Any] = {}
+        self.epochs: dict[str, int] = {}  # the last that the driver was told of
 
     async def put(self, trial: str, job: Job) -> None:
         self.jobs[trial] = job
 
-    async def job(self, trial: str) -> Job:
+    async def job(self, trial: str) -> tuple[Job, int]:
+        """Return a job, and the last of its epochs that was told."""
         while trial not in self.jobs:  # calls of two processes come in any order
             await asyncio.sleep(0.001)
-        return self.jobs[trial]
+        return self.jobs[trial], self.epochs.get(trial, 0)
 
-    async def decide(self, trial: str, epoch: int, decision: Decision) -> None:
-        self._of(trial, epoch).set_result(decision)
+    async def decide(self, trial: str, epoch: int, decision: Decision | None) -> None:
+        """Take the decision on an epoch; None where the training is paused, and no step will ask for one."""
+        self.epochs[trial] = epoch
+        if decision is not None:
+            self._of(trial, epoch).set_result(decision)
 
     async def decision(self, trial: str, epoch: int) -> Decision:
         """Return how a training goes on after an epoch, as soon as it is known."""
@@ -62,6 +69,7 @@ class Desk:
     async def take(self, trial: str) -> Any:
         """Return what came of a trial, None where it has not ended by itself; nothing more of it is kept."""
         self.jobs.pop(trial, None)
+        self.epochs.pop(trial, None)
         self.decisions = {key: future for key, future in self.decisions.items() if key[0] != trial}
         return self.ended.pop(trial, None)
 
@@ -79,7 +87,8 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         self.open = False  # whether the training waits for an answer
         self.reset_config(self.config)
 
-    def _take(self) -> Job:
+    def _take(self) -> tuple[Job, int]:
+        """The job, and the last of its epochs that was told."""
         raise NotImplementedError
 
     def _decision(self) -> Decision:
@@ -96,7 +105,7 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         self._leave()
         self.factors = {name: float(new_config[name]) for name in FACTORS if name in new_config}
         self.epoch = 0
-        self.given: Path | None = None  # a checkpoint from elsewhere
+        self.given: dict[str, Any] | None = None  # what is known of a checkpoint from elsewhere
         return True
 
     def step(self) -> dict[str, Any]:
@@ -113,16 +122,20 @@ class Steps(tune.Trainable):  # type: ignore[misc]
     def _next(self) -> Any:
         if self.open:
             return self.worker.resume(self._decision())
-        self.job = self._mine(self._take())
+        job, self.epoch = self._take()
+        self.job = self._mine(job)
         return self.worker.begin(self.job)
 
     def _mine(self, job: Job) -> Job:
         """The job with a checkpoint that this node sees, of the recipe that is asked for now."""
         shared = job.checkpoint is not None and Path(job.checkpoint).parent.parent.is_dir()
         checkpoint = Path(job.checkpoint) if shared and job.checkpoint else self.scratch / f"{self.trial_id}.pt"
-        if self.given is not None and not checkpoint.exists():
+        given = self.given
+        if given is not None and given["key"] == key(job.arch) and (given["trial"] != self.trial_id or not checkpoint.exists()):
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.given, checkpoint)
+            if (self.scratch / SAVED).exists():
+                shutil.copyfile(self.scratch / SAVED, checkpoint)
+            self.epoch = given["epoch"]
         if isinstance(self.worker.evaluator, Train) and self.factors:
             recipe = recipe_of(job, self.data, self.worker.evaluator.task)
             changed = {name: getattr(recipe, name) * factor for name, factor in self.factors.items()}
@@ -134,7 +147,8 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         """Let the training that waits for an answer write its checkpoint and end."""
         if self.open:
             self.open = False
-            self.worker.resume(Decision.PAUSE)
+            while isinstance(self.worker.resume(Decision.PAUSE), Report):  # answers to epochs that it tells once more do not count
+                pass
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the state of the training; its next step goes on from there."""
@@ -142,15 +156,15 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         saved = Path(self.job.checkpoint) if self.job.checkpoint else None
         if saved is not None and saved.exists():
             shutil.copyfile(saved, Path(checkpoint_dir) / SAVED)
-        (Path(checkpoint_dir) / "trial.txt").write_text(f"{self.trial_id} {self.epoch}", encoding="utf-8")
+        known = {"trial": self.trial_id, "epoch": self.epoch, "key": key(self.job.arch)}
+        (Path(checkpoint_dir) / ABOUT).write_text(json.dumps(known), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Take up a training of this trial; that of another one has other weights and is left."""
-        of, epoch = (Path(str(checkpoint)) / "trial.txt").read_text(encoding="utf-8").split()
-        if of == self.trial_id:
-            self.epoch, self.given = int(epoch), self.scratch / "given.pt"
-            if (Path(str(checkpoint)) / SAVED).exists():
-                shutil.copyfile(Path(str(checkpoint)) / SAVED, self.given)
+        """Keep a checkpoint for the next step: it is taken up by a network that computes the same, and left by any other."""
+        self.given = json.loads((Path(str(checkpoint)) / ABOUT).read_text(encoding="utf-8"))
+        (self.scratch / SAVED).unlink(missing_ok=True)
+        if (Path(str(checkpoint)) / SAVED).exists():
+            shutil.copyfile(Path(str(checkpoint)) / SAVED, self.scratch / SAVED)
 
     def cleanup(self) -> None:
         self._leave()
@@ -166,7 +180,7 @@ class Training(Steps):
         self.desk = desk
         self.begin(context, data, threads)
 
-    def _take(self) -> Job:
+    def _take(self) -> tuple[Job, int]:
         return ray.get(self.desk.job.remote(self.trial_id))
 
     def _decision(self) -> Decision:
