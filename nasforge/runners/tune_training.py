@@ -85,6 +85,7 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         self.worker, self.data = Events(context, threads, data), data
         self.scratch = Path(tempfile.mkdtemp(prefix="nasforge-tune-"))
         self.open = False  # whether the training waits for an answer
+        self.job: Job | None = None
         self.reset_config(self.config)
 
     def _take(self) -> tuple[Job, int]:
@@ -104,7 +105,7 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         """Make ready for another trial, or for this one with other numbers: it goes on from its own checkpoint."""
         self._leave()
         self.factors = {name: float(new_config[name]) for name in FACTORS if name in new_config}
-        self.epoch = 0
+        self.epoch, self.job = 0, None
         self.given: dict[str, Any] | None = None  # what is known of a checkpoint from elsewhere
         return True
 
@@ -123,8 +124,8 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         if self.open:
             return self.worker.resume(self._decision())
         job, self.epoch = self._take()
-        self.job = self._mine(job)
-        return self.worker.begin(self.job)
+        self.job = mine = self._mine(job)
+        return self.worker.begin(mine)
 
     def _mine(self, job: Job) -> Job:
         """The job with a checkpoint that this node sees, of the recipe that is asked for now."""
@@ -153,6 +154,8 @@ class Steps(tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Copy the state of the training; its next step goes on from there."""
         self._leave()
+        if self.job is None:  # it was answered without a training
+            return
         saved = Path(self.job.checkpoint) if self.job.checkpoint else None
         if saved is not None and saved.exists():
             shutil.copyfile(saved, Path(checkpoint_dir) / SAVED)
@@ -161,7 +164,8 @@ class Steps(tune.Trainable):  # type: ignore[misc]
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Keep a checkpoint for the next step: it is taken up by a network that computes the same, and left by any other."""
-        self.given = json.loads((Path(str(checkpoint)) / ABOUT).read_text(encoding="utf-8"))
+        about = Path(str(checkpoint)) / ABOUT
+        self.given = json.loads(about.read_text(encoding="utf-8")) if about.exists() else None
         (self.scratch / SAVED).unlink(missing_ok=True)
         if (Path(str(checkpoint)) / SAVED).exists():
             shutil.copyfile(Path(str(checkpoint)) / SAVED, self.scratch / SAVED)
