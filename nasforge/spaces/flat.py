@@ -6,6 +6,7 @@ conditions: this parameter counts only where that one has one of these values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,18 +37,27 @@ class Parameter:
         return None if self.domain.kind == "float" else int(self.domain.size())
 
     def place(self, value: Scalar) -> int | float:
-        """Return a value as a number: its place among those it may have, a float as it is."""
+        """Return a value as a number: its place among those it may have, a float as it is, or its logarithm where it is drawn by that."""
         domain = self.domain
         if domain.kind == "choose":
             return next(i for i, option in enumerate(domain.options) if type(option) is type(value) and option == value)
         assert isinstance(value, int | float)
-        return value if domain.kind == "float" else (int(value) - int(domain.low)) // domain.step
+        if domain.kind == "float":
+            return math.log(value) if domain.log else value
+        return (int(value) - int(domain.low)) // domain.step
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Between which numbers its places lie."""
+        if self.count is not None:
+            return 0, self.count - 1
+        return (math.log(self.domain.low), math.log(self.domain.high)) if self.domain.log else (self.domain.low, self.domain.high)
 
     def value(self, number: float) -> Scalar:
         """Return the value that lies nearest to a number."""
         domain = self.domain
         if domain.kind == "float":
-            return min(domain.high, max(domain.low, float(number)))
+            return min(domain.high, max(domain.low, math.exp(number) if domain.log else float(number)))
         place = min(int(domain.size()) - 1, max(0, int(number)))
         return domain.options[place] if domain.kind == "choose" else int(domain.low) + domain.step * place
 
@@ -79,7 +89,7 @@ class FlatSpace:
             if name in choices:
                 out[one.name] = one.place(choices[name])
             elif dead:
-                out[one.name] = one.domain.low if one.count is None else 0
+                out[one.name] = one.ends[0]
         return out
 
     def choices(self, places: Mapping[str, Any]) -> dict[str, Scalar]:

@@ -102,10 +102,7 @@ def domains_of_tune(flat: FlatSpace) -> dict[str, Any]:
     from ray import tune
 
     def one(parameter: Parameter) -> Any:
-        domain = parameter.domain
-        if parameter.count is not None:
-            return tune.choice(list(range(parameter.count)))
-        return tune.loguniform(domain.low, domain.high) if domain.log else tune.uniform(domain.low, domain.high)
+        return tune.uniform(*parameter.ends) if parameter.count is None else tune.choice(list(range(parameter.count)))
 
     return {name: one(parameter) for name, parameter in flat.by_name.items()}
 
@@ -114,7 +111,7 @@ def numbers_of_tune(flat: FlatSpace) -> dict[str, Any]:
     """Return the parameters of a space as intervals, for those who know no others: an option is the whole part."""
     from ray import tune
 
-    ends = {name: (one.domain.low, one.domain.high) if one.count is None else (0, one.count - 1e-6) for name, one in flat.by_name.items()}
+    ends = {name: one.ends if one.count is None else (0, one.count - 1e-6) for name, one in flat.by_name.items()}
     return {name: tune.uniform(low, high if high > low else low + 1e-6) for name, (low, high) in ends.items()}
 
 
@@ -127,8 +124,7 @@ def space_of_hyperopt(flat: FlatSpace) -> dict[str, Any]:
     def parameter(one: Parameter, options: Sequence[Any] | None = None) -> Any:
         if one.name not in made:
             if one.count is None:
-                log, low, high = one.domain.log, one.domain.low, one.domain.high
-                made[one.name] = hp.loguniform(one.name, np.log(low), np.log(high)) if log else hp.uniform(one.name, low, high)
+                made[one.name] = hp.uniform(one.name, *one.ends)
             else:
                 made[one.name] = hp.choice(one.name, list(options if options is not None else range(one.count)))
         return made[one.name]
@@ -171,9 +167,9 @@ def space_of_configspace(flat: FlatSpace) -> Any:
     from ConfigSpace import CategoricalHyperparameter, ConfigurationSpace, Constant, InCondition, OrConjunction, UniformFloatHyperparameter
 
     def one(parameter: Parameter) -> Any:
-        domain, count = parameter.domain, parameter.count
+        count = parameter.count
         if count is None:
-            return UniformFloatHyperparameter(parameter.name, domain.low, domain.high, log=domain.log)
+            return UniformFloatHyperparameter(parameter.name, *parameter.ends)
         return CategoricalHyperparameter(parameter.name, list(range(count))) if count > 1 else Constant(parameter.name, 0)
 
     out, made = ConfigurationSpace(), {name: one(parameter) for name, parameter in flat.by_name.items()}
@@ -247,7 +243,8 @@ def _bohb(flat: FlatSpace, points: list[dict[str, Any]], seed: int, problem: Pro
 def _ax(flat: FlatSpace, points: list[dict[str, Any]], seed: int, problem: Problem) -> Any:
     from ray.tune.search.ax import AxSearch
 
-    return _asking(AxSearch(points_to_evaluate=points or None, **MODE), domains_of_tune(flat))
+    searcher = AxSearch(points_to_evaluate=points or None, random_seed=seed % 2**31, verbose_logging=False, **MODE)
+    return _asking(searcher, domains_of_tune(flat))
 
 
 def _nevergrad(flat: FlatSpace, points: list[dict[str, Any]], seed: int, problem: Problem) -> Any:
@@ -283,7 +280,7 @@ def _zoopt(flat: FlatSpace, points: list[dict[str, Any]], seed: int, problem: Pr
 SEARCHERS: dict[str, Driven] = {
     "hyperopt": Driven(_hyperopt, "hyperopt", conditions=True),
     "bohb": Driven(_bohb, "hpbandster ConfigSpace", conditions=True),
-    "ax": Driven(_ax, "ax-platform"),
+    "ax": Driven(_ax, "'ax-platform<1.2'"),
     "nevergrad": Driven(_nevergrad, "nevergrad"),
     "bayesopt": Driven(_bayesopt, "'bayesian-optimization<2'"),
     "optuna": Driven(_optuna, "optuna"),
@@ -295,10 +292,12 @@ SEARCHERS: dict[str, Driven] = {
 def _told_what_is_missing(name: str) -> Iterator[None]:
     try:
         yield
-    except (ImportError, AssertionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of another version, libraries raise anything
         package, why = SEARCHERS[name].package, next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise UserError(
-            f"--strategy tune:{name}: needs Ray Tune and {package}, one of which is not installed ({why}); "
+            f"--strategy tune:{name}: needs Ray Tune and {package}, one of which is not installed or of another version ({why}); "
             f"pip install 'nasforge[tune]' {package}"
         ) from None
 
