@@ -30,8 +30,8 @@ from nasforge.runners import RUNNERS
 from nasforge.scaling import compound as scaling
 from nasforge.scaling.axes import AXES
 from nasforge.spaces.check import check_arch, spell
-from nasforge.strategies.registry import STRATEGIES
-from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
+from nasforge.strategies.registry import strategy_names
+from nasforge.strategies.schedulers import FIDELITIES, scheduler_names
 from nasforge.tasks import TASKS
 from nasforge.train import augment
 from nasforge.train.recipe import Recipe
@@ -43,7 +43,7 @@ EXAMPLES = {  # of words whose default shows nothing
     "early_stopping": "5", "sam": "0.05", "soup": "0.2", "minutes": "10", "ema": "0.999", "freeze_stem": "0.5", "grad_clip": "1",
 }  # fmt: skip
 CHOICES = {  # option: the names that it takes
-    "strategy": STRATEGIES, "scheduler": SCHEDULERS, "evaluator": EVALUATORS, "fidelity": FIDELITIES, "runner": RUNNERS,
+    "strategy": strategy_names(), "scheduler": scheduler_names(), "evaluator": EVALUATORS, "fidelity": FIDELITIES, "runner": RUNNERS,
     "runtime": RUNTIMES, "precision": PRECISIONS, "task": TASKS, "axis": AXES,
     "fit": (*scaling.LIMITS, *scaling.ALIASES, *ALIASES, "latency_ms"),
     "data": [reader.what for reader in READERS.values() if reader.what],

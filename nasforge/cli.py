@@ -93,8 +93,8 @@ def _search(commands: argparse._SubParsersAction) -> None:
     _learned(c)
     c.add_argument(
         "--strategy",
-        help="predictor, random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid (default: the space's own, else "
-        "predictor)",
+        help="predictor, random, evolution, local, tpe, nsga2, nsga3, reinforce, progressive, grid; or a searcher of Ray Tune: "
+        "tune:hyperopt, bohb, ax, nevergrad, bayesopt, optuna, zoopt (default: the space's own, else predictor)",
     )
     c.add_argument("--evaluator", default=None, help="train; proxy: zero-cost scores, finalists are trained; table: look up "
                    "(default: the space's own, else train)")  # fmt: skip
@@ -120,7 +120,8 @@ def _search(commands: argparse._SubParsersAction) -> None:
         "--pruner",
         dest="scheduler",
         metavar="NAME",
-        help="early stopping: asha, median, none; or pausing and promoting: halving, hyperband (default: the space's own, else asha)",
+        help="early stopping: asha, median, none; or pausing and promoting: halving, hyperband; with --runner tune also tune:asha, "
+        "hyperband, bohb, median, pbt (default: the space's own, else asha)",
     )
     c.add_argument("--runtime", default=None, metavar="NAME", help="that runs networks when latency is measured: eager (default), compile, "
                    "onnxruntime, openvino")  # fmt: skip
@@ -146,7 +147,7 @@ def _search(commands: argparse._SubParsersAction) -> None:
     )
     c.add_argument("--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)")
     c.add_argument("--threads", type=int, metavar="N", help="torch threads a worker (default: 1 beside others)")
-    c.add_argument("--runner", help="local (default), inline (this process), ray")
+    c.add_argument("--runner", help="local (default), inline (this process), ray, tune (Ray Tune places the trials)")
     c.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help="workers on a Ray cluster (here, or at ADDRESS)")
     c.add_argument("--gpus", type=float, default=1.0, metavar="N", help="GPUs a worker on Ray: .25 lets four share one (default: 1)")
     c.add_argument(

@@ -187,11 +187,15 @@ def _only(names: Callable[[], list[str]]) -> Callable[..., list[str]]:
     return lambda prefix="", **_: [name for name in names() if name.startswith(prefix)]
 
 
-STRATEGIES = ("predictor", "random", "evolution", "local", "tpe", "nsga2", "nsga3", "reinforce", "progressive", "grid")
+STRATEGIES = ("predictor", "random", "evolution", "local", "tpe", "nsga2", "nsga3", "reinforce", "progressive", "grid",
+              *(f"tune:{name}" for name in ("hyperopt", "bohb", "ax", "nevergrad", "bayesopt", "optuna", "zoopt")))  # fmt: skip
+SCHEDULERS = ("asha", "median", "halving", "hyperband", "none",
+              *(f"tune:{name}" for name in ("asha", "hyperband", "bohb", "median", "pbt")))  # fmt: skip
 COMPLETED = {  # by where argparse keeps the argument
     "arch": _with_files(_networks), "space": _with_files(_spaces),
     "what": _with_files(lambda: [*_networks(), *_spaces(), *_parts("blocks")]),
-    "pattern": _only(_networks), "strategy": _only(lambda: list(STRATEGIES)), "objective": _only(lambda: _parts("metrics")),
+    "pattern": _only(_networks), "strategy": _only(lambda: list(STRATEGIES)), "scheduler": _only(lambda: list(SCHEDULERS)),
+    "runner": _only(lambda: ["local", "inline", "ray", "tune"]), "objective": _only(lambda: _parts("metrics")),
     "recipe": _with_files(_recipes), "data": _with_files(lambda: ["digits", "digit_scenes", "diabetes"]),
     "block": _only(lambda: _parts("blocks")), "metric": _only(lambda: _parts("metrics")),
     "log": _only(lambda: ["tensorboard", "mlflow", "wandb"]),

@@ -16,7 +16,8 @@ from nasforge.api.named import arch_named, space_named
 from nasforge.api.run import Run
 from nasforge.data import Dataset, StoredDataset
 from nasforge.errors import UserError, nearest
-from nasforge.evaluation.base import Context
+from nasforge.evaluation.base import Context, Job
+from nasforge.evaluation.train import recipe_of
 from nasforge.objectives.objective import limits_of
 from nasforge.plugins import LOADED
 from nasforge.report import report
@@ -29,7 +30,7 @@ from nasforge.search.plan import Plan
 from nasforge.search.session import search as carry_out
 from nasforge.search.settings import DEFAULTS, OTHERS, RUNNING, plan_of
 from nasforge.search.study import quiet
-from nasforge.tasks import seconds_to_load
+from nasforge.tasks import seconds_to_load, task_of
 
 SLOW_S = 2.0  # to load data: processes of this machine then get those of this one
 SEVERAL = ("constraint", "until", "profile", "prior", "seed_arch")  # options that are lists; a word alone is a list of one
@@ -58,23 +59,10 @@ def search(
     """
     began = time.monotonic()
     quiet()
-    given = _known(options)
-    loaded = None
-    if space is None:
-        space, loaded = _default_for(data, given)
-    raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
-    of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
-    asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
-    options = {name: asked[name] for name in OPTIONS if asked.get(name) is not None}
-    as_loaded = options == {name: given[name] for name in OPTIONS if given.get(name) is not None}
-    dataset, source = data_given(data, options, raw, loaded=loaded if as_loaded else None)
-    name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
     say = (lambda note: print(f"nasforge search: {note}", file=sys.stderr)) if show else (lambda note: None)
-    for plugin in LOADED.values():
-        say(str(plugin))
-    plan = replace(plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset), name=name)
-    folder = Path(run or f"runs/{name}")
-    start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()})
+    plan, raw, given = planned(space, data, options, say)
+    folder = Path(run or f"runs/{plan.name}")
+    start_runner = runner_of(plan, {key: given.get(key, default) for key, default in RUNNING.items()}, folder)
     workers = given.get("workers", RUNNING["workers"])
     say("\n  ".join(["this is what was read, and is going to be done:", *opening(plan, raw, plan.load())]))
     say(intended(plan, workers, folder))
@@ -93,6 +81,30 @@ def search(
     return Run(folder, plan.storage, summary)
 
 
+def planned(
+    space: str | Path | Mapping[str, Any] | None, data: Any, options: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[Plan, dict[str, Any], dict[str, Any]]:
+    """Return the plan of a search from the arguments of `search`, the space as it is written, and the options by the names of a plan.
+
+    Raises:
+        UserError: the search cannot be carried out.
+    """
+    given, loaded = _known(options), None
+    if space is None:
+        space, loaded = _default_for(data, given)
+    raw = dict(space) if isinstance(space, Mapping) else space_named(str(space))
+    of_space = {} if hasattr(data, "batches") else raw.get("search") or {}
+    asked = {**{name: of_space[name] for name in ("task", "data_limit") if name in of_space}, **given}
+    of_data = {name: asked[name] for name in OPTIONS if asked.get(name) is not None}
+    as_loaded = of_data == {name: given[name] for name in OPTIONS if given.get(name) is not None}
+    dataset, source = data_given(data, of_data, raw, loaded=loaded if as_loaded else None)
+    name = str(raw.get("name") or "space") if isinstance(space, Mapping) else Path(space).stem
+    for plugin in LOADED.values():
+        say(str(plugin))
+    plan = plan_of(raw, {**given, "data": None if data is None else source.spec}, arch_named, say, dataset)
+    return replace(plan, name=name), raw, given
+
+
 def _default_for(data: Any, given: Mapping[str, Any]) -> tuple[str, Dataset]:
     """The name of the space that is searched for data where none is named, and the data."""
     if data is None:
@@ -102,11 +114,14 @@ def _default_for(data: Any, given: Mapping[str, Any]) -> tuple[str, Dataset]:
     return default_space(found.spec, found.name), found
 
 
-def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
-    """Return what starts the runner that is asked for by the options of RUNNING."""
+def runner_of(plan: Plan, options: Mapping[str, Any], folder: Path | None = None) -> Callable[[], Runner]:
+    """Return what starts the runner that is asked for by the options of RUNNING. folder: of the run."""
     name = options["runner"] or ("ray" if options["ray"] else "local")
     if name not in RUNNERS:
         raise UserError(f"--runner {name}: no such runner; {nearest(name, RUNNERS)}")
+    of_tune = plan.scheduler.removeprefix("tune:") if plan.scheduler.startswith("tune:") else None
+    if of_tune and name != "tune":
+        raise UserError(f"--scheduler {plan.scheduler}: is one of Ray Tune, which decides in its runner, got {name}; add --runner tune")
     for option in ("workers", "threads"):
         number = options[option]
         if (option, number) != ("threads", None) and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
@@ -114,14 +129,16 @@ def runner_of(plan: Plan, options: Mapping[str, Any]) -> Callable[[], Runner]:
     make, takes = RUNNERS[name]
     found = {
         "workers": options["workers"], "threads": options["threads"], "silence_s": options["silence"], "address": options["ray"] or "local",
-        "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0,
+        "gpus": options["gpus"] if plan.device.startswith("cuda") else 0.0, "scheduler": of_tune, "folder": folder and folder / "tune",
     }  # fmt: skip
     plugins = tuple(plugin.carried for plugin in plan.plugins)
     data = plan.load()
+    if of_tune:
+        found["epochs"] = recipe_of(Job({}, recipe=plan.recipe), data, task_of(data.spec, data.name)).epochs
     slow = name == "local" and seconds_to_load(data) > SLOW_S  # others are read again, faster than sent
     carried = data if plan.dataset is not None or isinstance(data, StoredDataset) or slow else None
     context = Context(plan.evaluator, plan.data, plan.device, plan.table, carried, plugins, data.key)
-    return lambda: make(context, **{option: found[option] for option in takes})
+    return lambda: make(context, **{option: found[option] for option in takes if option in found})
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:

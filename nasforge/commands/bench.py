@@ -24,12 +24,12 @@ from scipy.special import stdtrit
 from nasforge.commands import bench_latency, bench_speed
 from nasforge.commands.bench_plot import curve, plot
 from nasforge.commands.common import print_json, table
-from nasforge.errors import UserError, nearest
+from nasforge.errors import UserError
 from nasforge.evaluation.tables import OURS, Table, read_table
 from nasforge.plugins import LOADED, load_carried
 from nasforge.search.simulate import Trace, simulate
 from nasforge.search.study import quiet
-from nasforge.strategies.registry import STRATEGIES
+from nasforge.strategies.registry import STRATEGIES, check_strategy
 
 LEFT_OUT = ("grid",)  # of the strategies that are compared unless named: on a table it is random search without repetition
 
@@ -92,8 +92,7 @@ def _strategies(text: str | None) -> list[str]:
         return [name for name in STRATEGIES if name not in LEFT_OUT]
     names = [n.strip() for n in text.split(",") if n.strip()]
     for name in names:
-        if name not in STRATEGIES:
-            raise UserError(f"--strategies {text}: {name!r} is no strategy; {nearest(name, STRATEGIES)}")
+        check_strategy(name, "--strategies")
     if not names:
         raise UserError(f"--strategies: needs at least one; valid: {', '.join(STRATEGIES)}")
     return list(dict.fromkeys(names))

@@ -19,9 +19,17 @@ def _ray(context: Context, **options: Any) -> Runner:
     return RayRunner(context, **options)
 
 
-# each takes the context of the run and, by name, those of these options that it has: workers, threads, silence_s, address, gpus
+def _tune(context: Context, **options: Any) -> Runner:
+    from nasforge.runners.ray_tune import TuneRunner  # heavier still
+
+    return TuneRunner(context, **options)
+
+
+# each takes the context of the run and, by name, those of these options that it has: workers, threads, silence_s, address, gpus, scheduler,
+# epochs, folder
 RUNNERS: dict[str, tuple[Callable[..., Runner], tuple[str, ...]]] = {
     "local": (LocalRunner, ("workers", "threads", "silence_s")),
     "inline": (InlineRunner, ()),
     "ray": (_ray, ("workers", "threads", "silence_s", "address", "gpus")),
+    "tune": (_tune, ("workers", "threads", "silence_s", "address", "gpus", "scheduler", "epochs", "folder")),
 }

@@ -20,7 +20,7 @@ from nasforge.spaces.arch import Arch
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import TrialKind
-from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, InTraining
+from nasforge.strategies.schedulers import FIDELITIES, InTraining, scheduler_of
 from nasforge.tasks import task_of
 
 
@@ -77,7 +77,7 @@ class Trained:
             on_report(report)
             if done == last:
                 return Decision.STOP if self.record.kind is TrialKind.PRUNED else Decision.CONTINUE
-            scheduler = SCHEDULERS[plan.scheduler]
+            scheduler = scheduler_of(plan.scheduler)
             paused = scheduler.pauses and bool(steps)
             return scheduler.on_report({}, InTraining(place, self.curves[:done], steps, full.epochs)) if paused else Decision.CONTINUE
 

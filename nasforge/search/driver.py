@@ -26,7 +26,7 @@ from nasforge.search.study import FrozenTrial, waiting
 from nasforge.spaces.choosers import replay
 from nasforge.spaces.space import Space
 from nasforge.strategies.base import TrialKind
-from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS, Decision, InTraining, share
+from nasforge.strategies.schedulers import FIDELITIES, Decision, InTraining, rank, scheduler_of, share
 from nasforge.train import Recipe
 from nasforge.train.checkpoint import read_checkpoint
 
@@ -62,7 +62,7 @@ class TrialDriver:
         self.run, self.plan, self.ledger, self.phase, self.drivers = run, run.plan, ledger, phase, run.drivers
         claim = lambda trial, key: self.drivers.claim(trial, key, self.plan.trials)  # noqa: E731
         self.screen = Screen(Space(self.plan.space), ledger, run.folder, claim, predictors(self.plan))
-        self.scheduler = SCHEDULERS[self.plan.scheduler]
+        self.scheduler = scheduler_of(self.plan.scheduler)
         self.judged = with_limits(self.plan.objectives, self.plan.limits)
         self.running: dict[int, Work] = {}
         self.paused: dict[int, Work] = {}
@@ -246,6 +246,18 @@ class TrialDriver:
         if work.candidate.baseline:
             return Decision.CONTINUE
         return self.scheduler.on_report(self.ledger.curves(), self._in_training(work))
+
+    def last_epoch(self, number: int) -> int:
+        """Return after how many epochs a training ends by itself."""
+        return self.running[number].recipe.epochs
+
+    def loss(self, number: int, report: Report) -> float:
+        """Return one number for those who compare trainings after an epoch, smaller is better: of several objectives how many dominate."""
+        own = epoch_losses(dict(report.row), self.running[number].candidate.metrics, self.judged)
+        if len(own) == 1:
+            return own[0]
+        curves = [*self.ledger.curves().values(), *(self._losses(work) for n, work in self.running.items() if n != number)]
+        return float(rank(own, [curve[report.epoch - 1] for curve in curves if len(curve) >= report.epoch]))
 
     def on_end(self, number: int, result: Result) -> None:
         """Write down how a job ended."""

@@ -143,6 +143,45 @@ def search(
         lock.close()
 
 
+def taken_up(
+    plan: Plan, folder: Path, workers: int = 1, show: Show = lambda status: None, say: Callable[[str], None] = lambda note: None
+) -> tuple[TrialDriver, Callable[[], None]]:
+    """Return the driver of the trials of a run, new or begun before, for others to carry its jobs; and what closes it.
+
+    Trials that ran when the run was left are asked again first. No control and no finals are made.
+
+    Raises:
+        UserError: as `search`.
+    """
+    watch = DataWatch(plan)
+    data, task = watch.data, task_of(watch.data.spec, watch.data.name)
+    if not (folder / MANIFEST).exists():
+        check_within(plan, data, predictors(plan))
+    lock = DriverLock(folder, needed=plan.storage is None)
+    try:
+        storage = open_storage(folder, plan.storage)
+        manifest, prefix = _begun(plan, folder, storage, data, say)
+        drivers, timing = Drivers(storage, manifest["id"]), Timing(None)
+        study = _study(storage, f"{prefix}search", plan, data.key, plan.strategy, drivers, 0)
+        if "study" not in manifest:
+            note_study(folder, manifest, prefix, drivers.owner)
+        timing.carry(study.user_attrs.get("seconds", {}))
+        clock, usual = Clock(plan.minutes, timing, plan.controlled), usual_recipes(manifest, task, data)
+        run = RunContext(plan, folder, data, task, Nothing(), timing, drivers, show, clock, workers, watch, usual)
+        drivers.take_over(study, ask_again, lambda trial: epochs_of(run, "search", trial), first=True)
+        driver = TrialDriver(run, Ledger(study, plan.objectives, plan.limits), "search")
+    except BaseException:
+        lock.close()
+        raise
+
+    def close() -> None:
+        study.set_user_attr("seconds", timing.totals())
+        drivers.close()
+        lock.close()
+
+    return driver, close
+
+
 def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
     """The manifest of the run, old or new, and what the names of its studies begin with.
 

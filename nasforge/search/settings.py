@@ -29,8 +29,8 @@ from nasforge.spaces.check import check_arch
 from nasforge.spaces.choosers import random_chooser, replay
 from nasforge.spaces.space import Choices, Space
 from nasforge.storage.open import without_password
-from nasforge.strategies.registry import STRATEGIES
-from nasforge.strategies.schedulers import FIDELITIES, SCHEDULERS
+from nasforge.strategies.registry import check_strategy
+from nasforge.strategies.schedulers import FIDELITIES, scheduler_names, scheduler_of
 from nasforge.tasks import Task, forward, load_data, task_of
 from nasforge.trackers import trackers_named
 from nasforge.train import checked_device
@@ -112,10 +112,11 @@ def plan_of(
         baselines = ", ".join(asked["seed_arch"])
         say(f"baselines {baselines} belong to the space's own data; name some with --seed-arch to compare with them")
         asked["seed_arch"] = []
-    for name, table in (("strategy", STRATEGIES), ("scheduler", SCHEDULERS), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
+    check_strategy(asked["strategy"])
+    for name, table in (("scheduler", scheduler_names()), ("evaluator", EVALUATORS), ("fidelity", FIDELITIES)):
         if asked[name] not in table:
             raise UserError(f"--{name} {asked[name]}: no such {name}; {nearest(asked[name], table)}")
-    if asked["fidelity"] != "epochs" and not SCHEDULERS[asked["scheduler"]].pauses:
+    if asked["fidelity"] != "epochs" and not scheduler_of(asked["scheduler"]).pauses:
         raise UserError(f"--fidelity {asked['fidelity']}: grows at rungs where trainings pause; add --scheduler halving or hyperband")
     for name in ("trials", "finalists", "final_seeds"):
         if not isinstance(asked[name], int) or asked[name] < 1:

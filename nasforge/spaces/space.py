@@ -184,7 +184,7 @@ def _count(node: Tree) -> Count:
                 one = _times(one, _count(part))
             return one
         case Each(rest, depth, block, where):
-            depths, total, product, repeat = Counter(_depths(depth, where)), dict[frozenset[str], float](), one, _count(block(0))
+            depths, total, product, repeat = Counter(depths_of(depth, where)), dict[frozenset[str], float](), one, _count(block(0))
             for count in range(max(depths) + 1):
                 for _ in range(depths[count]):
                     total = _plus(total, product)
@@ -193,15 +193,18 @@ def _count(node: Tree) -> Count:
     return one
 
 
-def _depths(depth: Tree, where: str) -> list[int]:
-    """The values that the depth of a stage with draw: each may take, with repetition."""
+def depths_of(depth: Tree, where: str, lets: Mapping[str, Tree] | None = None) -> list[int]:
+    """Return the values that the depth of a stage with draw: each may take, with repetition. lets: followed, where they are given."""
     found: list[Any] = []
-    if isinstance(depth, Const):
+    if isinstance(depth, Ref) and lets is not None:
+        found = [value * (depth.times or 1) for value in depths_of(lets[depth.name], where, lets)]
+        found = [int(value) if value == int(value) else value for value in found]
+    elif isinstance(depth, Const):
         found = [depth.value]
     elif isinstance(depth, Fork) and depth.domain.kind == "int" and depth.domain.high <= DEEPEST:
         found = list(range(int(depth.domain.low), int(depth.domain.high) + 1, depth.domain.step))
     elif isinstance(depth, Fork) and depth.options:
-        found = [value for option in depth.options.values() for value in _depths(option, where)]
+        found = [value for option in depth.options.values() for value in depths_of(option, where, lets)]
     if not found or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= DEEPEST for v in found):
         raise UserError(
             f"{where}.depth: with draw: each the size of a space needs numbers up to {DEEPEST}, {{int: ...}} or {{choose: ...}} of them"

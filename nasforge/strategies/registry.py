@@ -43,13 +43,31 @@ STRATEGIES: dict[str, Callable[[Problem], Any]] = {
 }
 
 
+OF_TUNE = ("hyperopt", "bohb", "ax", "nevergrad", "bayesopt", "optuna", "zoopt")  # searchers of Ray Tune, as `tune:NAME`
+
+
+def strategy_names() -> tuple[str, ...]:
+    """Return what `--strategy` takes."""
+    return (*STRATEGIES, *(f"tune:{one}" for one in OF_TUNE))
+
+
+def check_strategy(name: str, option: str = "--strategy") -> None:
+    """Raise UserError where no strategy is called so."""
+    names = strategy_names()
+    if name not in names:
+        raise UserError(f"{option} {name}: no such strategy; {nearest(name, names)}")
+
+
 def sampler(name: str, problem: Problem) -> Any:
     """Return the strategy of a search as a sampler of Optuna.
 
     Raises:
         UserError: no strategy is called so.
     """
-    if name not in STRATEGIES:
-        raise UserError(f"--strategy {name}: no such strategy; {nearest(name, STRATEGIES)}")
+    check_strategy(name)
+    if name.startswith("tune:"):
+        from nasforge.strategies.tune import driven  # the libraries are extras
+
+        return Proposer(problem, driven(name.removeprefix("tune:"), problem))
     made = STRATEGIES[name](problem)
     return Proposer(problem, made) if callable(made) else made

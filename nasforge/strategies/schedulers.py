@@ -339,3 +339,14 @@ SCHEDULERS: dict[str, Scheduler] = {
     "hyperband": Halving(lambda rungs: rungs),
     "none": Ranking(never, asks=lambda epoch, last: False),
 }  # fmt: skip
+OF_TUNE = ("asha", "hyperband", "bohb", "median", "pbt")  # of Ray Tune, as `tune:NAME`: they decide in its runner
+
+
+def scheduler_names() -> tuple[str, ...]:
+    """Return what `--scheduler` takes."""
+    return (*SCHEDULERS, *(f"tune:{name}" for name in OF_TUNE))
+
+
+def scheduler_of(name: str) -> Scheduler:
+    """Return the scheduler of that name; one of Ray Tune's leaves the decisions to the runner."""
+    return SCHEDULERS["none" if name.startswith("tune:") else name]

@@ -58,6 +58,18 @@ def read_checkpoint(
     return dict(state)
 
 
+def set_recipe(path: Path, recipe: Mapping[str, Any]) -> None:
+    """Let a checkpoint go on by another recipe, such as one with another learning rate; nothing is done where there is no file.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    state = read_checkpoint(path, {}, torch.device("cpu"))
+    if state is not None and any(recipe.get(name) != value for name, value in state["identity"]["recipe"].items()):
+        state["identity"] = {**state["identity"], "recipe": {name: recipe.get(name) for name in state["identity"]["recipe"]}}
+        write_checkpoint(path, state)
+
+
 def _differing(one: Any, other: Any) -> Any:
     """What of one differs from the other: some entries of mappings."""
     return {k: v for k, v in one.items() if other.get(k, ...) != v} if isinstance(one, dict) and isinstance(other, dict) else one

@@ -331,6 +331,9 @@ def resume(t: Training, state: dict[str, Any]) -> None:
     """Takes over what `state_of` gave; `t` was made with the number format of that state."""
     t.model.load_state_dict(state["model"])
     t.optimizer.load_state_dict(state["optimizer"])
+    for group in t.optimizer.param_groups:
+        if group["weight_decay"]:  # a training may go on by another recipe, as `set_recipe` allows
+            group["weight_decay"] = t.recipe.weight_decay
     if t.average is not None:
         t.average.load(state["average"])
     t.generator.set_state(state["generator"].cpu())

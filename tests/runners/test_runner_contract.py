@@ -25,7 +25,8 @@ from nasforge.runners.inline import InlineRunner
 LEFTOVERS = ("unclosed", "subprocess .* is still running")  # Ray leaves files and processes to the collector
 pytestmark = [pytest.mark.slow, *(pytest.mark.filterwarnings(f"ignore:{text}:ResourceWarning") for text in LEFTOVERS)]
 CONTEXT = Context(source=Source("digits", limit=200))
-OPTIONS: dict[str, Any] = {"workers": 2, "threads": 1, "silence_s": 300.0, "address": "local", "gpus": 0.0}
+OPTIONS: dict[str, Any] = {"workers": 2, "threads": 1, "silence_s": 300.0, "address": "local", "gpus": 0.0, "scheduler": None,
+                           "epochs": 4, "folder": None}  # fmt: skip
 EPOCHS = 4
 
 
