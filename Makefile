@@ -37,7 +37,7 @@ docs: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,postgres,data,huggingface,completion,tensorboard,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,tune,postgres,data,huggingface,completion,tensorboard,test]'
 	touch $@
 
 clean:
