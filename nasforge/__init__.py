@@ -15,7 +15,7 @@ The same verbs are commands, and functions on the same data, each in its room:
     nasforge.latency           measure, calibrate      nasforge.zoo              load, entries
     nasforge.tasks             load_data, task_of      nasforge.train            fit, score
     nasforge.search            plan, session.search    nasforge.export           export
-    nasforge.plugins           load_plugins
+    nasforge.plugins           load_plugins          nasforge.tune            NasforgeSearch, Training: for Ray Tune
 
 Nothing is imported before it is used.
 """

@@ -20,4 +20,5 @@ if [ "$SLURM_NNODES" -gt 1 ]; then
     ray start --address="$head:$PORT" --num-cpus="$SLURM_CPUS_PER_TASK" --block &
   sleep 15
 fi
+# --runner tune instead of plain actors: trials are placed by Ray Tune, and --scheduler tune:asha and others may be given
 exec nasforge search digits --ray "$head:$PORT" --workers "$WORKERS" --run "${RUNS:-$HOME/runs}/digits"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop, numbers
@@ -45,6 +45,7 @@ SWITCHES = {  # of Tune, while it works for a search
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the driver judges them
 }
 LOSS = "loss_to_compare"  # of an epoch, for schedulers: smaller is better
+START_TIMEOUT_S = 600.0  # an autoscaling cluster may need minutes for its first node
 MOST_FACTOR = 4.0  # by which population-based training may begin to change a word of a recipe
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of a GPU, for networks that need no more of its memory
 T = TypeVar("T")
@@ -111,9 +112,10 @@ class TuneRunner:
 
     def _tune(self, driver: Driver, first: tuple[int, Job]) -> None:
         desk = ray.remote(num_cpus=0, max_concurrency=1000)(Desk).remote()
-        asks = Asks(driver, desk, first, self.workers, self._judges(driver), self.silence_s)
+        asks = self.asks = Asks(driver, desk, first, self.workers, self._judges(driver), self.silence_s)
         judge = Judge(asks, OF_TUNE[self.scheduler](self.epochs) if self.scheduler and self._judges(driver) else None)
         trainable = tune.with_parameters(Training, context=self.context, data=self._data, threads=self.threads, desk=desk)
+        watch = Watch(asks, f"{self.threads} CPUs and {self.gpus:g} GPUs")
         tuner = tune.Tuner(
             tune.with_resources(trainable, self._resources),
             tune_config=tune.TuneConfig(
@@ -121,7 +123,7 @@ class TuneRunner:
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name="trials", storage_path=str(self.folder), verbose=0, callbacks=[Watch(asks)],
+                name="trials", storage_path=str(self.folder), verbose=0, callbacks=[watch],
                 failure_config=tune.FailureConfig(max_failures=0),
             ),
         )  # fmt: skip
@@ -269,8 +271,9 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
         one.last = report
         one.factors[report.epoch] = {name: value for name, value in report.row.items() if name.endswith("_factor")}
         decision = self.asks.guarded(lambda: self.asks.driver.on_report(one.number, report), Decision.STOP)
-        if decision is Decision.CONTINUE and self.compares and report.epoch < self.asks.driver.last_epoch(one.number):  # type: ignore[attr-defined]
-            loss = self.asks.guarded(lambda: self.asks.driver.loss(one.number, report), 0.0)  # type: ignore[attr-defined]
+        driver: Any = self.asks.driver
+        if decision is Decision.CONTINUE and self.compares and report.epoch < driver.last_epoch(one.number):
+            loss = self.asks.guarded(lambda: driver.loss(one.number, report), 0.0)
             said: str = self.inner.on_trial_result(tune_controller, trial, {**result, LOSS: loss})
             if said in (self.PAUSE, self.NOOP):  # for now: it goes on when `choose_trial_to_run` says so
                 one.paused = True
@@ -292,8 +295,8 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
         one = self.asks.open.get(trial.trial_id)
         row: dict[str, float] = {} if one is None or one.last is None else {"epoch": one.last.epoch}
         if self.compares and row and one is not None and one.last is not None:
-            last = one.last
-            row[LOSS] = self.asks.guarded(lambda: self.asks.driver.loss(one.number, last), 0.0)  # type: ignore[attr-defined]
+            driver, last = cast(Any, self.asks.driver), one.last
+            row[LOSS] = self.asks.guarded(lambda: driver.loss(one.number, last), 0.0)
         self.inner.on_trial_complete(tune_controller, trial, {**result, **row})
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
@@ -311,10 +314,10 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
 
 
 class Watch(_Unkept, tune.Callback):  # type: ignore[misc]
-    """Keeps rows small, and ends workers that are silent for too long."""
+    """Keeps rows small, ends workers that are silent for too long, and the run where none can be placed. needs: what each needs."""
 
-    def __init__(self, asks: Asks) -> None:
-        self.asks = asks
+    def __init__(self, asks: Asks, needs: str) -> None:
+        self.asks, self.needs, self.placed = asks, needs, time.monotonic()
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         report = result.pop("report", None)
@@ -322,9 +325,15 @@ class Watch(_Unkept, tune.Callback):  # type: ignore[misc]
             result |= numbers(report.row)
 
     def on_step_begin(self, iteration: int, trials: Any, **info: Any) -> None:
-        for one in self.asks.open.values():
-            actor = one.trial and one.trial.temporary_state.ray_actor
-            if actor and one.trial.status == "RUNNING" and not one.silent and time.monotonic() - one.heard > self.asks.silence_s:
+        now, running = time.monotonic(), [one for one in self.asks.open.values() if one.trial and one.trial.status == "RUNNING"]
+        self.placed = now if running or not self.asks.open else self.placed
+        if now - self.placed > START_TIMEOUT_S:
+            have = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
+            raise UserError(f"--runner tune: no worker could be placed for {now - self.placed:.0f} s; each needs {self.needs}, the cluster "
+                            f"has {have}; lower --threads or free the cluster")  # fmt: skip
+        for one in running:
+            actor = one.trial.temporary_state.ray_actor
+            if actor and not one.silent and now - one.heard > self.asks.silence_s:
                 one.silent = True
                 ray.kill(actor)
 

@@ -48,15 +48,18 @@ def cluster() -> Iterator[None]:
         gc.collect()
 
 
-def carried(folder: Path, scheduler: str, space: Any = None, **changes: Any) -> dict[str, Any]:
-    from nasforge.runners.ray_tune import TuneRunner
-
-    plan = Plan(
-        parse(SPACE) if space is None else space, CONTEXT.source, tuple(parse_objectives("accuracy,-params")), (LIMIT,), strategy="random",
-        scheduler=f"tune:{scheduler}", trials=8, control=False, recipe={"epochs": 5, "early_stopping": None}, final_recipe={"epochs": 1},
+def asked_of(strategy: str, scheduler: str = "none", space: Any = None) -> Plan:
+    return Plan(
+        parse(SPACE) if space is None else space, CONTEXT.source, tuple(parse_objectives("accuracy,-params")), (LIMIT,), strategy=strategy,
+        scheduler=scheduler, trials=8, control=False, recipe={"epochs": 5, "early_stopping": None}, final_recipe={"epochs": 1},
         finalists=1, final_seeds=1,
     )  # fmt: skip
-    plan = replace(plan, **changes)
+
+
+def carried(folder: Path, scheduler: str, space: Any = None, strategy: str = "random", **changes: Any) -> dict[str, Any]:
+    from nasforge.runners.ray_tune import TuneRunner
+
+    plan = replace(asked_of(strategy, f"tune:{scheduler}", space), **changes)
 
     def runner() -> TuneRunner:
         return TuneRunner(CONTEXT, "local", 2, 1, scheduler=scheduler, epochs=5, folder=folder / "run" / "tune")
@@ -88,9 +91,10 @@ def test_a_scheduler_of_tune_stops_and_pauses_trials_of_a_study(cluster: None, t
 @pytest.mark.thorough
 @pytest.mark.parametrize("scheduler", ["asha", "bohb"])
 def test_cells_with_conditions_are_searched_through_tune(cluster: None, tmp_path: Path, scheduler: str) -> None:
-    space = {**read(find_space("nasnet")), "input": [1, 8, 8], "classes": 10}
-    summary = carried(tmp_path, scheduler, space=space, trials=4, limits=(parse_limit("params<=300000"),))
-    assert summary["finished"] + summary["pruned"] == 4
+    space = {**read(find_space("families")), "input": [1, 8, 8], "classes": 10}
+    recipe = {"epochs": 2, "early_stopping": None}
+    summary = carried(tmp_path, scheduler, space=space, trials=4, limits=(parse_limit("macs<=1000000"),), recipe=recipe)
+    assert summary["finished"] + summary["pruned"] + summary["failed"] == 4 and summary["failed"] <= 1
 
 
 @pytest.mark.thorough
@@ -99,6 +103,50 @@ def test_a_searcher_of_tune_and_its_runner_together(cluster: None, tmp_path: Pat
     summary = carried(tmp_path, "asha", strategy="tune:hyperopt", trials=6)
     assert summary["finished"] + summary["pruned"] == 6
     assert_whole(tmp_path / "run", {}, trials=6)
+
+
+def test_a_cluster_without_room_for_tune_is_said(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nasforge.runners.ray_tune.START_TIMEOUT_S", 2.0)
+    from nasforge.runners.ray_tune import TuneRunner
+
+    def runner() -> TuneRunner:
+        return TuneRunner(CONTEXT, "local", 1, 50, folder=tmp_path / "t")
+
+    with pytest.raises(UserError, match=r"each needs 50 CPUs.*'CPU': 2.0"):
+        search(asked_of("random"), tmp_path / "run", runner, lambda status: None)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("what", ["killed once", "killed always", "hung"])
+def test_a_lost_worker_of_tune_costs_no_other_trial(cluster: None, tmp_path: Path, what: str) -> None:
+    from nasforge.runners.ray_tune import TuneRunner
+
+    done: list[int] = []
+
+    class Losing(TuneRunner):
+        """Kills the worker of trial 2 in its second epoch, or lets the driver think that it is silent."""
+
+        def run(self, driver: Any) -> None:
+            def lose(number: int, report: Any) -> Any:
+                if number == 2 and report.epoch == 2 and (what == "killed always" or not done):
+                    done.append(number)
+                    one = next(one for one in self.asks.open.values() if one.number == number)
+                    if what == "hung":
+                        one.heard = -1e9
+                    else:
+                        ray.kill(one.trial.temporary_state.ray_actor)
+                return decide(number, report)
+
+            decide, driver.on_report = driver.on_report, lose
+            super().run(driver)
+
+    made = lambda: Losing(CONTEXT, "local", 2, 1, folder=tmp_path / "t")  # noqa: E731
+    summary = search(asked_of("random"), tmp_path / "run", made, lambda status: None)
+    assert done
+    assert summary["failed"] == (what == "killed always") and summary["finished"] == 8 - summary["failed"]
+    if what == "killed always":
+        assert "the Ray worker was lost" in next(r["message"] for r in records(tmp_path / "run") if r.get("kind") == "failed")
+    assert_whole(tmp_path / "run", {}, trials=8)
 
 
 # ---------------------------------------------------------------- killed
