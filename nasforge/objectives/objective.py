@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nasforge.errors import UserError
@@ -57,6 +57,9 @@ class Objective:
 
     def __str__(self) -> str:
         return self.metric if self.maximize else f"-{self.metric}"
+
+
+LIFTED = "none"  # as a limit: without those of the space
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,25 @@ def parse_limit(text: str, option: str = "--constraint") -> Limit:
     except ValueError as error:
         raise UserError(f"{option} {text!r}: the bound {error}") from None
     return _possible(Limit(name, "<" in match[2], bound, "=" not in match[2]), f"{option} {text!r}")
+
+
+def lifted(words: Iterable[str]) -> tuple[bool, list[str]]:
+    """Return whether the limits of the space are lifted, as by the word `none` among those asked for, and the other words."""
+    given = list(words)
+    return LIFTED in given, [word for word in given if word != LIFTED]
+
+
+def together(limits: Iterable[Limit]) -> list[Limit]:
+    """Return the limits that hold: of each metric the last from above and from below. Raise UserError where no value is within both."""
+    out = {(limit.metric, limit.upper): limit for limit in limits}
+    for limit in out.values():
+        above = out.get((limit.metric, True))
+        if above and not limit.upper and (limit.bound > above.bound or (limit.bound == above.bound and (limit.strict or above.strict))):
+            raise UserError(
+                f"constraints: no value keeps both {above} and {limit}; change one of them with --constraint, "
+                f"or leave it out (--constraint none lifts those of a space)"
+            )
+    return list(out.values())
 
 
 def _possible(limit: Limit, where: str) -> Limit:

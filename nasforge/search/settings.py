@@ -20,7 +20,7 @@ from nasforge.latency import read_profile
 from nasforge.latency.runtimes import PACKAGES, RUNTIMES, TORCH_OWN
 from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, is_metric, metric, names
-from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.objectives.objective import Limit, Objective, lifted, limits_of, parse_limit, parse_objectives, together
 from nasforge.plugins import LOADED
 from nasforge.search.default_space import default_space
 from nasforge.search.plan import Plan
@@ -51,7 +51,6 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
 }  # fmt: skip
-LIFTED = "none"  # as a limit: without those of the space
 INHERIT = ("copy", "grow", "shrink")
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
@@ -87,7 +86,8 @@ def plan_of(
     asked = {**defaults(timed), **said}
     if dataset is not None:
         asked["data"] = dataset.name
-    own_limits, limits_asked = lifted(raw.get("constraints"), asked["constraint"])
+    without, limits_asked = lifted(asked["constraint"])
+    own_limits = [] if without else limits_of(raw.get("constraints"))
     for option, words in (("--constraint", limits_asked), ("--until", asked["until"])):  # before data are read, which takes longer
         for word in words:
             parse_limit(word, option)
@@ -121,7 +121,7 @@ def plan_of(
     for name in ("trials", "finalists", "final_seeds"):
         if not isinstance(asked[name], int) or asked[name] < 1:
             raise UserError(f"--{name.replace('_', '-')}: must be a whole number >= 1, got {asked[name]!r}")
-    limits = {(x.metric, x.upper): x for x in (*own_limits, *map(parse_limit, limits_asked))}
+    limits = together((*own_limits, *map(parse_limit, limits_asked)))
     main_and_params = f"{'' if task.main.maximize else '-'}{task.main.name},-params"
     objectives = tuple(parse_objectives(asked["objective"] or main_and_params))
     told = {m.name for m in EVALUATORS[asked["evaluator"]]().metrics(task)}
@@ -136,7 +136,7 @@ def plan_of(
     until = tuple(parse_limit(text, "--until") for text in asked["until"])
     scores = _scores(asked["scores"], asked["strategy"], asked["evaluator"])
     profiles = _profiles(asked["profile"])
-    _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, (*limits.values(), *until), profiles)
+    _check_known(EVALUATORS[asked["evaluator"]]().metrics(task), asked["evaluator"], task, objectives, (*limits, *until), profiles)
     for device, path in profiles.items():
         own = read_profile(path).input
         if own is not None and list(own) != list(space.get("input", own)):
@@ -147,7 +147,7 @@ def plan_of(
         space=space,
         data=source,
         objectives=objectives,
-        limits=tuple(limits.values()),
+        limits=tuple(limits),
         strategy=asked["strategy"],
         evaluator=asked["evaluator"],
         scheduler=asked["scheduler"],
@@ -177,11 +177,6 @@ def plan_of(
     )
     _check_recipes(plan, data, task)
     return plan
-
-
-def lifted(own: Mapping[str, Any] | None, words: Sequence[str]) -> tuple[list[Limit], list[str]]:
-    """Return the limits of a space that hold, and the words of limits that were asked for: beside the word `none` the space has none."""
-    return [] if LIFTED in words else limits_of(own), [word for word in words if word != LIFTED]
 
 
 def _check_recipes(plan: Plan, data: Dataset, task: Task) -> None:

@@ -17,6 +17,8 @@ REFUSED = {
     "search mobil": "did you mean 'mobile'",
     "search mobile --strategy predicter": "did you mean 'predictor'",
     "search mobile --constraint parms<=2e5": "did you mean 'params'",
+    "search mobile --constraint params<=1000 --constraint params>=2000": "no value keeps both params<=1000 and params>=2000",
+    "search mobile --constraint macs<1M --constraint macs>=1M": "no value keeps both macs<1000000 and macs>=1000000",
     "search mobile --objective accurcy": "did you mean 'accuracy'",
     "search mobile --seed-arch resnet21": "did you mean",
     "search mobile --prior nowhere": "no such folder",
@@ -61,6 +63,19 @@ def test_mistakes_are_refused_before_torch_is_imported(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [f"2 False {line}" for line in REFUSED]
     for (line, said), told in zip(REFUSED.items(), done.stderr.splitlines(), strict=True):
         assert told.startswith(f"nasforge {line.split()[0]}: ") and said in told, told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "search digits --constraint none",
+        "search digits --constraint none --constraint params<=30000 --constraint params>=30000",
+        "search digits --constraint params<=1000 --constraint params<=3000 --constraint params>=2000",  # the last from each side holds
+        "search digits --strategy tune:hyperopt --scheduler tune:asha --runner tune",
+    ],
+)
+def test_what_a_search_takes_is_not_refused_at_once(line: str) -> None:
+    early.check(parser().parse_args(line.split()))
 
 
 @pytest.mark.parametrize("line", [line for line in REFUSED if line != "scale resnet20"])  # which means phi 1 from Python
