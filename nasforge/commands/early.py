@@ -17,7 +17,7 @@ from nasforge.api.named import arch_named, space_named
 from nasforge.api.recipes import recipe_named
 from nasforge.errors import UserError, nearest
 from nasforge.files import parsed_file
-from nasforge.objectives.objective import parse_limit, parse_objectives
+from nasforge.objectives.objective import LIFTED, parse_limit, parse_objectives
 from nasforge.spaces.files import check_folder
 from nasforge.trackers import trackers_named
 
@@ -53,7 +53,8 @@ def _search(args: argparse.Namespace) -> None:
     raw = {} if args.space is None else space_named(args.space)
     for option in ("constraint", "until"):
         for word in _each(getattr(args, option)):
-            parse_limit(word, f"--{option}")
+            if option != "constraint" or word != LIFTED:
+                parse_limit(word, f"--{option}")
     if args.objective is not None:
         parse_objectives(args.objective)
     trackers_named(args.log)

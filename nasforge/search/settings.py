@@ -20,7 +20,7 @@ from nasforge.latency import read_profile
 from nasforge.latency.runtimes import PACKAGES, RUNTIMES, TORCH_OWN
 from nasforge.networks.build import build
 from nasforge.objectives.metrics import Known, Metric, is_metric, metric, names
-from nasforge.objectives.objective import Limit, Objective, limits_of, parse_limit, parse_objectives
+from nasforge.objectives.objective import LIFTED, Limit, Objective, limits_of, parse_limit, parse_objectives
 from nasforge.plugins import LOADED
 from nasforge.search.default_space import default_space
 from nasforge.search.plan import Plan
@@ -51,7 +51,6 @@ OTHERS: dict[str, Any] = {  # what the command line alone may say
 RUNNING: dict[str, Any] = {  # what decides how a search is carried out, not what it finds
     "runner": None, "workers": 1, "threads": None, "silence": 7200.0, "ray": None, "gpus": 1.0,
 }  # fmt: skip
-LIFTED = "none"  # as a limit: without those of the space
 INHERIT = ("copy", "grow", "shrink")
 TIMED = {"trials": 10_000, "finalists": 2, "final_seeds": 1}  # defaults where the minutes are given
 
