@@ -27,6 +27,7 @@ GROUPS = {  # title: the options that stand in it, of whatever command; others s
     "parts of your own": ("--plugin", "--allow-code"),
 }  # fmt: skip
 GROUP_OF = {option: title for title, options in GROUPS.items() for option in options}
+GROUP_OF["scale --target"] = "size"  # there a cost, elsewhere a column of a table
 
 EXAMPLES = {
     "search": (
@@ -87,7 +88,8 @@ class Parser(argparse.ArgumentParser):
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:  # type: ignore[override]
         """Add an argument, in the group of its name where it has one."""
-        title = GROUP_OF.get(names[0]) if names else None
+        command = self.prog.rpartition(" ")[2]
+        title = GROUP_OF.get(f"{command} {names[0]}", GROUP_OF.get(names[0])) if names else None
         if title is None:
             action = super().add_argument(*names, **options)
         else:

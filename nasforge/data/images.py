@@ -222,7 +222,7 @@ def look_over(
     notes = [*said, *_kinds(known.values(), channels)]
     if broken:
         names = ", ".join(encoded.where(i) for i in sorted(broken)[:3])
-        notes.append(f"{len(broken)} broken images left out: {names}" + (", ..." if len(broken) > 3 else ""))
+        notes.append(f"{len(broken)} broken image{'s' * (len(broken) > 1)} left out: {names}" + (", ..." if len(broken) > 3 else ""))
     if kept is None:
         gib = len(whole) * int(np.prod(sample)) / 2**30
         notes.append(f"{len(whole):,} images would take {gib:.1f} GiB, more than {source.memory_bytes / 2**30:.3g}: decoded when needed")
@@ -246,7 +246,7 @@ def _check_broken(broken: dict[int, str], encoded: Encoded, source: Source) -> N
         return
     first, *more = sorted(broken)
     names = ", ".join("/".join(encoded.files[i].parts[-2:]) if encoded.files else encoded.where(i) for i in more[:MOST_TOLD])
-    others = f" ({len(more)} more are broken: {names}{', ...' if len(more) > MOST_TOLD else ''})" if more else ""
+    others = f" ({len(more)} more broken: {names}{', ...' if len(more) > MOST_TOLD else ''})" if more else ""
     raise UserError(
         f"{encoded.where(first)}: must be a readable image, got: {broken[first]}{others}; repair or remove it, or add --skip-broken"
     )
@@ -282,4 +282,4 @@ def _kinds(heads: Iterable[Head], channels: int) -> list[str]:
         "of 16 bits, read as 8": sum(one.mode.startswith("I") for one in heads),
         "grey, repeated as three channels": sum(one.mode in GREY for one in heads) if channels == 3 else 0,
     }
-    return [f"{count} images {what}" for what, count in counts.items() if count]
+    return [f"{count} image{'s' * (count > 1)} {what}" for what, count in counts.items() if count]

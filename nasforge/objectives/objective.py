@@ -12,6 +12,7 @@ from nasforge.errors import UserError
 from nasforge.objectives.metrics import Known, Metric, full_name, is_metric, metric, metric_or_value, nearest_metric
 from nasforge.objectives.quantity import quantity
 
+LIFTED = "none"  # as a limit: without those of the space
 LEAST_ERROR = 1e-3  # below it an error counts no less: no data set here could tell
 Losses = tuple[float, ...]  # smaller is better, one number an objective
 _PRODUCT = re.compile(r"([\w@.-]+?)((?:\*\([\w@.-]+/[-+0-9.eE]+\)\^[-+0-9.eE]+)+)")

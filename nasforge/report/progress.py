@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -48,7 +49,8 @@ def progress(quiet: bool = False, verbose: bool = False) -> Iterator[Show]:
 
 
 def intended(plan: Plan, workers: int, folder: object) -> str:
-    """Return what a search is going to do, step by step, in a sentence."""
+    """Return what a search is going to do, step by step, in a sentence. folder: of the run; where one stands there, it is continued."""
+    there = "a search stands there, and what is done is kept: " if (Path(str(folder)) / "manifest.json").is_file() else ""
     epochs = plan.recipe.get("epochs")
     long = f" of up to {many(int(epochs), 'epoch')}" if isinstance(epochs, int) else ""
     trials = many(plan.trials, "trial") if plan.minutes is None else f"{plan.minutes:g} minutes in all: trials"
@@ -60,7 +62,7 @@ def intended(plan: Plan, workers: int, folder: object) -> str:
         + f" trained to the end with {many(plan.final_seeds, 'seed')}",
     }  # fmt: skip
     told = "; ".join(f"{i}. {steps[name]}" for i, name in enumerate(steps_of(plan), 1))
-    return f"{folder}: {told}. {many(workers, 'worker')}; the time that it takes is told after the first epoch"
+    return f"{folder}: {there}{told}. {many(workers, 'worker')}; the time that it takes is told after the first epoch"
 
 
 def _in_notebook() -> bool:

@@ -24,7 +24,7 @@ def opening(plan: Plan, raw: Mapping[str, Any], data: Dataset) -> list[str]:
         ("data", f"{data.name}: {_sizes(data)}"),
         *(("targets" if len(data.spec.targets) > 1 else "target", _target(name, one)) for name, one in data.spec.targets.items()),
         ("input", _input(data)),
-        ("empty cells", "; ".join(note for note in data.spec.notes if "empty cells" in note)),
+        ("columns", "; ".join(note for note in data.spec.notes if " empty cell" in note)),
         ("task", f"{task.name}, judged by {task.main.name} on val; test is read once, at the end"),
         ("space", f"{raw.get('name') or plan.name or 'given'}: {_many(Space(plan.space).size())} networks{_made_for(raw, data)}"),
         ("limits", _limits(plan, raw, data)),
@@ -44,7 +44,8 @@ def _sizes(data: Dataset) -> str:
 def _target(name: str, target: Target) -> str:
     """`label: 10 classes, 132 to 138 training samples each`."""
     if target.kind == "value":
-        return f"{name}: {target.size} value{'s' * (target.size > 1)}"
+        named = f": {', '.join(target.names)}" if 0 < len(target.names) <= MOST_NAMED else ""
+        return f"{name}: {target.size} value{'s' * (target.size > 1)}{named}"
     counts, things = target.counts, "labels" if target.kind == "labels" else "classes"
     named = target.names or tuple(map(str, range(target.size)))
     if counts and len(counts) <= MOST_NAMED:

@@ -11,6 +11,7 @@ import pytest
 
 from nasforge.cli import FIRST, LISTS, main, parser
 from nasforge.commands import early
+from nasforge.errors import UserError
 
 REFUSED = {
     "search --data nowhere": "no file or folder 'nowhere'",
@@ -101,3 +102,11 @@ def test_the_first_line_comes_without_a_terminal_and_not_with_json(command: str)
     said = subprocess.run(words, capture_output=True, text=True, env=HERE, check=True)
     assert "torch is imported first" in said.stderr and len(said.stderr.splitlines()) == 1
     assert not subprocess.run([*words, "--json"], capture_output=True, text=True, env=HERE, check=True).stderr
+
+
+@pytest.mark.parametrize("limits", [["none"], ["none", "params<=2e4"]])
+def test_the_word_that_lifts_limits_passes(limits: list[str]) -> None:
+    words = ["search", "digits", *(word for limit in limits for word in ("--constraint", limit))]
+    early.check(parser().parse_args(words))
+    with pytest.raises(UserError, match="--until 'none'"):
+        early.check(parser().parse_args(["search", "digits", "--until", "none"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nasforge.cli import parser
+from nasforge.cli import main, parser
 from nasforge.cli_help import COMPLETED, EXAMPLES, GROUP_OF, STRATEGIES
 from nasforge.search.settings import DEFAULTS
 from nasforge.strategies.registry import STRATEGIES as TABLE
@@ -101,3 +101,12 @@ def test_completed_names_are_those_of_the_tables(tmp_path: Path, monkeypatch: py
     assert COMPLETED["arch"]("resx") == ["resx/"] and "resnet20" in COMPLETED["arch"]("resnet2")
     assert COMPLETED["metric"]("acc") == ["accuracy"] and COMPLETED["published"]("label") == ["label_smoothing"]
     assert COMPLETED["recipe"]("publ") == ["published"] and COMPLETED["objective"]("mac")[:1] == ["macro_f1"]
+
+
+@pytest.mark.parametrize(("command", "group"), [("scale", "size"), ("train", "data")])
+def test_target_stands_in_the_group_of_what_it_means(command: str, group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    listed = capsys.readouterr().out.partition("\noptions:")[2]
+    assert listed.rpartition("  --target ")[0].count(f"\n{group}:\n") == 1
+    assert [line[:-1] for line in listed.rpartition("  --target ")[0].splitlines() if line.endswith(":") and line[0] != " "][-1] == group

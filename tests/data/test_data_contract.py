@@ -379,7 +379,7 @@ def test_names_become_columns_and_blanks_the_mean_of_the_training_part(tmp_path:
     data = _csv(tmp_path, "size,color,y\n" + "\n".join(lines))
     assert data.spec.input == [3] and data.spec.target.names == ("0", "1")
     assert data.spec.notes == (
-        "size: 2 empty cells, counted as its mean", "color: 2 names, one column each; 20 empty cells, counted as none of them"
+        "size: 2 empty cells, counted as the mean of the column", "color: 2 names, one column each; 20 empty cells, counted as none of them"
     )  # fmt: skip
     x = torch.cat([joined(data, part).x for part in PARTS])
     assert int((x[:, 0] == 0).sum()) == 2  # the mean of what is normalized

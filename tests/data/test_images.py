@@ -69,7 +69,7 @@ def test_a_folder_of_photographs_trains_and_searches_and_says_what_was_done(
     (tmp_path / "net.yaml").write_text("input: [3, 24, 24]\nclasses: 2\nbody: [{conv: {out: 4, kernel: 3}}, gap_head]", encoding="utf-8")
     assert main(["train", "net.yaml", "--data", "photos", "--epochs", "1"]) == 2
     said = capsys.readouterr().err
-    assert "text.png: must be a readable image" in said and "(1 more are broken: dark/torn.jpg)" in said
+    assert "text.png: must be a readable image" in said and "(1 more broken: dark/torn.jpg)" in said
     assert "class nothing has no image" in said and "--skip-broken" in said
     assert not (tmp_path / "runs").exists()
     assert main(["train", "net.yaml", "--data", "photos", "--epochs", "1", "--skip-broken"]) == 0
@@ -260,6 +260,15 @@ def test_images_in_folders_of_a_class_are_of_it_and_those_beside_the_classes_are
     data = load(str(tmp_path))
     assert data.spec.target.names == ("cat", "dog") and sum(data.size(part) for part in PARTS) == 24
     assert data.spec.notes[0] == "4 images beside the folders of the classes are left out: 0.png, 1.png, 2.png, ..."
+
+
+def test_one_image_is_not_told_as_several(tmp_path: Path) -> None:
+    few(tmp_path, "cat", "dog")
+    few(tmp_path, ".", count=1)
+    (tmp_path / "cat" / "torn.png").write_bytes(b"no image")
+    data = load(str(tmp_path), skip_broken=True)
+    assert data.spec.notes[0] == "1 image beside the folders of the classes is left out: 0.png"
+    assert any(note.startswith("1 broken image left out: ") for note in data.spec.notes)
 
 
 def test_folders_of_parts_that_are_not_clear(tmp_path: Path) -> None:

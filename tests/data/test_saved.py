@@ -79,7 +79,7 @@ def test_images_with_several_labels_or_a_number_and_some_broken(tmp_path: Path) 
     given = {"image": [*pictures(n - 2), *broken], "tags": [[k for k in (0, 1, 3) if (i + k) % 2] for i in range(n)],
              "price": [i / 3 for i in range(n)]}  # fmt: skip
     spec = saved(tmp_path, given, image=hf.Image(), tags=hf.Sequence(CLASS))
-    with pytest.raises(UserError, match=r"set: train, row 38, image: must be a readable image, .* \(1 more are broken: "):
+    with pytest.raises(UserError, match=r"set: train, row 38, image: must be a readable image, .* \(1 more broken: "):
         load(Source(spec, task="regression", target="price"), "value")
     data = load(Source(spec, target="price", skip_broken=True), "value")
     assert data.spec.target.names == ("price",) and sum(data.size(part) for part in PARTS) == 38
@@ -104,7 +104,7 @@ def test_columns_without_images_are_a_table(tmp_path: Path) -> None:
     spec = saved(tmp_path, {"train": columns(60), "test": columns(15)}, label=CLASS)
     data = load(spec)
     assert data.spec.input == [8] and data.spec.target.names == ("wolf", "cat", "ape")  # size, many, odd, two places, a pair, the price
-    assert data.size("test") == 15 and "size: 2 empty cells, counted as its mean" in data.spec.notes
+    assert data.size("test") == 15 and "size: 2 empty cells, counted as the mean of the column" in data.spec.notes
     values = load(Source(spec, target="price"), "value")
     assert values.spec.input == [10] and values.spec.target.names == ("price",)  # without the price, with three classes
     assert torch.allclose(whole(values, "test")[1][:, 0], torch.arange(15) / 3)

@@ -98,6 +98,12 @@ def test_what_a_search_is_going_to_do() -> None:
     assert "1. 30 minutes in all: trials of up to 6 epochs" in intended(made_up_plan(minutes=30.0), 1, "x")
 
 
+def test_a_search_that_stands_there_is_said_to_be_kept(tmp_path: Path) -> None:
+    assert "stands there" not in intended(made_up_plan(), 1, tmp_path)
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    assert intended(made_up_plan(), 1, tmp_path).startswith(f"{tmp_path}: a search stands there, and what is done is kept: 1. 24 trials")
+
+
 def test_a_search_tells_its_trainings(tmp_path: Path) -> None:
     told: list[Status] = []
     search(made_up_plan(trials=6, final_seeds=1), tmp_path, lambda: MadeUpRunner(fail_every=4), told.append)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nasforge.api.named import arch_named, space_named
-from nasforge.data import load
+from nasforge.data import Source, load
 from nasforge.errors import UserError
 from nasforge.search.opening import opening
 from nasforge.search.plan import Plan
 from nasforge.search.settings import plan_of
+from nasforge.tasks import load_data
 
 OWN: dict[str, Any] = {"search": {"objective": "accuracy,-macs"}, "constraints": {"macs": 4.0e6, "params": 3.0e4}}
 
@@ -57,3 +59,16 @@ def test_objectives_say_who_set_them() -> None:
 def test_none_is_no_word_of_until() -> None:
     with pytest.raises(UserError, match="--until"):
         asked(until=["none"])
+
+
+def test_the_columns_of_a_table_are_told_by_their_names(tmp_path: Path) -> None:
+    rows = [f"{'' if i == 7 else i},{('Rome', 'Paris', '')[i % 3]},{1000 + i}" for i in range(60)]
+    (tmp_path / "houses.csv").write_text("area,city,price\n" + "\n".join(rows), encoding="utf-8")
+    data = load_data(Source(str(tmp_path / "houses.csv"), task="regression", target="price"))
+    raw = space_named("tabular")
+    plan = plan_of(raw, {}, arch_named, lambda note: None, data)
+    said = dict(line.split(maxsplit=1) for line in opening(plan, raw, data))
+    assert said["target"] == "value: 1 value: price"
+    assert said["columns"] == (
+        "area: 1 empty cell, counted as the mean of the column; city: 2 names, one column each; 20 empty cells, counted as none of them"
+    )

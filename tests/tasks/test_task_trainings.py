@@ -68,7 +68,7 @@ def test_the_value_of_houses_from_a_table_with_names_and_blanks() -> None:
     assert data.name == "california_housing" and data.spec.target.names == ("median_house_value",)
     assert data.spec.input == [8 + 5]  # eight numbers, and one column for each of five names
     assert data.spec.notes == (
-        "total_bedrooms: 207 empty cells, counted as its mean", "ocean_proximity: 5 names, one column each",
+        "total_bedrooms: 207 empty cells, counted as the mean of the column", "ocean_proximity: 5 names, one column each",
         "1 of 13 features hold one number in all of the training part",  # no island is among these
     )
     assert sum(data.size(part) for part in ("val", "test")) >= 2000 and data.size("train") == 4000

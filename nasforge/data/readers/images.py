@@ -103,7 +103,8 @@ def read_folder(source: Source, kind: str | None) -> Raw:
     said = [f"class {name} has no image: left out" for name in empty]
     if stray := [path for folder in dict.fromkeys((root, *parts.values())) for path in _images(folder)]:
         names = ", ".join(str(path.relative_to(root)) for path in stray[:3]) + (", ..." if len(stray) > 3 else "")
-        said.append(f"{len(stray)} images beside the folders of the classes are left out: {names}")
+        beside = "images beside the folders of the classes are" if len(stray) > 1 else "image beside the folders of the classes is"
+        said.append(f"{len(stray)} {beside} left out: {names}")
     encoded = Encoded(tuple(path for path, *_ in files))
     y = np.array([k for _, k, _ in files])
     try:

@@ -72,7 +72,7 @@ def raw_of_columns(
             if np.isinf(column).any():
                 raise UserError(f"{name}: numbers must be finite, got infinity in {place(int(np.argmax(np.isinf(column))))}")
             if missing := int(np.isnan(column).sum()):
-                notes.append(f"{key}: {missing} empty cells, counted as its mean")
+                notes.append(f"{key}: {_empty_cells(missing)}, counted as the mean of the column")
             x.append(column)
             described.append({"name": key})
             continue
@@ -85,7 +85,7 @@ def raw_of_columns(
         x += [np.array([float(c == one) for c in column]) for one in kinds]
         described += [{"name": key, "names": kinds}] if kinds else []
         empty = sum(not c for c in column)
-        missing_too = f"; {empty} empty cells, counted as none of them" if empty else ""
+        missing_too = f"; {_empty_cells(empty)}, counted as none of them" if empty else ""
         notes.append(f"{key}: {len(kinds)} names, one column each{missing_too}")
     if not x:
         raise UserError(f"{name}: a table must have a column beside its target, got none")
@@ -96,6 +96,10 @@ def raw_of_columns(
     used = {one["name"]: columns[one["name"]] for one in described}
     return Raw(raw.name, raw.parts, raw.kinds, labels=labels, notes=tuple(notes), about={"input": about},
                origins={"train": partial(_cells_of, used)})  # fmt: skip
+
+
+def _empty_cells(empty: int) -> str:
+    return f"{empty} empty cell{'s' * (empty > 1)}"
 
 
 def raw_of_parts(found: Mapping[str, Mapping[str, Column]], name: str, kind: str | None, target: str | Sequence[str] | None) -> Raw:
