@@ -46,6 +46,9 @@ BELOW: dict[str, set[str]] = {
         "report", "search", "plugins", "runners", "evaluation", "latency", "train", "tasks", "zoo", "scaling", "export", "networks",
         "blocks", "data", "objectives", "spaces", "files", "errors",
     },
+    "tune": {
+        "api", "search", "runners", "evaluation", "strategies", "tasks", "networks", "data", "objectives", "spaces", "files", "errors",
+    },
     "commands": {
         "cli_help", "api", "report", "search", "plugins", "evaluation", "strategies", "latency", "tasks", "zoo", "scaling", "export",
         "networks", "blocks", "data", "objectives", "spaces", "trackers", "files", "terminal", "errors",
@@ -135,8 +138,9 @@ def test_optuna_is_known_where_studies_are_kept_and_asked() -> None:
     assert not wrong, f"{sorted(wrong)} import optuna"
 
 
-def test_ray_is_known_to_its_runner_alone() -> None:
-    assert all(module.startswith("runners/ray_") for module in users("ray"))
+def test_ray_is_known_to_its_runners_and_to_what_is_for_tune() -> None:
+    tuned = {"runners/tune_training", "strategies/tune", "tune"}
+    assert all(module.startswith("runners/ray_") or module in tuned for module in users("ray"))
 
 
 @pytest.mark.parametrize("library", ["tensorboard", "mlflow", "wandb"])

@@ -109,6 +109,10 @@ def predictor(name: str, options: Mapping[str, Any]) -> Predictor:
         raise UserError(f"{name}: has no trained weights; name a run, RUN:NAME, the folder of a training, or an exported file")
     kept = kept_of(name)
     about, notes = kept.about, list[str]()
+    beside = sorted(option for option, value in options.items() if option != "allow_code" and value not in (None, False))
+    if about is not None and beside:
+        words = ", ".join(f"--{option.replace('_', '-')}" for option in beside)
+        raise UserError(f"{words}: the network reads files as it did in its training, which {name} has kept; leave it out")
     if about is None:  # of a run that was begun before it was kept: fitted again to the same data
         data, _, notes = data_of(kept, arch, options.get("data"), {k: v for k, v in options.items() if k != "data"})
         about = None if data is None else dict(data.spec.preprocess)

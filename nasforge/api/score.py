@@ -218,7 +218,7 @@ def _mapped(name: str, arch: Arch, file: Path, norm_eps: float | None, changed: 
     try:
         found = map_weights(arch, given, ordered=ordered, norm_eps=norm_eps, pad="tf" if of_tensorflow(str(file)) else None)
     except UserError as error:
-        why = f"; {name} is {changed}: add --resize, or the --data of its training" if changed else ""
+        why = f"; {name} is {changed}: take data with as many classes and channels, or the --data of its training" if changed else ""
         raise UserError(f"--weights {file}: {str(error).replace(', or --partial to take what fits', '')}{why}") from None
     if name not in (*zoo.names(), *zoo.aka()) and (unclear := rivals(arch, found.pairs)):
         remedy = "map them by `nasforge zoo --weights ARCH FILE --check IN OUT`"

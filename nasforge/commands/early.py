@@ -22,6 +22,8 @@ from nasforge.spaces.files import check_folder
 from nasforge.trackers import trackers_named
 
 BUDGETS = ("macs", "params", "peak_bytes", "latency_ms")
+# where a program may have added some
+LIVE = {"evaluator": ("nasforge.evaluation", "EVALUATORS"), "runner": ("nasforge.runners", "RUNNERS")}
 ADDED_TO = ("strategy", "scheduler", "evaluator", "task", "data")  # by plugins
 
 
@@ -46,7 +48,9 @@ def _check_choice(option: str, value: str | None) -> None:
 def _choices(option: str) -> list[str]:
     """The names that an option takes; none where plugins may have added some."""
     added = option in ADDED_TO and "nasforge.plugins" in sys.modules
-    return [] if added else parts.stored()["choices"][option]
+    module, table = LIVE.get(option, ("", ""))
+    live = list(getattr(sys.modules[module], table)) if module in sys.modules else []
+    return [] if added else list(dict.fromkeys([*parts.stored()["choices"][option], *live]))
 
 
 def _search(args: argparse.Namespace) -> None:
@@ -54,6 +58,9 @@ def _search(args: argparse.Namespace) -> None:
     together(map(parse_limit, lifted(_each(args.constraint))[1]))
     for word in _each(args.until):
         parse_limit(word, "--until")
+    if (args.scheduler or "").startswith("tune:") and args.runner != "tune":
+        got = f"--runner {args.runner}" if args.runner else "none"
+        raise UserError(f"--scheduler {args.scheduler}: is one of Ray Tune, which decides in its runner, got {got}; add --runner tune")
     if args.objective is not None:
         parse_objectives(args.objective)
     trackers_named(args.log)
@@ -119,7 +126,7 @@ def _bench(args: argparse.Namespace) -> None:
     known = _choices("strategy")
     for name in (word.strip() for word in (args.strategies or "").split(",")):
         if name and known and name not in known:
-            raise UserError(f"--strategies {args.strategies}: {name!r} is no strategy; {nearest(name, known)}")
+            raise UserError(f"--strategies {name}: no such strategy; {nearest(name, known)}")
 
 
 CHECKS: dict[str, Callable[[argparse.Namespace], Any]] = {

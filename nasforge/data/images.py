@@ -29,6 +29,7 @@ from nasforge.errors import UserError
 from nasforge.files import content
 
 LARGEST_SIDE = 224  # of images brought to one size, where none is asked for
+SMALL_SIDE = 96  # above it a search on a CPU takes long
 MOST_TOLD = 8  # broken images that are named
 AT_ONCE = 512  # images between two looks at what has been found
 A_SHARE = 32  # images that a thread takes at once
@@ -174,9 +175,9 @@ def look_over(
             return None
 
     heads = dict(enumerate(each(head, range(len(encoded)))))
-    _check_broken(broken, encoded, source)
     known = {i: one for i, one in heads.items() if one is not None}
     if not known:
+        _check_broken(broken, encoded, source)
         raise UserError(f"{where}: must hold images that can be read, got none")
     resize = FITS[source.image_fit or "crop"]
     size, said = _one_size([one.size for one in known.values()], source.image_size, resize)
@@ -270,7 +271,8 @@ def _one_size(sizes: Sequence[tuple[int, int]], asked: tuple[int, int] | None, r
         "pad": f"fit into {size[1]} x {size[0]}, and the rest is filled with their mean color (--image-fit)",
         "squash": f"{size[1]} x {size[0]}, both sides as they need (--image-fit)",
     }
-    return size, [f"images of {had} are resized to {done[resize]}"]
+    sooner = "; a smaller --image-size is trained sooner" if asked is None and min(size) > SMALL_SIDE else ""
+    return size, [f"images of {had} are resized to {done[resize]}{sooner}"]
 
 
 def _kinds(heads: Iterable[Head], channels: int) -> list[str]:

@@ -60,9 +60,6 @@ class Objective:
         return self.metric if self.maximize else f"-{self.metric}"
 
 
-LIFTED = "none"  # as a limit: without those of the space
-
-
 @dataclass(frozen=True)
 class Limit:
     """A bound that a network must keep: `excess` is 0 or below where it does, relative to the bound.
@@ -165,7 +162,7 @@ def _possible(limit: Limit, where: str) -> Limit:
 def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
     """Return the limits of a space file: `constraints: {params: 2.0e6}` is an upper bound, of what is to be large a lower one.
 
-    A bound may have a unit, as in `{size: 1MB}`.
+    A bound may have a unit, as in `{size: 1MB}`, or say which it is, as in `{params: ">=20k"}`.
     """
     out = []
     for word, bound in (constraints or {}).items():
@@ -174,6 +171,9 @@ def limits_of(constraints: Mapping[str, object] | None) -> list[Limit]:
             raise UserError(f"constraints.{word}: no metric has that name; {nearest_metric(word)}")
         if isinstance(bound, bool) or not isinstance(bound, int | float | str):
             raise UserError(f"constraints.{word}: must be a number, got {bound!r}")
+        if isinstance(bound, str) and bound.strip()[:1] in ("<", ">"):
+            out.append(parse_limit(f"{word}{bound.strip()}", "constraints"))
+            continue
         try:
             number = quantity(bound, metric(name)) if isinstance(bound, str) else float(bound)
         except ValueError as error:

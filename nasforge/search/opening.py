@@ -44,8 +44,8 @@ def _sizes(data: Dataset) -> str:
 def _target(name: str, target: Target) -> str:
     """`label: 10 classes, 132 to 138 training samples each`."""
     if target.kind == "value":
-        named = f": {', '.join(target.names)}" if 0 < len(target.names) <= MOST_NAMED else ""
-        return f"{name}: {target.size} value{'s' * (target.size > 1)}{named}"
+        which = f": {', '.join(target.names)}" if 0 < len(target.names) <= MOST_NAMED else ""
+        return f"{name}: {target.size} value{'s' * (target.size > 1)}{which}"
     counts, things = target.counts, "labels" if target.kind == "labels" else "classes"
     named = target.names or tuple(map(str, range(target.size)))
     if counts and len(counts) <= MOST_NAMED:

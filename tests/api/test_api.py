@@ -68,7 +68,7 @@ def test_arrays_a_file_and_a_name_give_the_same_run(tmp_path: Path) -> None:
     ({"threads": 0}, None, "--threads: must be at least 1 and whole, got 0"),
     ({"data_limit": "5"}, None, "--data-limit: must be a whole number, got '5'"),
     ({"data_limit": 20.5}, "arrays", "--data-limit: must be a whole number, got 20.5"),
-    ({"seed_arch": "lenet6"}, None, "did you mean 'lenet5'"),
+    ({"seed_arch": "lenet6"}, None, "'lenet5' or "),
     ({"profile": Path("none.json")}, None, "none.json"),
     ({"image_size": 3}, "arrays", "image_size: is for images in files, got 3 with arrays; leave it out"),
     ({"skip_broken": True}, "arrays", "skip_broken: is for images in files"),

@@ -45,7 +45,7 @@ MISTAKEN = [  # words, exit status, where, part of the error, part of the remedy
     ("replay nowhere", 2, "nowhere", "there is no such folder", "give that of a search"),
     ("export runs/nowhere --to onnx", 2, "runs/nowhere", "no such file, for there is no folder runs", None),
     ("score nowhere/", 2, "nowhere/", "no such file or folder", None),
-    ("bench --strategies nosuch", 2, "--strategies nosuch", "is no strategy", "valid: evolution"),
+    ("bench --strategies nosuch", 2, "--strategies nosuch", "no such strategy", "the nearest are"),
     ("blocks konv", 2, "konv", "there is no block", "did you mean 'conv'"),
     ("spaces nosuch", 2, "nosuch", "no packaged space", "`nasforge spaces` lists all"),
     ("recipes resnet", 2, "resnet", "no such word of a recipe", "`nasforge recipes` lists all"),

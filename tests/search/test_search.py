@@ -106,8 +106,9 @@ def test_a_strict_limit_keeps_out_networks_of_that_very_size(plan: Plan, tmp_pat
 
 
 def test_an_impossible_limit_names_the_nearest_network(plan: Plan, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"constraints: none of .* keeps params>=3000000; the nearest seen: params \d+"):
-        run_quick(replace(plan, limits=(parse_limit("params>=3M"),)), tmp_path)
+    between = (parse_limit("params>=1001"), parse_limit("params<=1001.5"))  # each is kept by some network, both by none
+    with pytest.raises(UserError, match=r"constraints: none of .* keeps params.*; the nearest seen: params \d+"):
+        run_quick(replace(plan, limits=between), tmp_path)
 
 
 def test_pruned_trials_are_stopped_in_studies_with_several_objectives(plan: Plan, tmp_path: Path) -> None:

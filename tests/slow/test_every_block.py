@@ -69,9 +69,6 @@ INSTEAD = {  # words of a page: shorter ones
     "runs/a runs/b": "runs/digits runs/photos",
     "'latency_ms@phone<=5'": "'latency_ms@phone<=500'",
     "--constraint 'params<=200000'": "",
-    "cifar10.npz --minutes 30": "cifar10.npz --minutes 30 --run runs/timed",  # one folder, one search
-    'nf.search("tabular", ': 'nf.search("tabular", run="runs/mine", ',
-    "--data ./mnist --seed-arch": "--run runs/mnist --data ./mnist --seed-arch",
 }
 BEFORE = {  # Python that a block of a page goes on from
     "README.md": "import numpy as np\nx = np.random.default_rng(0).normal(size=(80, 5)).astype('float32')\ny = np.arange(80) % 2\n",
