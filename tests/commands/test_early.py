@@ -96,6 +96,7 @@ def test_every_command_has_a_first_line_or_needs_none() -> None:
     assert commands is not None and {*FIRST, *LISTS} == set(commands)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["show resnet20", "scale lenet5 --phi 1"])
 def test_the_first_line_comes_without_a_terminal_and_not_with_json(command: str) -> None:
     words = [sys.executable, "-m", "nasforge", *command.split()]

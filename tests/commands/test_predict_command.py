@@ -81,6 +81,7 @@ def test_what_is_no_network_or_no_file_is_said(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_fresh_weights_are_said_loudly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.yaml").write_text(json.dumps({**NET, "input": [1, 8, 8], "classes": 10}))
     assert main(["export", str(tmp_path / "net.yaml"), "--to", "onnx", "--data", "digits", "--out", str(tmp_path / "out"), "--json"]) == 0

@@ -160,6 +160,7 @@ def test_what_is_not_said_stays_as_it_was_and_words_are_checked(photographs: Pat
     assert checked({**about, "inputs": {"input": old}})["inputs"]["input"] == old
 
 
+@pytest.mark.slow
 def test_a_search_keeps_the_fit_and_score_and_the_next_command_say_it(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Callable[[str], Any]
 ) -> None:

@@ -55,6 +55,7 @@ def test_epochs_that_end_before_the_minutes_are_the_schedule() -> None:
     assert lr_factor(plain, 4 * 10, 10) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_killed_training_has_the_time_that_it_had(tmp_path: Path) -> None:
     data, recipe = load("digits"), Recipe(epochs=100_000, minutes=0.08, **PLAIN)
 

@@ -37,6 +37,7 @@ ELSEWHERE = {  # pages that other tests run, and which ones
     "docs/api.md": "tests/api/test_pages.py",
     "docs/raspberry_pi.md": "tests/slow/test_users.py",
     "docs/plugins.md": "tests/plugins/test_plugin_search.py",
+    "docs/ray_tune.md": "tests/slow/test_ray_tune.py",
     "docs/reference/blocks.md": "tests/commands/test_lists.py",
 }
 NOT_RUN = {  # what begins so: why not
@@ -48,6 +49,7 @@ NOT_RUN = {  # what begins so: why not
     "python benchmarks/scaling.py": "takes minutes",
     "nasforge bench --latency table.npz": "needs a table of real devices; tests/commands/test_bench.py makes a small one",
     "{\"error\"": "what a command prints",
+    "tensorboard --logdir": "serves a page until it is stopped; tests/search/test_trackers.py reads what it shows",
     "tried on": "what a command prints",
     "input: [3, 32, 32]          # [channels": "a form with dots to fill in",
 }
@@ -66,6 +68,7 @@ INSTEAD = {  # words of a page: shorter ones
     "--grid --budget macs --divisor 1": "--grid --budget macs --divisor 1 --epochs 1 --data-limit 60 --step 0.5 --tolerance 0.5",
     "scale efficientnet_b0 --phi 3": "scale efficientnet_b0 --phi 1",
     "trials=20": "trials=2, epochs=1, final_epochs=1, finalists=1, final_seeds=1, strategy='random'",
+    "--runner tune --scheduler tune:asha": "",  # tests/slow/test_ray_tune.py runs it
     "runs/a runs/b": "runs/digits runs/photos",
     "'latency_ms@phone<=5'": "'latency_ms@phone<=500'",
     "--constraint 'params<=200000'": "",

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -255,6 +256,29 @@ def test_their_searcher_draws_from_our_space(cluster: None, tmp_path: Path) -> N
     assert broken and all(row["params"] > 2000 and row["accuracy"] == 0.0 for row in broken)
     trained = [row for row in rows if row not in broken]
     assert trained and all(row["params"] <= 2000 and row["accuracy"] > 0.05 for row in trained)
+
+
+@pytest.mark.thorough
+def test_the_examples_of_the_page_run(tmp_path: Path) -> None:
+    """docs/ray_tune.md from top to bottom, with fewer trials and epochs."""
+    pytest.importorskip("hyperopt")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "ray_tune.md").read_text(encoding="utf-8")
+    found = re.findall(r"^```(bash|python)\n(.*?)^```", page, re.S | re.M)
+    shell, code = ["".join(block for kind, block in found if kind == wanted) for wanted in ("bash", "python")]
+    few = "--epochs 2 --final-epochs 1 --finalists 1 --final-seeds 1"
+    here: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 500}
+    for line in shell.replace("--trials 24", f"--trials 4 {few}").splitlines():
+        done = subprocess.run([sys.executable, "-W", "ignore", "-m", *line.split()], **here)
+        assert done.returncode == 0, done.stderr[-2000:]
+    fewer_of = {"trials=16, epochs=6": "trials=4, epochs=2", "num_samples=16": "num_samples=4", "num_samples=12": "num_samples=4"}
+    for words, fewer in fewer_of.items():
+        assert words in code
+        code = code.replace(words, fewer)
+    begun = "import ray\nray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)\n"
+    (tmp_path / "page.py").write_text(begun + code, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-W", "ignore", "page.py"], **here)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 0.05 < float(done.stdout.split()[-1]) <= 1, "what the distributed training reaches on val"
 
 
 def test_a_space_beside_ours_is_refused(tmp_path: Path) -> None:
