@@ -20,7 +20,8 @@ test-slow: .venv/ready
 
 # the faults: killed workers, drivers and nodes, a lost database, a full disk, ... (PostgreSQL's tests are skipped where it is not installed)
 test-faults: .venv/ready
-	$(BIN)/python -m pytest -n 2 -m slow tests/slow/test_faults.py tests/slow/test_postgres.py tests/slow/test_ray.py tests/slow/test_ray_nodes.py
+	$(BIN)/python -m pytest -n 2 -m "slow or thorough" tests/slow/test_faults.py tests/slow/test_postgres.py tests/slow/test_ray.py tests/slow/test_ray_nodes.py \
+	  tests/slow/test_ray_tune.py
 
 # every network of the zoo at its full size besides: hours
 test-all: .venv/ready

@@ -22,6 +22,7 @@ def test_every_block_of_the_page_runs(tmp_path: Path) -> None:
     assert "did you mean 'trials'" in done.stdout and (tmp_path / "runs" / "page" / "report.html").is_file()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,8 @@ def test_no_password_is_kept(url: str, shown: str) -> None:
 @pytest.mark.slow
 def test_a_timed_search_that_ended_goes_on_with_more_trials(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", "d.csv", "--minutes", "0.2", "--runner", "inline", "--data-limit", "60", "--constraint", "params<=400", "--json"]
+    wide = {**SPACE, "body": [{"linear": {"out": {"int": [2, 24]}, "act": {"choose": ["relu", "tanh", "gelu", "elu"]}}}]}
+    Path("mlp.yaml").write_text(json.dumps(wide), encoding="utf-8")  # more networks than there is time for
     assert main(["search", "mlp.yaml", "--run", "r", *words]) == 0
     first = json.loads(capsys.readouterr().out)
     onward, _ = searches(Path("r"))

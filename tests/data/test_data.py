@@ -84,6 +84,7 @@ def test_mnist_keeps_its_official_test_set() -> None:
     assert [len(p) for p in (small.train, small.val, small.test)] == [2_000, 1_000, 10_000]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_cifar_is_decoded_and_keeps_its_official_test_set() -> None:
     data = load(str(shared_data("images/cifar10")), limit=1_000)

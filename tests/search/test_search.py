@@ -196,6 +196,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_kill_9_loses_and_repeats_nothing(tmp_path: Path) -> None:
     script = tmp_path / "child.py"

@@ -112,6 +112,7 @@ def _results(folder: Path) -> dict[str, Any]:
     return {r["key"]: {k: r["metrics"][k] for k in ("accuracy", "loss")} for r in records(folder) if r.get("kind") == "finished"}
 
 
+@pytest.mark.thorough
 def test_a_network_that_kills_every_worker_fails_after_a_few_times(tmp_path: Path) -> None:
     summary = run(plan(), tmp_path, workers.deadly_network)
     failed = [r["message"] for r in records(tmp_path / "run") if r.get("kind") == "failed"]
@@ -120,6 +121,7 @@ def test_a_network_that_kills_every_worker_fails_after_a_few_times(tmp_path: Pat
     assert_whole(tmp_path / "run", {})
 
 
+@pytest.mark.thorough
 def test_a_hung_worker_is_ended_and_its_trial_taken_again(tmp_path: Path) -> None:
     summary = run(plan(), tmp_path, workers.hanging, silence_s=45.0)
     assert (tmp_path / "once" / "hung").exists()
@@ -127,6 +129,7 @@ def test_a_hung_worker_is_ended_and_its_trial_taken_again(tmp_path: Path) -> Non
     assert_whole(tmp_path / "run", {})
 
 
+@pytest.mark.thorough
 def test_workers_that_cannot_start_end_the_search_with_the_cause(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"3 worker processes in a row could not start .*code 7"):
         run(plan(), tmp_path, workers.stillborn, workers=1)
@@ -145,6 +148,7 @@ def test_a_full_disk_at_the_workers_stops_the_search_and_no_trial_fails(tmp_path
     assert_whole(tmp_path / "run", {})
 
 
+@pytest.mark.thorough
 def test_a_full_disk_at_the_driver_stops_the_search_and_the_same_command_goes_on(begin: Callable[..., Driver]) -> None:
     first = begin()
     until(lambda: finished(first.run), first)
@@ -220,6 +224,7 @@ def test_ctrl_c_keeps_what_had_ended(begin: Callable[..., Driver]) -> None:
     assert_whole(first.run, before)
 
 
+@pytest.mark.thorough
 def test_a_second_driver_in_the_same_folder_is_refused(begin: Callable[..., Driver]) -> None:
     first = begin()
     until(lambda: (first.run / "study.journal").exists(), first)
@@ -261,7 +266,7 @@ def _timeless(line: str) -> Any:
     return strip(json.loads(line))
 
 
-@pytest.mark.parametrize("group", [True, False])
+@pytest.mark.parametrize("group", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_sigterm_ends_driver_and_workers_and_the_same_command_goes_on(begin: Callable[..., Driver], group: bool) -> None:
     first = begin()
     until(lambda: len(finished(first.run)) >= 2, first)

@@ -20,6 +20,7 @@ WORDS = (
 )
 
 
+@pytest.mark.thorough
 def test_ray_actors_load_the_plugins_of_the_driver(tmp_path: Path) -> None:
     ranks_example(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -64,6 +64,7 @@ def test_two_drivers_share_a_study_and_one_of_them_ends_it(url: str, tmp_path: P
     assert len(drivers) == 2, "both worked"
 
 
+@pytest.mark.thorough
 def test_the_trials_of_a_driver_that_died_are_taken_over_within_a_minute(url: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     name = where(tmp_path)
@@ -125,6 +126,7 @@ def test_a_search_outlives_a_crash_of_the_database(server: Postgres, tmp_path: P
     assert "the database does not answer" in driver.said() and "answers again" in driver.said()
 
 
+@pytest.mark.thorough
 def test_another_plan_under_the_same_name_is_refused(url: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
     name = where(tmp_path)

@@ -159,6 +159,7 @@ class Killing(RayRunner):
         super().run(driver)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "failed"), [(RayRunner, 0), (Killing, 1)])
 def test_a_search_on_ray_ends_with_all_its_trials(cluster: None, tmp_path: Path, kind: type[RayRunner], failed: int) -> None:
     summary = search(plan(), tmp_path / "run", lambda: kind(CONTEXT, "local", 2, 1), lambda status: None)

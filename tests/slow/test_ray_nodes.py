@@ -87,6 +87,7 @@ def test_a_lost_node_and_a_killed_actor_cost_no_trial(cluster: Any, tmp_path: Pa
     assert_whole(tmp_path / "run", {})
 
 
+@pytest.mark.thorough
 def test_a_worker_that_is_lost_again_and_again_fails_its_trial(cluster: Any, tmp_path: Path) -> None:
     from nasforge.runners.ray_actors import RayRunner
 

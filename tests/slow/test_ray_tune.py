@@ -173,6 +173,7 @@ def killed_and_begun_again(folder: Path, done: int, wait_s: float, *more: str) -
     assert_whole(first.run, before)
 
 
+@pytest.mark.thorough
 def test_a_driver_that_is_killed_while_tune_works_loses_and_repeats_nothing(tmp_path: Path) -> None:
     killed_and_begun_again(tmp_path, 2, 0.3)
 
@@ -212,7 +213,8 @@ print(len(results), results.get_best_result().metrics["accuracy"])
 """
 
 
-@pytest.mark.parametrize("done", [pytest.param(n, marks=pytest.mark.thorough if n != 3 else []) for n in range(6)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("done", range(6))
 def test_a_tuner_with_our_strategy_is_killed_and_restored(tmp_path: Path, done: int) -> None:
     (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")

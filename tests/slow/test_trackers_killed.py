@@ -22,6 +22,7 @@ def begun(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.thorough
 def test_killed_and_continued_each_trial_is_there_once(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     followed, until = tmp_path / "tensorboard", time.monotonic() + 120

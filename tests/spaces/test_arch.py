@@ -127,6 +127,7 @@ def test_steps_that_no_output_needs_are_dead() -> None:
     assert key(live) == key(dead)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_nas_bench_201_has_6304_functions() -> None:
     """15,625 cells. The benchmark counts 6,466 classes by expression strings; ours also drop operations on zeros (fewer), and keep
