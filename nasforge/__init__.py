@@ -56,6 +56,9 @@ class _Verb(ModuleType):
     def __call__(self, *args: Any, **options: Any) -> Any:
         return _offered(self.__name__.rpartition(".")[2])(*args, **options)
 
+    def __reduce__(self) -> Any:  # by name, as any module: functions that go to other processes may speak of it
+        return importlib.import_module, (self.__name__,)
+
 
 class _Package(ModuleType):
     """This package: a room that the import system binds here under the name of a verb becomes callable."""
@@ -64,6 +67,9 @@ class _Package(ModuleType):
         if isinstance(value, ModuleType) and name in API:
             value.__class__ = _Verb
         super().__setattr__(name, value)
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, (self.__name__,)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -265,3 +266,11 @@ def test_a_folder_of_the_name_of_a_network_or_space_hides_neither(tmp_path: Path
     (tmp_path / "lenet5").mkdir()
     (tmp_path / "digits").mkdir()
     assert main(["show", "lenet5"]) == 0 and main(["locate", "lenet5", "digits"]) == 3, "no point of it, but read"
+
+
+def test_the_package_and_its_verbs_travel_by_name() -> None:
+    nf.search, nf.export  # noqa: B018  rooms that are called
+    import nasforge.export
+
+    for module in (nf, nasforge.export):
+        assert pickle.loads(pickle.dumps(module)) is module

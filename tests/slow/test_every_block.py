@@ -49,6 +49,7 @@ NOT_RUN = {  # what begins so: why not
     "python benchmarks/scaling.py": "takes minutes",
     "nasforge bench --latency table.npz": "needs a table of real devices; tests/commands/test_bench.py makes a small one",
     "{\"error\"": "what a command prints",
+    "nasforge predict runs/scenes": "needs a search of segmentation; tests/export/test_label_maps.py has one",
     "tensorboard --logdir": "serves a page until it is stopped; tests/search/test_trackers.py reads what it shows",
     "tried on": "what a command prints",
     "input: [3, 32, 32]          # [channels": "a form with dots to fill in",
