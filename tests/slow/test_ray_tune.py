@@ -222,7 +222,8 @@ def test_a_tuner_with_our_strategy_is_killed_and_restored(tmp_path: Path, done: 
     with (tmp_path / "said").open("w") as said:
         first = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         end = time.monotonic() + 200
-        while len(finished(run)) < done and first.poll() is None and time.monotonic() < end:
+        begun = lambda: (run / "study.journal").exists() and list((tmp_path / "tune" / "own").glob("searcher-state-*"))  # noqa: E731
+        while (len(finished(run)) < done or not begun()) and first.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
         assert first.poll() is None, (tmp_path / "said").read_text()[-2000:]
         os.killpg(first.pid, signal.SIGKILL)
