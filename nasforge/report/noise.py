@@ -97,7 +97,8 @@ def final_recipe(run: Run) -> str:
     kinds = (("short", "recipe"), ("full", "final_recipe"))
     short, full = ({**(told.get(name) or {}), **(run.manifest.get(changes) or {})} for name, changes in kinds)
     if run.manifest.get("minutes"):  # there the clock says how many
-        short.pop("epochs", None), full.pop("epochs", None)
+        for one in (short, full):
+            one.pop("epochs", None)
     differ = [f"{name} {_plain(full.get(name))} (search: {_plain(short.get(name))})" for name in TOLD if full.get(name) != short.get(name)]
     return ", ".join([*_epochs(run), *differ])
 

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from nasforge.runners.failures import hung
 from nasforge.runners.local import SILENCE_S
 from nasforge.runners.ray_cluster import connect, import_ray
 from nasforge.runners.ray_worker import portable, taken
-from nasforge.runners.tune_training import FACTORS, Desk, Training, told
+from nasforge.runners.tune_training import FACTORS, Desk, Training
 
 ray = import_ray("tune")
 from ray import tune  # noqa: E402  after its switches are set
@@ -47,7 +47,6 @@ SWITCHES = {  # of Tune, while it works for a search
 LOSS = "loss_to_compare"  # of an epoch, for schedulers: smaller is better
 START_TIMEOUT_S = 600.0  # an autoscaling cluster may need minutes for its first node
 MOST_FACTOR = 4.0  # by which population-based training may begin to change a word of a recipe
-SHARES = (0.125, 0.25, 0.5, 1.0)  # of a GPU, for networks that need no more of its memory
 T = TypeVar("T")
 
 # by the names of `--scheduler tune:NAME`; each takes the most epochs of a training
@@ -78,7 +77,7 @@ class _Open:
 
 
 class TuneRunner:
-    """At most `workers` trials at once, with `threads` CPUs (and `gpus` GPUs, or the share that a network needs) each.
+    """At most `workers` trials at once, with `threads` CPUs (and `gpus` GPUs) each.
 
     Args:
         address: as for `RayRunner`.
@@ -87,7 +86,7 @@ class TuneRunner:
         folder: where Tune keeps its files while it works.
 
     Raises:
-        UserError: Ray Tune is not installed, the cluster cannot be reached, or there is no such scheduler.
+        UserError: Ray Tune is not installed, or the cluster cannot be reached.
     """
 
     def __init__(
@@ -115,9 +114,9 @@ class TuneRunner:
         asks = self.asks = Asks(driver, desk, first, self.workers, self._judges(driver), self.silence_s)
         judge = Judge(asks, OF_TUNE[self.scheduler](self.epochs) if self.scheduler and self._judges(driver) else None)
         trainable = tune.with_parameters(Training, context=self.context, data=self._data, threads=self.threads, desk=desk)
-        watch = Watch(asks, f"{self.threads} CPUs and {self.gpus:g} GPUs")
+        watch, gpus = Watch(asks, f"{self.threads} CPUs and {self.gpus:g} GPUs"), {"GPU": self.gpus} if self.gpus else {}
         tuner = tune.Tuner(
-            tune.with_resources(trainable, self._resources),
+            tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": float(self.threads), **gpus}])),
             tune_config=tune.TuneConfig(
                 search_alg=asks, scheduler=judge, num_samples=-1, max_concurrent_trials=None, reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
@@ -142,10 +141,6 @@ class TuneRunner:
     def _judges(self, driver: Driver) -> bool:
         """Whether a scheduler of Tune decides for this driver: it can compare epochs, which finals do not."""
         return self.scheduler is not None and hasattr(driver, "loss")
-
-    def _resources(self, config: Mapping[str, Any]) -> Any:
-        gpu = min(self.gpus, config.get("gpu", self.gpus))
-        return tune.PlacementGroupFactory([{"CPU": float(self.threads), **({"GPU": gpu} if gpu else {})}])
 
     def close(self) -> None:
         """End the cluster, if it was started here, and what runs on it."""
@@ -264,7 +259,7 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
         return True
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        one, report = self.asks.open[trial.trial_id], told(result)
+        one, report = self.asks.open[trial.trial_id], cast("Report | None", result.get("report"))
         one.heard = time.monotonic()
         if report is None:
             return self.CONTINUE
@@ -293,10 +288,10 @@ class Judge(_Unkept, schedulers.TrialScheduler):  # type: ignore[misc]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         one = self.asks.open.get(trial.trial_id)
-        row: dict[str, float] = {} if one is None or one.last is None else {"epoch": one.last.epoch}
-        if self.compares and row and one is not None and one.last is not None:
+        row: dict[str, float] = {}
+        if self.compares and one is not None and one.last is not None:
             driver, last = cast(Any, self.asks.driver), one.last
-            row[LOSS] = self.asks.guarded(lambda: driver.loss(one.number, last), 0.0)
+            row = {"epoch": last.epoch, LOSS: self.asks.guarded(lambda: driver.loss(one.number, last), 0.0)}
         self.inner.on_trial_complete(tune_controller, trial, {**result, **row})
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:

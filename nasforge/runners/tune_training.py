@@ -10,7 +10,6 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,12 +92,15 @@ class Steps(tune.Trainable):  # type: ignore[misc]
         raise NotImplementedError
 
     def _decision(self) -> Decision:
+        """How the training goes on."""
         return Decision.CONTINUE
 
     def _epoch(self, report: Report) -> dict[str, Any]:
+        """What Tune is told of an epoch."""
         raise NotImplementedError
 
     def _end(self, event: Any) -> dict[str, Any]:
+        """What Tune is told at the end. event: the result, and what was written beside."""
         raise NotImplementedError
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -196,8 +198,3 @@ class Training(Steps):
     def _end(self, event: Any) -> dict[str, Any]:
         ray.get(self.desk.end.remote(self.trial_id, event))
         return {}
-
-
-def told(result: Mapping[str, Any]) -> Report | None:
-    """Return the report in a row of Tune; None in the last one, which tells of no epoch."""
-    return result.get("report")

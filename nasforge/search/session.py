@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from nasforge.storage.lock import DriverLock
 from nasforge.storage.open import JOURNAL, open_storage
 from nasforge.strategies.base import Problem, Scores, TrialKind
 from nasforge.strategies.registry import sampler
-from nasforge.tasks import task_of
+from nasforge.tasks import Task, task_of
 from nasforge.train import default_recipe
 
 LEFT = (SUMMARY, "finalists", "weights")  # by what one sees that a run of an older version has begun
@@ -73,23 +73,9 @@ def search(
         UserError: the plan cannot be carried out.
         KeyboardInterrupt: after writing down what was interrupted, and a summary of what there is.
     """
-    watch = DataWatch(plan)
-    data, task = watch.data, task_of(watch.data.spec, watch.data.name)
-    if not (folder / MANIFEST).exists():
-        check_within(plan, data, predictors(plan))
-    lock = DriverLock(folder, needed=plan.storage is None)
+    it = _opened(plan, folder, say)
+    plan, study, data, task, drivers = it.plan, it.study, it.data, it.task, it.drivers
     try:
-        storage = open_storage(folder, plan.storage)
-        manifest, prefix = _begun(plan, folder, storage, data, say)
-        plan = replace(plan, measures=bool(manifest.get("measures")))  # as it began
-        drivers, usual = Drivers(storage, manifest["id"]), usual_recipes(manifest, task, data)
-
-        def study_named(name: str, strategy: str, other: int = 0) -> Study:
-            return _study(storage, f"{prefix}{name}", plan, data.key, strategy, drivers, other)
-
-        study = study_named("search", plan.strategy)
-        if "study" not in manifest:
-            note_study(folder, manifest, prefix, drivers.owner)
         if not drivers.owns:
             log = f"; --log {','.join(plan.log)}: its trackers are told all trials" if plan.log else ""
             say(f"{folder}: joins the study {study.study_name!r}, which run {drivers.owner} began{log}")
@@ -97,9 +83,9 @@ def search(
         if done and done["settings"] == plan.final_settings() and (plan.minutes is not None or done["asked"] >= plan.trials):
             done = moved(done, folder)
             if drivers.owns:
-                control = Ledger(study_named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
-                tracking = Tracking(plan, folder, manifest["id"])
-                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show, usual=usual, tracking=tracking)
+                control = Ledger(it.named("control", "random", CONTROL_SEED), plan.objectives, plan.limits) if plan.controlled else None
+                tracking = Tracking(plan, folder, it.id)
+                run = RunContext(plan, folder, data, task, Nothing(), Timing(began), drivers, show, usual=it.usual, tracking=tracking)
                 finals = Finals(run, Ledger(study, plan.objectives, plan.limits), control)
                 finals.restore(done)
                 finals.tell_again(done)
@@ -112,17 +98,17 @@ def search(
             until = ", ".join(f"{phase} until {in_minutes(clock.until_s(phase))}" for phase in steps_of(plan))
             say(f"{folder}: goes on after {in_minutes(clock.since)} of an ended search: {until} of {plan.minutes:g} minutes in all")
         runner, whole = start_runner(), False
-        tracking = Tracking(plan, folder, manifest["id"]) if drivers.owns else Tracking()
+        tracking = Tracking(plan, folder, it.id) if drivers.owns else Tracking()
         try:
-            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, watch, usual, tracking)
+            run = RunContext(plan, folder, data, task, runner, timing, drivers, show, clock, workers, it.watch, it.usual, tracking)
             ledger = run_trials(run, study, "search", _inside(plan) if drivers.owns else {})
             control = None
             if plan.controlled:
-                control = run_trials(run, study_named("control", "random", CONTROL_SEED), "control", {})
+                control = run_trials(run, it.named("control", "random", CONTROL_SEED), "control", {})
             if not drivers.owns:  # the driver that made the study trains the finalists
                 return {"run": str(folder), "joined": study.study_name, **{str(kind): ledger.count(kind) for kind in COUNTED}}
             summary = Finals(run, ledger, control).summary()
-            watch.check()
+            it.watch.check()
             tracking.outcome(summary, ledger)
             write_whole(folder / SUMMARY, json.dumps(summary, indent=1))
             study.set_user_attr("summary", summary)
@@ -140,12 +126,10 @@ def search(
             drivers.close()
             tracking.close(whole)
     finally:
-        lock.close()
+        it.lock.close()
 
 
-def taken_up(
-    plan: Plan, folder: Path, workers: int = 1, show: Show = lambda status: None, say: Callable[[str], None] = lambda note: None
-) -> tuple[TrialDriver, Callable[[], None]]:
+def taken_up(plan: Plan, folder: Path) -> tuple[TrialDriver, Callable[[], None]]:
     """Return the driver of the trials of a run, new or begun before, for others to carry its jobs; and what closes it.
 
     Trials that ran when the run was left are asked again first. No control and no finals are made.
@@ -153,6 +137,44 @@ def taken_up(
     Raises:
         UserError: as `search`.
     """
+    it = _opened(plan, folder, lambda note: None)
+    try:
+        plan, study, timing = it.plan, it.study, Timing(None)
+        timing.carry(study.user_attrs.get("seconds", {}))
+        clock, silent = Clock(plan.minutes, timing, plan.controlled), lambda status: None
+        run = RunContext(plan, folder, it.data, it.task, Nothing(), timing, it.drivers, silent, clock, 1, it.watch, it.usual)
+        it.drivers.take_over(study, ask_again, lambda trial: epochs_of(run, "search", trial), first=True)
+        driver = TrialDriver(run, Ledger(study, plan.objectives, plan.limits), "search")
+    except BaseException:
+        it.lock.close()
+        raise
+
+    def close() -> None:
+        study.set_user_attr("seconds", timing.totals())
+        it.drivers.close()
+        it.lock.close()
+
+    return driver, close
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A run in a folder that is locked, with its plan as it began, its study, and others of it by name and strategy."""
+
+    plan: Plan
+    id: str
+    data: Dataset
+    task: Task
+    watch: DataWatch
+    lock: DriverLock
+    drivers: Drivers
+    usual: Mapping[str, Any]
+    study: Study
+    named: Callable[..., Study]
+
+
+def _opened(plan: Plan, folder: Path, say: Callable[[str], None]) -> _Opened:
+    """Open a run, new or begun before. Raise UserError where the plan cannot be carried out in it; nothing is left locked then."""
     watch = DataWatch(plan)
     data, task = watch.data, task_of(watch.data.spec, watch.data.name)
     if not (folder / MANIFEST).exists():
@@ -161,25 +183,19 @@ def taken_up(
     try:
         storage = open_storage(folder, plan.storage)
         manifest, prefix = _begun(plan, folder, storage, data, say)
-        drivers, timing = Drivers(storage, manifest["id"]), Timing(None)
-        study = _study(storage, f"{prefix}search", plan, data.key, plan.strategy, drivers, 0)
+        begun = replace(plan, measures=bool(manifest.get("measures")))
+        drivers = Drivers(storage, manifest["id"])
+
+        def named(name: str, strategy: str, other: int = 0) -> Study:
+            return _study(storage, f"{prefix}{name}", begun, data.key, strategy, drivers, other)
+
+        study = named("search", plan.strategy)
         if "study" not in manifest:
             note_study(folder, manifest, prefix, drivers.owner)
-        timing.carry(study.user_attrs.get("seconds", {}))
-        clock, usual = Clock(plan.minutes, timing, plan.controlled), usual_recipes(manifest, task, data)
-        run = RunContext(plan, folder, data, task, Nothing(), timing, drivers, show, clock, workers, watch, usual)
-        drivers.take_over(study, ask_again, lambda trial: epochs_of(run, "search", trial), first=True)
-        driver = TrialDriver(run, Ledger(study, plan.objectives, plan.limits), "search")
+        return _Opened(begun, manifest["id"], data, task, watch, lock, drivers, usual_recipes(manifest, task, data), study, named)
     except BaseException:
         lock.close()
         raise
-
-    def close() -> None:
-        study.set_user_attr("seconds", timing.totals())
-        drivers.close()
-        lock.close()
-
-    return driver, close
 
 
 def _begun(plan: Plan, folder: Path, storage: Any, data: Dataset, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
