@@ -139,8 +139,8 @@ def test_optuna_is_known_where_studies_are_kept_and_asked() -> None:
 
 
 def test_ray_is_known_to_its_runners_and_to_what_is_for_tune() -> None:
-    tuned = {"runners/tune_training", "strategies/tune", "tune"}
-    assert all(module.startswith("runners/ray_") or module in tuned for module in users("ray"))
+    tuned = {"runners/tune_training", "strategies/tune"}
+    assert all(module.startswith(("runners/ray_", "tune/")) or module in tuned for module in users("ray"))
 
 
 @pytest.mark.parametrize("library", ["tensorboard", "mlflow", "wandb"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,16 +10,24 @@ import numpy as np
 
 from nasforge.data.dataset import IGNORE, PARTS
 from nasforge.data.images import Images
+from nasforge.data.numbers import (
+    DIGITS,
+    MOST_CLASSES,
+    Input,
+    as_input,
+    checked,
+    chunks,
+    integers,
+    loses_digits,
+    many_labels,
+    shaped,
+    values,
+)
 from nasforge.data.rows import Rows
 from nasforge.errors import UserError, nearest
 
 VOID = 255  # the label that is ignored in maps on disk
 SAMPLES = ("image", "sequence")
-LARGEST = float(np.finfo(np.float32).max)
-DIGITS = 1e-4  # share of the range of a channel that float32 may be off; where it is more, numbers stay float64 until they are centered
-TARGET_DIGITS = 1e-2  # of a value to predict
-MOST_CLASSES = 10_000_000  # and tokens; more are numbers of another kind, such as ids of persons
-Input = np.ndarray | Rows | Images  # in memory as it is used, or taken when it is used
 Origin = Callable[[int], Any]
 
 
@@ -109,7 +117,7 @@ def raw_of(
     padded = frozenset(key for key in train.inputs if any(_is_padded(part.inputs[key], name) for part in parts.values()))
     tokens = {key for key, x in train.inputs.items() if x.dtype == np.int64}
     steps = "steps" in kinds.values()
-    largest = {key: max(int(chunk.max()) for p in parts.values() for chunk in _chunks(p.inputs[key])) for key in tokens}
+    largest = {key: max(int(chunk.max()) for p in parts.values() for chunk in chunks(p.inputs[key])) for key in tokens}
     for key, n in largest.items():
         if n >= MOST_CLASSES:
             raise UserError(f"{name}: tokens must be integers from 0 to {MOST_CLASSES - 1}, got {n}" + f" in {key}" * (key != "input") +
@@ -161,7 +169,7 @@ def input_of(x: np.ndarray, where: str, sample: str | None = None, reads: tuple[
         UserError: a number is infinite, or missing where none may be; the shape is of no sample.
     """
     found, _ = _channels_first({"x": x}, where, sample, reads)
-    made = _samples(_numbers(found["x"], where), where, sample)
+    made = shaped(checked(found["x"], where), where, sample)
     _is_padded(made, where)  # raises where a step before the end is missing
     return np.asarray(made)
 
@@ -227,17 +235,12 @@ def _is_ragged(array: Any) -> bool:
     return len(lengths) > 1 and not any(isinstance(sample, str) for sample in array)
 
 
-def _chunks(x: Input) -> Iterable[np.ndarray]:
-    """An input as arrays in memory, one after the other; none of encoded images, which are whole."""
-    return (x,) if isinstance(x, np.ndarray) else x.chunks() if isinstance(x, Rows) else ()
-
-
 def _is_padded(x: Input, where: str) -> bool:
     """Whether some samples end before the last step. Raise UserError where a step in between is missing."""
     if x.ndim != 2 + (x.dtype != np.int64) or x.dtype == np.uint8:
         return False
     padded, before = False, 0
-    for chunk in _chunks(x):
+    for chunk in chunks(x):
         gone = chunk < 0 if chunk.dtype == np.int64 else np.isnan(chunk).all(2)  # (N, T)
         wrong = (gone[:, :-1] & ~gone[:, 1:]).any(1) | gone[:, 0]
         if wrong.any():
@@ -326,7 +329,7 @@ def _laid_out(
             targets[y_name or found], kinds[y_name or found] = target, found
         if len(mistakes) == len(xs):
             raise mistakes[0]
-    inputs = {name or "input": inputs[name or "input"] if (name or "input") in inputs else _samples(_array(x), where, sample)
+    inputs = {name or "input": inputs[name or "input"] if (name or "input") in inputs else shaped(as_input(x), where, sample)
               for name, x in xs.items()}  # fmt: skip
     return Arrays(inputs, targets), kinds
 
@@ -339,147 +342,30 @@ def lay_out(x: Any, y: Any, where: str, sample: str | None = None, kind: str | N
     Raises:
         UserError: lengths differ, a number is missing, labels are no integers, the shapes fit no kind.
     """
-    x, y = _array(x), np.asarray(y)
+    x, y = as_input(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y) or len(x) == 0:
         raise UserError(f"{where}: x and y must hold one entry for each sample, got shapes {x.shape} and {y.shape}")
-    x = _numbers(x, where)
+    x = checked(x, where)
     if kind == "value":
-        return _samples(x, where, sample), values(y, where), "value"
+        return shaped(x, where, sample), values(y, where), "value"
     if kind == "labels":
-        return _samples(x, where, sample), many_labels(y, where), "labels"
-    y = _integers(y, where)
+        return shaped(x, where, sample), many_labels(y, where), "labels"
+    y = integers(y, where)
     if y.ndim == 1:
         if y.min() < 0:
             raise UserError(f"{where}: class ids y must be integers from 0, got {int(y.min())}")
-        return _samples(x, where, sample), y, "label"
+        return shaped(x, where, sample), y, "label"
     if y.ndim == 3:
-        x = _samples(x, where, "image")
+        x = shaped(x, where, "image")
         if x.shape[-2:] != y.shape[-2:]:
             raise UserError(f"{where}: label maps must be as large as the images {x.shape[-2:]}, got {y.shape[-2:]}")
         return x, np.where((y < 0) | (y == VOID), IGNORE, y), "mask"
     if y.ndim == 2 and x.shape[:2] == y.shape and x.ndim < 4:
-        return _samples(x, where, "sequence"), np.where(y < 0, IGNORE, y), "steps"
+        return shaped(x, where, "sequence"), np.where(y < 0, IGNORE, y), "steps"
     hint = "; for one-hot labels store y.argmax(1); of several labels a sample, add --task multilabel" if y.ndim == 2 else ""
     raise UserError(
         f"{where}: y must be (N,) classes, (N, H, W) label maps or (N, T) one class a step, got {y.shape} beside x {x.shape}{hint}"
     )
-
-
-def _array(x: Any) -> Input:
-    return x if isinstance(x, Rows | Images) else np.asarray(x)
-
-
-def _numbers(x: Input, where: str) -> Input:
-    """The array, checked. NaN stands for a missing number of a vector, and for the end of a sequence."""
-    kind = x.array.dtype.kind if isinstance(x, Rows) else x.dtype.kind
-    if kind not in "buif":
-        raise UserError(f"{where}: x must hold numbers, got an array of type {x.dtype}")
-    if 0 in x.shape[1:]:
-        raise UserError(f"{where}: samples of x must hold numbers, got the shape {x.shape}")
-    before = 0
-    for chunk in _chunks(_exact(x)) if kind == "f" else ():
-        large = np.isfinite(chunk) & (np.abs(chunk) > LARGEST) if chunk.dtype.itemsize > 4 and not np.abs(chunk).max() <= LARGEST else None
-        if large is not None and large.any():
-            sample = before + int(np.argmax(large.reshape(len(chunk), -1).any(axis=1)))
-            raise UserError(f"{where}: x must hold numbers of at most {LARGEST:.2g}, the largest of float32, got {chunk[large].flat[0]:g} "
-                            f"in sample {sample}; divide them first")  # fmt: skip
-        wrong = ~np.isfinite(chunk)
-        if wrong.any() and x.ndim < 4:  # NaN is allowed for a feature that is missing, and for a step that is not there
-            wrong &= np.isinf(chunk) | (~np.isnan(chunk).all(2, keepdims=True) if x.ndim == 3 else False)
-        if wrong.any():
-            sample = before + int(np.argmax(wrong.reshape(len(chunk), -1).any(axis=1)))
-            raise UserError(f"{where}: x must be finite, got NaN or infinity in sample {sample}; fill or drop such samples")
-        before += len(chunk)
-    return x
-
-
-def _integers(y: np.ndarray, where: str) -> np.ndarray:
-    if y.dtype.kind not in "buif":
-        raise UserError(f"{where}: labels y must be integers from 0, got an array of type {y.dtype}")
-    if y.dtype.kind == "f":
-        y = np.where(np.isnan(y), -1, y) if y.ndim == 2 else y  # steps after the end
-        wrong = y[~np.isfinite(y) | (y != np.round(y))]
-        if wrong.size:
-            raise UserError(
-                f"{where}: labels y must be integers from 0, got {wrong.flat[0]}; for numbers to predict, add --task regression"
-            )
-    if y.size and y.max() >= MOST_CLASSES:
-        raise UserError(
-            f"{where}: labels y must be integers from 0 to {MOST_CLASSES - 1}, got {int(y.max())}; number the classes 0, 1, ...; "
-            "for numbers to predict, add --task regression"
-        )
-    return y.astype(np.int64)
-
-
-def values(y: np.ndarray, where: str) -> np.ndarray:
-    """Return targets that are numbers as (N, V) float32. Raises UserError where one is missing or none."""
-    if y.dtype.kind not in "buif" or y.ndim > 2:
-        raise UserError(f"{where}: y must be (N,) or (N, V) numbers to predict, got {y.dtype} {y.shape}; of classes leave --task out")
-    if not np.isfinite(y).all():
-        sample = int(np.argmax(~np.isfinite(y.reshape(len(y), -1)).all(1)))
-        raise UserError(f"{where}: y must be finite, got NaN or infinity in sample {sample}; drop such samples")
-    if y.size and np.abs(y.astype(np.float64)).max() > LARGEST:
-        raise UserError(f"{where}: y must hold numbers of at most {LARGEST:.2g}, the largest of float32; divide them first")
-    wide = y.astype(np.float64).reshape(len(y), -1)
-    if _loses_digits([wide], TARGET_DIGITS):
-        raise UserError(f"{where}: the numbers y to predict lie too far from 0 for float32 to tell them apart, got {wide.min():.15g} to "
-                        f"{wide.max():.15g}; subtract their mean first")  # fmt: skip
-    return y.reshape(len(y), -1).astype(np.float32)
-
-
-def many_labels(y: np.ndarray, where: str) -> np.ndarray:
-    """Return (N, K) zeros and ones as float32. Raises UserError where they are not."""
-    if y.ndim != 2 or y.dtype.kind not in "buif" or not np.isin(y, (0, 1)).all():
-        got = f"{y.dtype} {y.shape}" if y.ndim != 2 else "other numbers"
-        raise UserError(f"{where}: y must be (N, K) zeros and ones, one column a label, got {got}; of one class a sample leave --task out")
-    return y.astype(np.float32)
-
-
-def _samples(x: Input, where: str, sample: str | None) -> Input:
-    if isinstance(x, Images):
-        return x
-    given = x.array.dtype if isinstance(x, Rows) else x.dtype
-    cut = isinstance(x, Rows) and x.lengths is not None  # sequences
-    if x.ndim == 2 and given.kind in "ui":
-        return _tokens(x, where)
-    if x.ndim == 2 and sample != "sequence" and not cut:
-        return _exact(x)
-    if x.ndim == 2:
-        return _exact(x.laid_out("steps") if isinstance(x, Rows) else x[:, :, None])
-    if x.ndim == 4:
-        return _plain(x)
-    if x.ndim == 3 and (sample == "image" or (sample is None and given == np.uint8)) and not cut:
-        return _plain(x.laid_out("grey") if isinstance(x, Rows) else x[:, None])
-    if x.ndim == 3:
-        return _exact(x)
-    raise UserError(
-        f"{where}: x must be (N, F) vectors, (N, T) tokens, (N, T, F) sequences, or images (N, H, W), (N, H, W, C) or (N, C, H, W), "
-        f"got {x.shape}"
-    )
-
-
-def _tokens(x: Input, where: str) -> Input:
-    array: Any = x.array if isinstance(x, Rows) else x
-    if array.dtype == np.uint64 and array.max() > np.iinfo(np.int64).max:
-        raise UserError(f"{where}: tokens x must be integers from 0 to {MOST_CLASSES - 1}, got {array.max()}")
-    smallest = min(int(chunk.min()) for chunk in _chunks(x))
-    if smallest < -1:
-        raise UserError(f"{where}: tokens x must be integers from 0, and -1 from the end of a sample on, got {smallest}")
-    return x.astype(np.int64) if isinstance(x, np.ndarray) else x
-
-
-def _plain(x: Input) -> Input:
-    if isinstance(x, Images):
-        return x
-    exact = _exact(x) if (x.array if isinstance(x, Rows) else x).dtype != np.uint8 else x
-    return exact if isinstance(exact, Rows) else np.ascontiguousarray(exact)
-
-
-def _exact(x: Any) -> Any:
-    """Numbers as float32 where it holds them exactly, else as float64; see `_narrowed`."""
-    given = x.array.dtype if isinstance(x, Rows) else x.dtype
-    wide = np.result_type(given, np.float32) != np.float32
-    return replace(x, wide=wide) if isinstance(x, Rows) else x.astype(np.float64 if wide else np.float32)
 
 
 def _narrowed(parts: Mapping[str, Arrays]) -> dict[str, Arrays]:
@@ -489,7 +375,7 @@ def _narrowed(parts: Mapping[str, Arrays]) -> dict[str, Arrays]:
         every = [inputs[key] for inputs in found.values()]
         if not any(x.dtype == np.float64 for x in every):
             continue
-        wide = len({x.shape[1:] for x in every}) == 1 and _loses_digits(every, DIGITS)
+        wide = len({x.shape[1:] for x in every}) == 1 and loses_digits(every, DIGITS)
         for inputs in found.values():
             x = inputs[key]
             if isinstance(x, Rows):
@@ -497,27 +383,6 @@ def _narrowed(parts: Mapping[str, Arrays]) -> dict[str, Arrays]:
             elif isinstance(x, np.ndarray) and x.dtype.kind == "f":
                 inputs[key] = x.astype(np.float64 if wide else np.float32, copy=False)
     return {part: Arrays(inputs, parts[part].targets) for part, inputs in found.items()}
-
-
-def _loses_digits(arrays: Sequence[Any], share: float) -> bool:
-    """Whether float32 would be off by more than a share of the range of a channel."""
-    axes = {2: (0,), 3: (0, 1), 4: (0, 2, 3)}[arrays[0].ndim]
-
-    def most(change: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """The largest number of each channel; NaN does not count."""
-        found: Any = -np.inf
-        for x in arrays:
-            for chunk in (x,) if isinstance(x, np.ndarray) else x.chunks():
-                changed = change(chunk)
-                largest = changed.max(axes)
-                found = np.fmax(found, np.fmax.reduce(changed, axes) if np.isnan(largest).any() else largest)
-        return found
-
-    low, high = -most(np.negative), most(np.positive)
-    allowed = np.where(high > low, share * (high - low), np.inf)
-    if (np.maximum(np.abs(low), np.abs(high)) * 2.0**-24 <= allowed).all():
-        return False
-    return bool((most(lambda x: np.abs(x - x.astype(np.float32))) > allowed).any())
 
 
 def _check_alike(parts: Mapping[str, Arrays], where: str) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nasforge.data.arrays import Arrays, Input, Origin, Raw
+from nasforge.data.arrays import Arrays, Origin, Raw
+from nasforge.data.numbers import Input
 from nasforge.data.splits import divide
 
 

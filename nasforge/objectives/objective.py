@@ -206,13 +206,19 @@ def validation(row: Mapping[str, float]) -> dict[str, float]:
     return {**found, "loss": row["val_loss"]} if "val_loss" in row else found
 
 
+def told(row: Mapping[str, float]) -> dict[str, float]:
+    """Return all that a reported row tells of a network: what was measured before its training, and the metrics on val."""
+    measured = {name: value for name, value in row.items() if is_metric(name) and metric(name).known is Known.MEASURED}
+    return {**measured, **validation(row)}
+
+
 def _is_trained(name: str) -> bool:
     return is_metric(name) and metric(name).known is Known.TRAINED
 
 
 def epoch_losses(row: Mapping[str, float], metrics: Mapping[str, float], objectives: Sequence[Objective]) -> Losses:
-    """Return the objectives as known after an epoch: trained ones from its row (val), costs from the metrics."""
-    return losses({**metrics, **validation(row)}, objectives)
+    """Return the objectives as known after an epoch: trained and measured ones from its row, costs from the metrics."""
+    return losses({**metrics, **told(row)}, objectives)
 
 
 def scaled(metrics: Mapping[str, float], objectives: Sequence[Objective]) -> tuple[float, ...]:

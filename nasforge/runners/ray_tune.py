@@ -24,7 +24,7 @@ from typing import Any, TypeVar, cast
 
 from nasforge.errors import UserError
 from nasforge.evaluation.base import Context, Decision, Job, Report, Result, Stop, numbers
-from nasforge.objectives.objective import validation
+from nasforge.objectives.objective import told
 from nasforge.runners.base import Driver
 from nasforge.runners.failures import hung
 from nasforge.runners.local import SILENCE_S
@@ -225,7 +225,7 @@ class Asks(_Unkept, Searcher):  # type: ignore[misc]
             lost = hung(self.silence_s) if one.silent else lost
             self.guarded(lambda: self.driver.on_end(one.number, lost), None)
         else:  # it was paused, and a scheduler will never take it up again
-            known = numbers(validation(one.last.row)) if one.last else {}
+            known = numbers(told(one.last.row)) if one.last else {}
             self.guarded(lambda: self.driver.on_end(one.number, Result(metrics=known, stopped=Stop.PRUNED)), None)
 
     def on_pause(self, trial_id: str) -> None:

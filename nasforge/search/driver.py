@@ -16,7 +16,7 @@ from nasforge.errors import UserError
 from nasforge.evaluation.base import Job, Report, Result, Stop, numbers, unfit
 from nasforge.evaluation.train import recipe_of
 from nasforge.latency import check_conditions, read_profile
-from nasforge.objectives.objective import epoch_losses, validation, with_limits
+from nasforge.objectives.objective import epoch_losses, told, validation, with_limits
 from nasforge.search.context import RunContext
 from nasforge.search.plan import Plan
 from nasforge.search.progress import OFTEN_S, Ended, Pace, Running, Status
@@ -233,7 +233,7 @@ class TrialDriver:
         work = self.running[number]
         if report.epoch <= len(work.curve):  # reported again after a restart from a checkpoint
             return Decision.CONTINUE
-        work.unfit = unfit({**work.candidate.metrics, **validation(report.row)}, self.judged)
+        work.unfit = unfit({**work.candidate.metrics, **told(report.row)}, self.judged)
         if work.unfit:
             return Decision.STOP
         work.curve.append({**numbers(report.row), "epoch": report.epoch})
@@ -327,7 +327,7 @@ class TrialDriver:
     def _close_paused(self) -> None:
         """End the trials that were never promoted."""
         for number, work in sorted(self.paused.items()):
-            self._end(number, work, Result(validation(work.curve[-1]), curve=work.curve, stopped=Stop.PRUNED))
+            self._end(number, work, Result(told(work.curve[-1]), curve=work.curve, stopped=Stop.PRUNED))
         self.paused.clear()
         self.waiting.clear()
 

@@ -208,6 +208,16 @@ REFUSED = [
 ]
 
 
+def test_a_measured_latency_is_an_objective_of_real_trainings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["search", "digits", "--objective", "accuracy,-latency_ms", "--data-limit", "200", "--trials", "5", "--epochs", "4", "--json",
+             "--final-epochs", "1", "--finalists", "1", "--final-seeds", "1", "--seed-arch", "lenet5", "--runner", "inline"]  # fmt: skip
+    assert main([*words, "--run", str(tmp_path / "run")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"] == 0 and found["finished"] + found["pruned"] == 5 and found["best"]
+    assert all(r["metrics"]["latency_ms"] > 0 for r in records(tmp_path / "run") if r["kind"] in ("finished", "pruned"))
+
+
+
 @pytest.mark.parametrize(("words", "told"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
 def test_what_cannot_be_is_refused_before_a_folder_is_made(
     words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

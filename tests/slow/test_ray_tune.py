@@ -237,6 +237,30 @@ def test_a_tuner_with_our_strategy_is_killed_and_restored(tmp_path: Path, done: 
     assert_whole(run, before)
 
 
+@pytest.mark.thorough
+def test_seed_and_latency_of_a_search_reach_the_trainings_of_a_tuner(cluster: None, tmp_path: Path) -> None:
+    from ray import tune
+
+    import nasforge.tune as ours
+
+    made = []
+    for seed in (0, 3):
+        searcher = ours.NasforgeSearch(
+            parse(SPACE), "digits", data_limit=400, objective="accuracy,-latency_ms", strategy="random", seed=seed, trials=2, epochs=2,
+            run=tmp_path / f"run{seed}",
+        )  # fmt: skip
+        tuner = tune.Tuner(
+            tune.with_parameters(ours.Training, data=CONTEXT.load()),
+            tune_config=tune.TuneConfig(search_alg=searcher, metric="accuracy", mode="max", num_samples=2, max_concurrent_trials=2,
+                                        reuse_actors=True),
+            run_config=tune.RunConfig(storage_path=str(tmp_path / "tune"), name=f"seed{seed}", verbose=0),
+        )  # fmt: skip
+        made.append([result.config["how"] for result in tuner.fit()])
+        done = finished(tmp_path / f"run{seed}")
+        assert len(done) == 2 and all(r["metrics"]["latency_ms"] > 0 for r in done.values())
+    assert made == [[{"latency": True}] * 2, [{"seed": 3, "latency": True}] * 2]
+
+
 def test_their_searcher_draws_from_our_space(cluster: None, tmp_path: Path) -> None:
     pytest.importorskip("hyperopt")
     from ray import tune

@@ -113,6 +113,13 @@ def test_points_without_a_value_are_the_worst_and_points_of_two_objectives_have_
     assert _values([None]) == [1.0]
 
 
+def test_each_name_has_its_searcher() -> None:
+    pytest.importorskip("ray.tune")
+    from nasforge.strategies.tune import SEARCHERS
+
+    assert tuple(SEARCHERS) == OF_TUNE
+
+
 def test_names_are_checked_and_the_nearest_are_told() -> None:
     check_strategy("tune:hyperopt")
     with pytest.raises(UserError, match=r"no such strategy; .*tune:hyperopt"):
